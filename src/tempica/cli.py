@@ -1,0 +1,162 @@
+"""The command line. Heavy imports happen inside the verb that needs them."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tempica import __version__
+from tempica.errors import TempicaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="tempica")
+def cli() -> None:
+    """Simulate molecules in motion, photograph them over time, and find their degrees of freedom again.
+
+    A recipe (a TOML file) describes a whole experiment; a run is one folder, runs/<name of the recipe>/.
+    """
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where kernels run."),
+        click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given."),
+        click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given."),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--until", type=click.Choice(STAGES), help="Last stage to do.")
+@_options
+def run(recipe: Path, until: str | None, **options: Any) -> None:
+    """Do every stage that is not up to date, and show the scores.
+
+    RECIPE is a TOML file, or the folder of an earlier run.
+    """
+    stages = STAGES[: STAGES.index(until) + 1] if until else STAGES
+    _execute(recipe, stages, **options)
+
+
+def _stage_command(stage: str, help_text: str) -> None:
+    @cli.command(stage, help=f"{help_text}\n\nRUN_OR_RECIPE is a run folder or a recipe's TOML file.")
+    @click.argument("run_or_recipe", type=click.Path(path_type=Path))
+    @_options
+    def command(run_or_recipe: Path, **options: Any) -> None:
+        _execute(run_or_recipe, (stage,), **options)
+
+
+for _stage, _help in (
+    ("simulate", "Move the molecule: trajectory.zarr, with the truth, and ensemble.zarr."),
+    ("render", "Photograph the trajectory: movie.zarr."),
+    ("embed", "Turn images into posteriors of displacement modes: latents.zarr."),
+    ("train", "Unmix the latents into sources: sources.zarr."),
+    ("evaluate", "Score the sources against the truth: scores.json."),
+    ("report", "Write report.html."),
+):
+    _stage_command(_stage, _help)
+
+
+@cli.command()
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("data_schemas"), show_default=True
+)
+def schema(out: Path) -> None:
+    """Write the JSON Schemas of the recipe and of every store."""
+    from tempica.schema import write_schemas
+
+    for path in write_schemas(out):
+        click.echo(path)
+
+
+def _execute(target: Path, stages: Sequence[str], *, out: Path | None, jobs: int | None, device: str) -> None:
+    from tempica import pipeline, pool
+    from tempica.progress import Progress
+
+    if device == "cuda":
+        raise TempicaError("--device cuda: no stage of this version has a GPU kernel yet. Use --device cpu.")
+    work = pipeline.open_run(target, out)
+    done = pipeline.execute(work, stages, jobs=jobs or pool.usable_cores(), device=device, progress=Progress())
+    if not done:
+        click.echo(f"Everything in {work.path} is up to date; nothing to do.")
+    if "report" in stages or "evaluate" in stages:
+        _show_scores(work.path, report="report" in stages)
+    elif done:
+        click.echo(f"Done: {', '.join(done)} in {work.path}")
+
+
+def _show_scores(folder: Path, *, report: bool) -> None:
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    table = Table(title=f"{scores['recipe']}: held-out mean correlation (Spearman) with the truth")
+    for column in ("method", "stage"):
+        table.add_column(column)
+    for column in ("score", "95 % interval", "chance", "single-frame ceiling"):
+        table.add_column(column, justify="right")
+    for row in scores["rows"]:
+        if row["split"] == "held_out" and row["metric"] == "mcc_spearman":
+            low, high = row["interval"]
+            ceiling = "" if row["ceiling"] is None else f"{row['ceiling']:.3f}"
+            table.add_row(
+                row["method"], row["stage"], f"{row['value']:.3f}", f"{low:.3f} … {high:.3f}", f"{row['null']:.3f}", ceiling
+            )
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    if report:
+        click.echo(f"Report: {folder / 'report.html'}")
+
+
+def main() -> None:
+    """Entry point: mistakes in the input end with one message and exit code 2, an interruption with 130."""
+    try:
+        cli(standalone_mode=False)
+    except click.exceptions.Abort:
+        _interrupted()
+    except KeyboardInterrupt:
+        _interrupted()
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except TempicaError as error:
+        print(f"tempica: {error}", file=sys.stderr)
+        sys.exit(2)
+    except concurrent.futures.BrokenExecutor:
+        print(
+            "tempica: a worker process was killed from outside (out of memory?); what is done is kept."
+            f" Resume, perhaps with fewer --jobs, with:\n  {_command()}",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    except BrokenPipeError:  # somebody closed our output, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _interrupted() -> None:
+    print(f"\ntempica: interrupted; what is done is kept. Resume with:\n  {_command()}", file=sys.stderr)
+    sys.exit(130)
+
+
+def _command() -> str:
+    return shlex.join(["tempica", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

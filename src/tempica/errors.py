@@ -1,0 +1,29 @@
+"""Every error a user can meet. A message names the value, the rule and what to do next."""
+
+
+class TempicaError(Exception):
+    """Base of all errors raised on purpose; the command line prints it without a traceback and exits with 2."""
+
+
+class RecipeError(TempicaError, ValueError):
+    """A recipe is malformed: unknown key, value out of range, contradiction between fields."""
+
+
+class StructureError(TempicaError, ValueError):
+    """A molecular structure cannot be used: missing, malformed, without the atoms or residues asked for."""
+
+
+class DataError(TempicaError, ValueError):
+    """Arrays handed to an estimator or a metric cannot be used: shape, NaN, too few frames."""
+
+
+class SimulationError(TempicaError, RuntimeError):
+    """The integration left the physical range."""
+
+
+class StoreError(TempicaError, OSError):
+    """A store or run folder is missing, incomplete, damaged, in use, or holds something else."""
+
+
+class TruthError(TempicaError, PermissionError):
+    """A stage asked for a store that it must not see."""

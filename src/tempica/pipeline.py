@@ -1,0 +1,285 @@
+"""A run: which stages there are, which are up to date, and how one is done, resumed and committed.
+
+Every stage works in `.tempica/<stage>-<fingerprint>/` and commits by renaming what it made into the run folder.
+A stage is up to date when its outputs are complete and carry the fingerprint of its part of the recipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tempica import __version__, pool, store
+from tempica.errors import StoreError
+from tempica.progress import Progress
+from tempica.recipe import Recipe, fingerprint, load_recipe, structure_path
+
+# stage -> (room, what it makes)
+STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "simulate": ("simulate", ("ensemble.zarr", "trajectory.zarr")),
+    "render": ("render", ("movie.zarr",)),
+    "embed": ("embed", ("latents.zarr",)),
+    "train": ("ica", ("sources.zarr",)),
+    "evaluate": ("evaluate", ("scores.json",)),
+    "report": ("report", ("report.html",)),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage is handed: the recipe, a place to work in, and hands to work with."""
+
+    stage: str
+    run: Path
+    folder: Path
+    recipe: Recipe
+    recipe_text: str
+    fingerprint: str
+    executor: Executor
+    progress: Progress
+
+    def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
+        """Run chains of (key, task) that have not been done before; a key names its task within the stage."""
+        marks = self.folder / "done"
+        marks.mkdir(exist_ok=True)
+        left = [[task for key, task in chain if not (marks / key).exists()] for chain in chains]
+        marked = [[_Marked(task, marks / key) for key, task in chain if not (marks / key).exists()] for chain in chains]
+        total = sum(map(len, chains))
+        with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
+            pool.run_chains(self.executor, marked, advance)
+
+    def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
+        """Make the store of a kind in the working folder unless it is there; see `store.create`."""
+        path = self.folder / f"{kind}.zarr"
+        about = store.provenance(
+            self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}"
+        )
+        store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
+        return path
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """A task that leaves a mark once it is done."""
+
+    task: pool.Task
+    mark: Path
+
+    def __call__(self) -> None:
+        self.task()
+        self.mark.touch()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the recipe to be carried out in it."""
+
+    path: Path
+    recipe: Recipe
+    recipe_text: str
+    source: Path  # folder that the recipe's structure files are relative to
+
+    @property
+    def hidden(self) -> Path:
+        return self.path / ".tempica"
+
+    def structure(self, name: str) -> Path:
+        return structure_path(self.source, name)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Digest of everything that each stage's output depends on, the stages before it included."""
+        digests: dict[str, str] = {}
+        before = fingerprint(__version__, self.recipe.name, self.recipe.seed, *map(_digest, self._structures()))
+        for stage in STAGES:
+            section = getattr(self.recipe, stage).model_dump(mode="json")
+            before = digests[stage] = fingerprint(before, stage, section)
+        return digests
+
+    def _structures(self) -> list[Path]:
+        molecule = self.recipe.simulate.molecule
+        names = [molecule.structure, molecule.second_structure]
+        return [self.structure(name) for name in names if name is not None]
+
+    def is_current(self, stage: str) -> bool:
+        """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""
+        return all(_stamp(self.path / name) == self.fingerprints[stage] for name in STAGES[stage][1])
+
+    def claim(self) -> None:
+        """Take the folder for this run: make it, freeze the recipe in it, lock it.
+
+        Raises StoreError when the folder holds something else or another tempica is at work in it.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(f"The output folder {self.path} is a file. Give --out another name.")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            try:
+                name = json.loads((self.hidden / "run.json").read_text())["name"]
+            except (OSError, ValueError, KeyError, TypeError):
+                raise StoreError(
+                    f"The output folder {self.path} holds something that is no tempica run. Nothing was changed."
+                    " Give --out a new or empty folder."
+                ) from None
+            if name != self.recipe.name:
+                raise StoreError(
+                    f"The output folder {self.path} holds the run '{name}', and this recipe is '{self.recipe.name}'."
+                    " Nothing was changed. Give --out another folder."
+                )
+        try:
+            self.hidden.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"The output folder {self.path} cannot be made: {error}.") from None
+        if not (self.hidden / "run.json").exists():
+            store.write_json(self.hidden / "run.json", {"name": self.recipe.name, "tempica": __version__})
+        pool.hold(self.hidden / "lock")
+        os.close(pool.hold(self.hidden / "workers.lock", patience=30.0))  # workers of a killed run end by themselves
+
+    def freeze(self) -> None:
+        """Keep the recipe and its structure files with the run; an older recipe goes to `superseded`."""
+        frozen = self.path / "recipe.toml"
+        if frozen.exists() and frozen.read_text(encoding="utf-8") != self.recipe_text:
+            self.set_aside(["recipe.toml"])
+        if not frozen.exists():
+            store.write_text(frozen, self.recipe_text)
+        for path in self._structures():
+            kept = self.path / "structures" / path.name
+            kept.parent.mkdir(exist_ok=True)
+            if kept.exists() and kept.read_bytes() != path.read_bytes():
+                self.set_aside([f"structures/{path.name}"])
+            if not kept.exists():
+                shutil.copyfile(path, kept.with_name(path.name + ".new"))
+                os.replace(kept.with_name(path.name + ".new"), kept)
+
+    def set_aside(self, names: Sequence[str]) -> Path | None:
+        """Move outputs of another recipe to `superseded/<n>/`; returns that folder if there were any."""
+        there = [name for name in names if (self.path / name).exists()]
+        if not there:
+            return None
+        shelf = self.path / "superseded"
+        taken = [int(p.name) for p in shelf.glob("*") if p.name.isdigit()]
+        folder = shelf / str(max(taken, default=0) + 1)
+        for name in there:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(self.path / name, folder / name)
+        return folder
+
+    def log(self, **event: object) -> None:
+        """Append a line to log.jsonl."""
+        line = json.dumps({"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **event})
+        with (self.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def open_run(target: Path, out: Path | None) -> Run:
+    """The run that a recipe file or a run folder stands for."""
+    if target.is_dir():
+        if not (target / ".tempica" / "run.json").exists():
+            raise StoreError(f"The folder {target} is no tempica run. Give a recipe (TOML file) or a run folder.")
+        if out is not None and out.resolve() != target.resolve():
+            raise StoreError(f"--out {out} contradicts the run folder {target}. Leave it out, or give a recipe.")
+        recipe, text = load_recipe(target / "recipe.toml")
+        return Run(target, recipe, text, target)
+    recipe, text = load_recipe(target)
+    return Run(out or Path("runs") / recipe.name, recipe, text, target.parent)
+
+
+def execute(run: Run, stages: Sequence[str], *, jobs: int, device: str, progress: Progress) -> list[str]:
+    """Carry out those of the given stages that are not up to date; returns the ones that were done."""
+    importlib.import_module("tempica.simulate").check(run.recipe, run.source)
+    run.claim()
+    damaged_or_current = {stage: run.is_current(stage) for stage in STAGES}  # look before anything moves
+    first = list(STAGES).index(stages[0])
+    for earlier in list(STAGES)[:first]:
+        if not damaged_or_current[earlier]:
+            raise StoreError(
+                f"The stage {stages[0]} needs {' and '.join(STAGES[earlier][1])} in {run.path}, which"
+                f" {'are' if len(STAGES[earlier][1]) > 1 else 'is'} missing or of another recipe."
+                f" Run 'tempica run {run.path} --until {stages[0]}' first."
+            )
+    run.freeze()
+    todo = [stage for stage in stages if not damaged_or_current[stage]]
+    for stage in stages:
+        if stage not in todo:
+            progress.say(f"{stage}: up to date")
+    if not todo:
+        return []
+    with pool.process_pool(jobs, run.hidden / "workers.lock") as executor:
+        for stage in todo:
+            _carry_out(run, stage, executor, progress, device)
+    return todo
+
+
+def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, device: str) -> None:
+    room, outputs = STAGES[stage]
+    digest = run.fingerprints[stage]
+    shelf = run.set_aside([name for name in outputs if _stamp(run.path / name) not in (None, digest)])
+    if shelf is not None:
+        progress.say(f"{stage}: the recipe has changed; what was there is kept in {shelf}")
+    for other in run.hidden.glob(f"{stage}-*"):
+        if other.name != f"{stage}-{digest}":
+            shutil.rmtree(other)  # unfinished work of another recipe
+    folder = run.hidden / f"{stage}-{digest}"
+    resumed = folder.exists()
+    folder.mkdir(exist_ok=True)
+    work = Work(stage, run.path, folder, run.recipe, run.recipe_text, digest, executor, progress)
+    started = time.monotonic()
+    run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest, device=device)
+    if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
+        importlib.import_module(f"tempica.{room}").stage(work)
+        for name in outputs:
+            if name.endswith(".zarr"):
+                store.seal(folder / name)
+            (folder / f"{name}.sealed").touch()
+    for name in outputs:
+        if (folder / name).exists() and not (run.path / name).exists():
+            os.rename(folder / name, run.path / name)
+    shutil.rmtree(folder)
+    seconds = time.monotonic() - started
+    run.log(stage=stage, event="done", seconds=round(seconds, 2))
+    progress.say(f"{stage}: done in {seconds:.1f} s")
+
+
+def _stamp(path: Path) -> str | None:
+    """Fingerprint of a completed output; None when it is not there. Raises StoreError when it is damaged."""
+    if not path.exists():
+        return None
+    if path.suffix == ".zarr":
+        return str(store.verify(path).get("fingerprint"))
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix == ".json":
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            return str(json.loads(text)["fingerprint"])
+    else:
+        match = re.search(r'<meta name="tempica-fingerprint" content="(\w+)">', text)
+        if match and text.rstrip().endswith("</html>"):
+            return match[1]
+    raise StoreError(
+        f"The file {path} is damaged: it carries no fingerprint. Nothing was changed. Move it away and run again."
+    )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "missing"  # the simulate stage's own check reports it
+
+
+def stages_until(last: str | None) -> list[str]:
+    """All stages up to one, or all."""
+    names = list(STAGES)
+    return names[: names.index(last) + 1] if last else names
+
+

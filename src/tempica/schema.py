@@ -1,0 +1,224 @@
+"""What every store holds: dims, dtype and units of each variable; checks; JSON Schemas of all contracts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tempica.errors import StoreError
+
+if TYPE_CHECKING:
+    import xarray
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Variable:
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    description: str
+
+
+_BEADS = {
+    "scattering_length": Variable(("atom",), "float64", "angstrom", "electron scattering amplitude F(0) of a bead"),
+    "bead_width": Variable(("atom",), "float64", "nm", "standard deviation per axis of a bead's own mass"),
+}
+_FRAMES = {
+    "replica": Variable(("replica",), "int64", "1", "number of the independent movie"),
+    "time": Variable(("time",), "float64", "ps", "simulated time of the frame"),
+}
+
+STORES: dict[str, dict[str, Variable]] = {
+    "trajectory": {
+        **_FRAMES,
+        "source_name": Variable(("source_name",), "string", "", "collective variable that a source drives"),
+        "cv": Variable(("cv",), "string", "", "name of the collective variable"),
+        "position": Variable(
+            ("replica", "time", "atom", "space"), "float32", "nm", "bead positions, superposed on the body domain"
+        ),
+        "source": Variable(("replica", "time", "source_name"), "float32", "rad", "what was driven: the restraint's target"),
+        "collective_variable": Variable(
+            ("replica", "time", "cv"), "float32", "rad", "what the molecule did: the truth that recovery is scored against"
+        ),
+        "potential_energy": Variable(("replica", "time"), "float64", "kJ/mol", "network and restraints"),
+        "kinetic_energy": Variable(("replica", "time"), "float64", "kJ/mol", "of all beads"),
+        **_BEADS,
+    },
+    "ensemble": {
+        "time": _FRAMES["time"],
+        "position": Variable(
+            ("time", "atom", "space"), "float32", "nm", "bead positions of a separate simulation, same superposition"
+        ),
+        **_BEADS,
+    },
+    "movie": {
+        **_FRAMES,
+        "image": Variable(
+            ("replica", "time", "y", "x"), "uint8", "1/angstrom", "image, protein positive; value × scale_factor + add_offset"
+        ),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"), "float64", "1", "rotation of molecule to view, order x y z w"
+        ),
+        "pose_shift": Variable(("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, order x y"),
+        "defocus_u": Variable(("replica", "time"), "float64", "angstrom", "underfocus along the astigmatism angle"),
+        "defocus_v": Variable(("replica", "time"), "float64", "angstrom", "underfocus across it"),
+        "defocus_angle": Variable(("replica", "time"), "float64", "rad", "astigmatism angle, from +x"),
+        **_BEADS,
+    },
+    "latents": {
+        **_FRAMES,
+        "latent": Variable(("replica", "time", "mode"), "float64", "1", "posterior mean of mode amplitudes, prior N(0, 1)"),
+        "latent_covariance": Variable(
+            ("replica", "time", "mode", "mode_other"), "float64", "1", "posterior covariance of mode amplitudes"
+        ),
+        "residual_variance": Variable(
+            ("replica", "time"), "float64", "1/angstrom^2", "mean squared difference of image and model"
+        ),
+        "mode_shape": Variable(("mode", "atom", "space"), "float64", "nm", "displacement at amplitude one"),
+        "mean_structure": Variable(("atom", "space"), "float64", "nm", "structure at amplitude zero"),
+    },
+    "sources": {
+        **_FRAMES,
+        "method": Variable(("method",), "string", "", "estimator, or baseline"),
+        "stage": Variable(("stage",), "string", "", "unmixed, or smoothed in time after unmixing"),
+        "split": Variable(("replica",), "string", "", "train, validation or held_out"),
+        "source": Variable(
+            ("method", "stage", "replica", "time", "component"),
+            "float64",
+            "1",
+            "recovered sources; NaN where a method has fewer components or no such stage",
+        ),
+        "source_variance": Variable(
+            ("method", "stage", "replica", "time", "component"), "float64", "1", "posterior variance; NaN where unknown"
+        ),
+    },
+}
+
+ATTRIBUTES = {
+    "title": {"type": "string"},
+    "kind": {"type": "string"},
+    "schema_version": {"const": SCHEMA_VERSION},
+    "recipe": {"type": "string", "description": "TOML text of the recipe"},
+    "seed": {"type": "integer"},
+    "fingerprint": {"type": "string", "description": "digest of everything that the store depends on"},
+    "software": {"type": "object", "additionalProperties": {"type": "string"}},
+    "n_files": {"type": "integer", "description": "files below the store when it was completed, without this one"},
+    "n_bytes": {"type": "integer", "description": "their size"},
+}
+
+MOVIE_OPTICS = {
+    "pixel_size_A": "angstrom",
+    "voltage_kV": "kV",
+    "spherical_aberration_mm": "mm",
+    "amplitude_contrast": "1",
+    "b_factor_A2": "angstrom^2",
+    "bead_b_factor_A2": "angstrom^2",
+    "noise_std": "1/angstrom",
+}
+
+
+def check(dataset: xarray.Dataset, kind: str) -> None:
+    """Raise StoreError unless the dataset has every variable of its kind, with its dims and dtype."""
+    if dataset.attrs.get("kind") != kind:
+        raise StoreError(f"The store is of kind {dataset.attrs.get('kind')!r}, but {kind!r} is needed.")
+    if dataset.attrs.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(
+            f"The store has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads {SCHEMA_VERSION}."
+        )
+    for name, rule in STORES[kind].items():
+        if name not in dataset.variables:
+            raise StoreError(f"The {kind} store lacks the variable '{name}'. Simulate or import it again.")
+        variable = dataset[name]
+        if variable.dims != rule.dims:
+            raise StoreError(f"'{name}' of the {kind} store has dims {variable.dims}; the schema says {rule.dims}.")
+
+
+def all_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schemas by file name: the recipe, scores.json, and one a store."""
+    from tempica.recipe import Recipe
+
+    recipe = Recipe.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {"recipe": recipe, "scores": SCORES} | {kind: _store_schema(kind) for kind in STORES}
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write every JSON Schema into a folder; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, schema in all_schemas().items():
+        path = folder / f"{name}.schema.json"
+        path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _store_schema(kind: str) -> dict[str, Any]:
+    variables = {
+        name: {
+            "description": rule.description,
+            "properties": {
+                "dims": {"const": list(rule.dims)},
+                "dtype": {"const": rule.dtype},
+                "units": {"const": rule.units},
+            },
+            "required": ["dims", "dtype", "units"],
+        }
+        for name, rule in STORES[kind].items()
+    }
+    attributes: dict[str, Any] = dict(ATTRIBUTES)
+    if kind == "movie":
+        attributes["pose"] = {"enum": ["known"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
+    if kind in ("trajectory", "ensemble"):
+        attributes["topology"] = {"type": "string", "description": "JSON in the layout of MDTraj's HDF5 format"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{kind}.zarr",
+        "description": "A zarr version 3 group, opened with xarray.open_zarr(path, consolidated=False).",
+        "type": "object",
+        "properties": {
+            "variables": {"type": "object", "properties": variables, "required": list(variables)},
+            "attributes": {"type": "object", "properties": attributes, "required": list(attributes)},
+        },
+        "required": ["variables", "attributes"],
+    }
+
+
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_ROW = {
+    "method": {"type": "string"},
+    "stage": {"enum": ["unmixed", "smoothed"]},
+    "metric": {"enum": ["mcc_spearman", "mcc_pearson"]},
+    "split": {"enum": ["train", "validation", "held_out"]},
+    "value": {"type": "number", "description": "mean absolute correlation after the assignment fitted on training replicas"},
+    "null": {"type": "number", "description": "mean score against a truth that the images cannot know"},
+    "null_95": {"type": "number", "description": "95th percentile of the same"},
+    "interval": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "description": "95 %, moving-block bootstrap"},
+    "ceiling": {**_NUMBER_OR_NULL, "description": "what the Bayes estimate from single frames reaches"},
+}
+_MATRIX = {
+    "method": {"type": "string"},
+    "stage": {"enum": ["unmixed", "smoothed"]},
+    "split": {"enum": ["train", "validation", "held_out"]},
+    "metric": {"enum": ["spearman", "pearson"]},
+    "matrix": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}, "description": "component × collective variable, signed"},
+    "collective_variables": {"type": "array", "items": {"type": "string"}},
+    "assignment": {"type": "array", "items": {"type": "integer"}, "description": "component matched to each collective variable"},
+}
+SCORES: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "scores.json",
+    "type": "object",
+    "properties": {
+        "recipe": {"type": "string", "description": "name of the recipe"},
+        "schema_version": {"const": SCHEMA_VERSION},
+        "fingerprint": {"type": "string"},
+        "rows": {"type": "array", "items": {"type": "object", "properties": _ROW, "required": list(_ROW)}},
+        "matrices": {"type": "array", "items": {"type": "object", "properties": _MATRIX, "required": list(_MATRIX)}},
+    },
+    "required": ["recipe", "schema_version", "fingerprint", "rows", "matrices"],
+}

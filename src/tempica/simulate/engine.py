@@ -1,0 +1,188 @@
+"""Integration of one replica, in blocks of frames.
+
+A block is a pure function of the state it starts from and of its number: it makes its own context and seeds it,
+so that a run that was killed goes on exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+import openmm
+from openmm import unit
+
+from tempica import seeds
+from tempica.errors import RecipeError, SimulationError, StructureError
+from tempica.recipe import Recipe, SimulateRecipe, residues, structure_path
+from tempica.simulate.coordinates import HingeAngle
+from tempica.simulate.networks import build_system
+from tempica.simulate.protocols import ar1
+from tempica.simulate.structures import Molecule, load_molecule, matching
+
+BLOCK_FRAMES = 50  # frames between two checkpoints; part of the seeding, so not an option
+SUBSTEPS = 50  # the restraint's target moves at least this often, in integration steps
+TARGET_RANGE = np.radians((5.0, 175.0))  # a hinge angle has no gradient at 0 and π
+
+
+@dataclass(frozen=True)
+class Model:
+    """A molecule ready to be simulated."""
+
+    molecule: Molecule
+    body: np.ndarray  # (atom,) beads on which frames are superposed
+    variables: tuple[HingeAngle, ...]
+    system: openmm.System
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a block of frames gives."""
+
+    position: np.ndarray  # (time, atom, space) nm, superposed
+    source: np.ndarray  # (time, source_name) rad
+    collective_variable: np.ndarray  # (time, cv) rad
+    potential_energy: np.ndarray  # (time,) kJ/mol
+    kinetic_energy: np.ndarray  # (time,) kJ/mol
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a replica stands between two blocks; double precision, so that nothing is lost."""
+
+    position: np.ndarray
+    velocity: np.ndarray
+
+
+def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
+    """Load, check and build what a recipe describes. Raises StructureError, RecipeError."""
+    first = load_molecule(structure_path(folder, recipe.molecule.structure))
+    second = first
+    if recipe.molecule.second_structure is not None:
+        path = structure_path(folder, recipe.molecule.second_structure)
+        second = matching(first, load_molecule(path), path)
+    names = list(recipe.molecule.domains)
+    beads = {
+        name: first.atoms_of(residues(text), f"domain {name}") for name, text in recipe.molecule.domains.items()
+    }
+    domain = np.full(len(first.residue), -1)
+    for index, name in enumerate(names):
+        domain[beads[name]] = index
+    forbidden = {frozenset(names.index(name) for name in pair) for pair in recipe.network.no_contacts}
+    system = build_system(first, second, domain, forbidden, recipe.network)
+    variables = tuple(
+        HingeAngle(cv.name, tuple(tuple(first.atoms_of(residues(r), f"collective variable {cv.name}").tolist()) for r in cv.residues))  # type: ignore[arg-type]
+        for cv in recipe.collective_variables
+    )
+    by_name = {variable.name: variable for variable in variables}
+    for drive in recipe.drives:
+        system.addForce(by_name[drive.collective_variable].restraint(drive.stiffness))
+    body = beads[recipe.molecule.body] if recipe.molecule.body else np.arange(len(first.residue))
+    if len(body) < 3:
+        raise StructureError(f"The body '{recipe.molecule.body}' has {len(body)} beads; a superposition needs 3.")
+    return Model(first, body, variables, system)
+
+
+@lru_cache(maxsize=2)
+def cached_model(recipe_json: str, folder: str) -> tuple[Recipe, Model]:
+    """A model built once a process."""
+    recipe = Recipe.model_validate_json(recipe_json)
+    return recipe, build_model(recipe.simulate, Path(folder))
+
+
+def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.ndarray:
+    """What the drives ask for (1 + equilibration + n_frames, source_name), rad; row 0 is the structure's own value.
+
+    Values are kept within 5° … 175°, where the angle has a gradient.
+    """
+    simulate, by_name = recipe.simulate, {v.name: v for v in model.variables}
+    n = simulate.equilibration_frames + n_frames
+    series = np.empty((1 + n, len(simulate.drives)))
+    for column, drive in enumerate(simulate.drives):
+        rng = seeds.generator(recipe.seed, f"drive {drive.collective_variable}", replica)
+        wanted = drive.mean + drive.deviation * ar1(n, drive.coefficient, drive.innovation, rng)
+        series[0, column] = by_name[drive.collective_variable].measure(model.molecule.position)
+        series[1:, column] = np.clip(np.radians(wanted), *TARGET_RANGE)
+    return series
+
+
+def first_state(recipe: Recipe, model: Model, replica: int) -> State:
+    """The structure with velocities drawn at the temperature, kT = 0.008314 T kJ/mol."""
+    rng = seeds.generator(recipe.seed, "velocity", replica)
+    speed = np.sqrt(unit.MOLAR_GAS_CONSTANT_R._value * 1e-3 * recipe.simulate.temperature / recipe.simulate.network.bead_mass)
+    return State(model.molecule.position, speed * rng.standard_normal(model.molecule.position.shape))
+
+
+def run_block(
+    recipe: Recipe, model: Model, replica: int, series: np.ndarray, state: State, first: int, last: int
+) -> tuple[Frames, State]:
+    """Simulate frames first … last − 1 (negative ones are equilibration), counted in rows of `series`.
+
+    Within a frame interval the targets move in a straight line from the frame before to this one.
+    Raises SimulationError when the integration leaves the physical range.
+    """
+    simulate = recipe.simulate
+    offset = simulate.equilibration_frames + 1
+    integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step)
+    integrator.setRandomNumberSeed(seeds.integer(recipe.seed, "langevin", replica, first + offset))
+    context = openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(state.position)
+    context.setVelocities(state.velocity)
+    names = [f"target_{drive.collective_variable}" for drive in simulate.drives]
+    edges = np.linspace(0, simulate.steps_per_frame, max(1, simulate.steps_per_frame // SUBSTEPS) + 1).round().astype(int)
+    position = np.empty((last - first, *model.molecule.position.shape))
+    energy = np.empty((last - first, 2))
+    for row, frame in enumerate(range(first, last)):
+        before, after = series[frame + offset - 1], series[frame + offset]
+        for start, end in zip(edges[:-1], edges[1:], strict=True):
+            now = before + (after - before) * (end / simulate.steps_per_frame)
+            for name, value in zip(names, now, strict=True):
+                context.setParameter(name, float(value))
+            try:
+                integrator.step(int(end - start))
+            except openmm.OpenMMException as error:  # OpenMM's own check for NaN
+                raise _blown_up(replica, frame, simulate, str(error)) from None
+        snapshot = context.getState(positions=True, velocities=True, energy=True)
+        position[row] = snapshot.getPositions(asNumpy=True)._value
+        energy[row] = snapshot.getPotentialEnergy()._value, snapshot.getKineticEnergy()._value
+        if not np.isfinite(position[row]).all() or not np.isfinite(energy[row]).all():
+            raise _blown_up(replica, frame, simulate, "coordinates or energy are not finite")
+    velocity = snapshot.getVelocities(asNumpy=True)._value
+    frames = Frames(
+        position=superpose(position, model),
+        source=series[first + offset : last + offset],
+        collective_variable=np.stack([v.measure(position) for v in model.variables], -1),
+        potential_energy=energy[:, 0],
+        kinetic_energy=energy[:, 1],
+    )
+    return frames, State(position[-1], velocity)
+
+
+def superpose(position: np.ndarray, model: Model) -> np.ndarray:
+    """Frames (time, atom, space) rotated and shifted onto the first structure's body domain; float32."""
+    stack = np.concatenate([model.molecule.position[None], position]).astype(np.float32)
+    trajectory = mdtraj.Trajectory(stack, None)
+    trajectory.superpose(trajectory, 0, atom_indices=model.body, parallel=False)
+    return trajectory.xyz[1:]
+
+
+def check_targets(recipe: Recipe) -> None:
+    """Raise RecipeError when a drive asks for angles that a hinge cannot have."""
+    for drive in recipe.simulate.drives:
+        low, high = drive.mean - 3 * drive.deviation, drive.mean + 3 * drive.deviation
+        if low < 5 or high > 175:
+            raise RecipeError(
+                f"The drive of {drive.collective_variable} (mean {drive.mean}°, deviation {drive.deviation}°) reaches"
+                f" {low:.0f}° … {high:.0f}° within three deviations; a hinge angle must stay within 5° … 175°."
+            )
+
+
+def _blown_up(replica: int, frame: int, simulate: SimulateRecipe, why: str) -> SimulationError:
+    return SimulationError(
+        f"The integration of replica {replica} broke down before frame {frame}"
+        f" (step {frame * simulate.steps_per_frame} of production): {why}. Take a smaller simulate.time_step"
+        f" (now {simulate.time_step} ps) or softer springs."
+    )

@@ -1,0 +1,203 @@
+"""The only module that touches zarr: create, fill, seal and open stores.
+
+A store is filled under a working name and sealed, then renamed: what carries its final name is complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempica import schema
+from tempica.errors import StoreError, TruthError
+
+if TYPE_CHECKING:
+    import xarray
+    import zarr
+
+# Who may read what. The truth lies in trajectory.zarr alone: embed and ica must do without it.
+READS = {
+    "simulate": (),
+    "render": ("trajectory",),
+    "embed": ("movie", "ensemble"),
+    "ica": ("movie", "latents"),
+    "evaluate": ("trajectory", "movie", "ensemble", "latents", "sources"),
+    "report": ("trajectory", "movie", "sources"),
+}
+
+
+def read(run: Path, room: str, kind: str) -> xarray.Dataset:
+    """A completed store of a run, opened for a room.
+
+    Raises TruthError when the room must not see it and StoreError when it is missing, incomplete or damaged.
+    """
+    if kind not in READS[room]:
+        raise TruthError(f"The room '{room}' may read {' and '.join(READS[room]) or 'no store'}, not '{kind}'.")
+    return open_store(Path(run) / f"{kind}.zarr", kind)
+
+
+def open_store(path: Path, kind: str) -> xarray.Dataset:
+    """A completed store as one lazily read Dataset, checked against its schema."""
+    import xarray
+
+    verify(path)
+    dataset = xarray.open_zarr(path, consolidated=False, chunks=None)
+    schema.check(dataset, kind)
+    return dataset
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Attributes of a completed store. Raises StoreError when it is missing, incomplete or damaged."""
+    if not path.exists():
+        raise StoreError(f"There is no store {path}. Run the stage that makes it first.")
+    try:
+        attributes = json.loads((path / "zarr.json").read_bytes())["attributes"]
+        promised = int(attributes["n_files"]), int(attributes["n_bytes"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"The store {path} is damaged: its zarr.json cannot be read ({type(error).__name__}). {_remedy(path)}"
+        ) from None
+    found = _extent(path)
+    if found != promised:
+        raise StoreError(
+            f"The store {path} is damaged: it has {found[0]} files of {found[1]} bytes and was completed with"
+            f" {promised[0]} files of {promised[1]} bytes. {_remedy(path)}"
+        )
+    return attributes
+
+
+def create(
+    path: Path,
+    kind: str,
+    sizes: Mapping[str, int],
+    *,
+    attributes: Mapping[str, Any],
+    chunks: Mapping[str, int],
+    scale: Mapping[str, tuple[float, float]] | None = None,
+) -> None:
+    """Make an empty store of a kind, or leave the one that is there.
+
+    `sizes` and `chunks` are by dim (a dim without chunk is one chunk); `scale` gives packed variables their
+    (scale_factor, add_offset). The store appears under its name only when all its arrays are declared.
+    """
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    if path.exists():
+        return
+    fresh = path.with_name(path.name + ".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    group = zarr.create_group(store=fresh, zarr_format=3, attributes={**attributes, "kind": kind})
+    for name, rule in schema.STORES[kind].items():
+        shape = tuple(sizes[dim] for dim in rule.dims)
+        about: dict[str, Any] = {"units": rule.units, "long_name": rule.description}
+        if scale and name in scale:
+            about["scale_factor"], about["add_offset"] = scale[name]
+        group.create_array(
+            name,
+            shape=shape,
+            dtype=str if rule.dtype == "string" else rule.dtype,
+            chunks=tuple(max(1, min(chunks.get(dim, size), size)) for dim, size in zip(rule.dims, shape, strict=True)),
+            dimension_names=rule.dims,
+            # the checksum turns a damaged chunk into an error instead of wrong numbers
+            compressors=[ZstdCodec(level=1), Crc32cCodec()],
+            attributes=about,
+            config={"write_empty_chunks": True},
+        )
+    os.rename(fresh, path)
+
+
+def write(path: Path, values: Mapping[str, Any], **region: int | slice) -> None:
+    """Fill variables of an unsealed store; `region` selects along dims, all of a dim that is not named."""
+    import zarr
+
+    group = zarr.open_group(store=path, mode="r+", zarr_format=3)
+    kind = str(group.attrs["kind"])
+    for name, value in values.items():
+        array = _array(group, name).with_config({"write_empty_chunks": True})
+        index = tuple(region.get(dim, slice(None)) for dim in schema.STORES[kind][name].dims)
+        array[index] = value if isinstance(value, list) else np.asarray(value, dtype=array.dtype)
+
+
+def seal(path: Path) -> None:
+    """Mark a filled store as complete: its attributes get the number and size of its files."""
+    import zarr
+
+    group = zarr.open_group(store=path, mode="r+", zarr_format=3)
+    files, size = _extent(path)
+    group.attrs.update({"n_files": files, "n_bytes": size})
+
+
+def provenance(recipe_text: str, seed: int, fingerprint: str, title: str) -> dict[str, Any]:
+    """Attributes that every store carries."""
+    return {
+        "title": title,
+        "schema_version": schema.SCHEMA_VERSION,
+        "recipe": recipe_text,
+        "seed": seed,
+        "fingerprint": fingerprint,
+        "software": software(),
+    }
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes."""
+    names = ("tempica", "numpy", "scipy", "numba", "openmm", "mdtraj", "scikit-learn", "torch", "xarray", "zarr")
+    return {name: version(name) for name in names}
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a JSON file in one step: it is there whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def save_arrays(path: Path, **arrays: Any) -> None:
+    """Write an .npz of intermediate results in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with fresh.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(fresh, path)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read what `save_arrays` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array:
+    import zarr
+
+    array = group[name]
+    assert isinstance(array, zarr.Array)
+    return array
+
+
+def _extent(path: Path) -> tuple[int, int]:
+    """Number of files below a store and their size, without the root's own metadata, which states them."""
+    files = size = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            files += 1
+            size += os.stat(os.path.join(folder, name)).st_size
+    root = path / "zarr.json"
+    return files - 1, size - (root.stat().st_size if root.exists() else 0)
+
+
+def _remedy(path: Path) -> str:
+    return f"Nothing was changed. Restore it, or move it away and run again to make a new {path.name}."
