@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
 from scipy import fft
+
+if TYPE_CHECKING:
+    import xarray
 
 # F(0) in Å of the electron scattering factors of Peng et al., Acta Cryst. A52, 257 (1996)
 SCATTERING_LENGTH_A = {"H": 0.5288, "C": 2.5088, "N": 2.2135, "O": 1.9834, "S": 5.1604}
@@ -38,7 +42,7 @@ def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
 def to_pixels(
     position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, n_pixels: int, pixel_A: float
 ) -> np.ndarray:
-    """Pixel coordinates (F, N, 2), order x, y, of positions (F, N, 3) in nm seen with pose (F, 3, 3), (F, 2)."""
+    """Pixel coordinates (F, N, 2), order x, y, of positions (F, N, 3) in nm, pose (F, 3, 3) and (F, 2)."""
     view_A = 10.0 * np.einsum("fij,fnj->fni", rotation[:, :2], position, dtype=np.float64)
     return (view_A + shift_A[:, None, :]) / pixel_A + n_pixels // 2
 
@@ -69,9 +73,9 @@ def project_with_jacobian(
 ) -> np.ndarray:
     """Projected potential and its derivatives, (F, 1 + P, D, D) float32; [:, 0] is `project`.
 
-    ∂U/∂θ_p = Σ_n f_n (v_x g_y ⊗ g_x′ + v_y g_y′ ⊗ g_x) with `velocity` v = ∂(x, y)/∂θ, (F, P, N, 2) in pixels
-    per unit of the parameter; g_x, g_y are the factors of the separable Gaussian, ′ the derivative with
-    respect to the bead's position. All columns come from one pass over the beads.
+    ∂U/∂θ_p = Σ_n f_n (v_x g_y ⊗ g_x′ + v_y g_y′ ⊗ g_x) with `velocity` v = ∂(x, y)/∂θ, (F, P, N, 2), in
+    pixels per unit of the parameter; g_x, g_y are the factors of the separable Gaussian, ′ the derivative
+    with respect to the bead's position. All columns come from one pass over the beads.
     """
     columns = np.zeros((len(xy), 1 + velocity.shape[1], n_pixels, n_pixels), dtype=np.float32)
     constants = _bead_constants(scattering_length, width_A, pixel_A)
@@ -93,22 +97,57 @@ def contrast_transfer(
 ) -> np.ndarray:
     """Contrast transfer function (F, D, D//2 + 1), float32, in the layout of a real FFT; protein is positive.
 
+    `contrast_at` of the grid's frequencies; defocus (F,) in Å, angle (F,) in radians. Where D is even, the
+    column of kx = Nyquist holds the mean of the values at ±kx, all that can act on a real image.
+    """
+    ky = fft.fftfreq(n_pixels, pixel_A)[:, None]
+    kx = fft.rfftfreq(n_pixels, pixel_A)[None, :]
+    per_frame = (defocus_u_A, defocus_v_A, defocus_angle)
+    u, v, a = (np.asarray(x, dtype=np.float64)[:, None, None] for x in per_frame)
+    transfer = contrast_at(
+        np.hypot(kx, ky),
+        np.arctan2(ky, kx),
+        voltage_kV=voltage_kV,
+        spherical_aberration_mm=spherical_aberration_mm,
+        amplitude_contrast=amplitude_contrast,
+        b_factor_A2=b_factor_A2,
+        defocus_u_A=u,
+        defocus_v_A=v,
+        defocus_angle=a,
+    )
+    if n_pixels % 2 == 0:
+        # kx = ±Nyquist share a column: a real image keeps their mean, and half-plane sums must see the same
+        transfer[..., -1] = 0.5 * (transfer[..., -1] + np.roll(transfer[:, ::-1, -1], 1, axis=1))
+    return transfer.astype(np.float32)
+
+
+def contrast_at(
+    k: np.ndarray,
+    angle: np.ndarray,
+    *,
+    voltage_kV: float,
+    spherical_aberration_mm: float,
+    amplitude_contrast: float,
+    b_factor_A2: float,
+    defocus_u_A: np.ndarray,
+    defocus_v_A: np.ndarray,
+    defocus_angle: np.ndarray,
+) -> np.ndarray:
+    """Contrast transfer function at spatial frequency k (1/Å) in the direction α = `angle` (rad, from +x).
+
     CTF = sin γ · exp(−B k²/4), γ = π λ df k² − (π/2) Cs λ³ k⁴ + arcsin w,
-    df(α) = ½ [u + v + (u − v) cos 2(α − angle)], α from +x; k in 1/Å, defocus (F,) in Å, angle in radians.
+    df(α) = ½ [u + v + (u − v) cos 2(α − defocus_angle)]; all arrays broadcast, defocus in Å.
     Source: Rohou & Grigorieff, J. Struct. Biol. 192, 216 (2015), equations 2 to 5, with the sign turned.
     """
     wavelength = electron_wavelength_A(voltage_kV)
-    ky = fft.fftfreq(n_pixels, pixel_A)[:, None]
-    kx = fft.rfftfreq(n_pixels, pixel_A)[None, :]
-    k2, angle = kx**2 + ky**2, np.arctan2(ky, kx)
-    u, v, a = (np.asarray(x, dtype=np.float64)[:, None, None] for x in (defocus_u_A, defocus_v_A, defocus_angle))
-    defocus = 0.5 * (u + v + (u - v) * np.cos(2 * (angle - a)))
+    u, v, k2 = defocus_u_A, defocus_v_A, np.square(k)
+    defocus = 0.5 * (u + v + (u - v) * np.cos(2 * (angle - defocus_angle)))
     gamma = (
         np.pi * wavelength * defocus * k2
         - 0.5 * np.pi * spherical_aberration_mm * 1e7 * wavelength**3 * k2**2
         + np.arcsin(amplitude_contrast)
     )
-    return (np.sin(gamma) * np.exp(-0.25 * b_factor_A2 * k2)).astype(np.float32)
+    return np.sin(gamma) * np.exp(-0.25 * b_factor_A2 * k2)
 
 
 def electron_wavelength_A(voltage_kV: float) -> float:
@@ -135,10 +174,12 @@ class Optics:
     bead_b_factor_A2: float
 
     def width_A(self, bead_width: np.ndarray) -> np.ndarray:
-        """Standard deviation (Å) of a bead's Gaussian: its own mass (nm) and thermal motion, s² = w² + B/8π²."""
+        """Standard deviation (Å) of a bead's Gaussian: own mass (nm) and thermal motion, s² = w² + B/8π²."""
         return np.sqrt((10 * bead_width) ** 2 + self.bead_b_factor_A2 / (8 * np.pi**2))
 
-    def transfer(self, defocus_u_A: np.ndarray, defocus_v_A: np.ndarray, defocus_angle: np.ndarray) -> np.ndarray:
+    def transfer(
+        self, defocus_u_A: np.ndarray, defocus_v_A: np.ndarray, defocus_angle: np.ndarray
+    ) -> np.ndarray:
         """`contrast_transfer` of frames."""
         return contrast_transfer(
             self.n_pixels,
@@ -151,6 +192,12 @@ class Optics:
             defocus_v_A=defocus_v_A,
             defocus_angle=defocus_angle,
         )
+
+
+def optics_of(movie: xarray.Dataset) -> Optics:
+    """The optics that a movie store's attributes state."""
+    names = [name for name in Optics.__dataclass_fields__ if name != "n_pixels"]
+    return Optics(movie.sizes["x"], **{name: float(movie.attrs[name]) for name in names})
 
 
 def plane_weights(n_pixels: int) -> np.ndarray:

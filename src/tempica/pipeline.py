@@ -104,7 +104,10 @@ class Run:
         digests: dict[str, str] = {}
         before = fingerprint(__version__, self.recipe.name, self.recipe.seed, *map(_digest, self._structures()))
         for stage in STAGES:
-            section = getattr(self.recipe, stage).model_dump(mode="json")
+            section = getattr(self.recipe, stage).model_dump(
+                mode="json",
+                exclude={"molecule": {"structure", "second_structure"}},  # their content counts, not their place
+            )
             before = digests[stage] = fingerprint(before, stage, section)
         return digests
 
@@ -167,13 +170,16 @@ class Run:
         there = [name for name in names if (self.path / name).exists()]
         if not there:
             return None
-        shelf = self.path / "superseded"
-        taken = [int(p.name) for p in shelf.glob("*") if p.name.isdigit()]
-        folder = shelf / str(max(taken, default=0) + 1)
         for name in there:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.rename(self.path / name, folder / name)
-        return folder
+            (self.shelf / name).parent.mkdir(parents=True, exist_ok=True)
+            os.rename(self.path / name, self.shelf / name)
+        return self.shelf
+
+    @cached_property
+    def shelf(self) -> Path:
+        """Where this invocation puts what it must not overwrite."""
+        taken = [int(p.name) for p in (self.path / "superseded").glob("*") if p.name.isdigit()]
+        return self.path / "superseded" / str(max(taken, default=0) + 1)
 
     def log(self, **event: object) -> None:
         """Append a line to log.jsonl."""
@@ -197,7 +203,7 @@ def open_run(target: Path, out: Path | None) -> Run:
 
 def execute(run: Run, stages: Sequence[str], *, jobs: int, device: str, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
-    importlib.import_module("tempica.simulate").check(run.recipe, run.source)
+    importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
     run.claim()
     damaged_or_current = {stage: run.is_current(stage) for stage in STAGES}  # look before anything moves
     first = list(STAGES).index(stages[0])
@@ -237,7 +243,7 @@ def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, dev
     started = time.monotonic()
     run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest, device=device)
     if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
-        importlib.import_module(f"tempica.{room}").stage(work)
+        importlib.import_module(f"tempica.{room}.stage").run(work)
         for name in outputs:
             if name.endswith(".zarr"):
                 store.seal(folder / name)

@@ -19,6 +19,7 @@ from tempica.errors import RecipeError
 
 NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+MOST = 100_000_000  # of any count: what is larger is a slip, and would overflow where stores are made
 
 
 def _unit(unit: str, description: str, **rule: Any) -> Any:
@@ -31,7 +32,7 @@ def residues(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(-?\d+)(?:\s*-\s*(-?\d+))?\s*", part)
         if match is None:
-            raise ValueError(f"residue range '{text}' must look like '1-29, 68-117'; '{part.strip()}' does not")
+            raise ValueError(f"residue range '{part.strip()}' of '{text}' must look like '1-29, 68-117'")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f"residue range '{part.strip()}' runs backwards; write the smaller number first")
@@ -42,7 +43,7 @@ def residues(text: str) -> tuple[int, ...]:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="constants")
 
 
 def _checked_range(text: str) -> str:
@@ -51,15 +52,18 @@ def _checked_range(text: str) -> str:
 
 
 class MoleculeRecipe(_Section):
-    structure: str = Field(description="PDB or mmCIF file, relative to the recipe")
+    structure: str = Field(min_length=1, description="PDB or mmCIF file, relative to the recipe")
     second_structure: str | None = Field(
-        None, description="second form of the same molecule: the other end of the flat-bottomed basin"
+        default=None,
+        min_length=1,
+        description="second form of the same molecule: the other end of the flat-bottomed basin",
     )
     domains: dict[Name, str] = Field(
         default_factory=dict, description="rigid domains: name to residue ranges, as in '1-29, 68-117'"
     )
     body: Name | None = Field(
-        None, description="domain on which every frame is superposed, and so what a pose refers to; all beads if none"
+        default=None,
+        description="domain on which every frame is superposed, so what a pose refers to; all beads if none",
     )
 
     @field_validator("domains")
@@ -67,16 +71,24 @@ class MoleculeRecipe(_Section):
     def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
         owner: dict[int, str] = {}
         for name, text in domains.items():
-            for number in residues(text):
+            try:
+                numbers = residues(text)
+            except ValueError as error:
+                raise ValueError(f"domain {name}: {error}") from None
+            for number in numbers:
                 if number in owner:
-                    raise ValueError(f"residue {number} is in domain {owner[number]} and in {name}; domains must not overlap")
+                    raise ValueError(
+                        f"residue {number} is in domains {owner[number]} and {name}; they must be disjoint"
+                    )
                 owner[number] = name
         return domains
 
     @model_validator(mode="after")
     def _body(self) -> MoleculeRecipe:
         if self.body is not None and self.body not in self.domains:
-            raise ValueError(f"body '{self.body}' is no domain; domains are {', '.join(self.domains) or 'none'}")
+            raise ValueError(
+                f"body '{self.body}' is no domain; domains are {', '.join(self.domains) or 'none'}"
+            )
         return self
 
 
@@ -87,9 +99,15 @@ class NetworkRecipe(_Section):
     backbone_stiffness: float = _unit("kJ/mol/nm²", "springs along the backbone", default=50_000.0, gt=0)
     domain_stiffness: float = _unit("kJ/mol/nm²", "springs within a domain", default=3_000.0, gt=0)
     domain_cutoff: float = _unit("nm", "longest spring within a domain", default=1.0, gt=0.3, le=5)
-    contact_stiffness: float = _unit("kJ/mol/nm²", "walls of the contacts between domains", default=2_000.0, gt=0)
-    contact_cutoff: float = _unit("nm", "longest contact between domains, in either form", default=1.0, gt=0.3, le=5)
-    contact_margin: float = _unit("nm", "free play of a contact beyond the two forms", default=0.04, ge=0, le=1)
+    contact_stiffness: float = _unit(
+        "kJ/mol/nm²", "walls of the contacts between domains", default=2_000.0, gt=0
+    )
+    contact_cutoff: float = _unit(
+        "nm", "longest contact between domains, in either form", default=1.0, gt=0.3, le=5
+    )
+    contact_margin: float = _unit(
+        "nm", "free play of a contact beyond the two forms", default=0.04, ge=0, le=1
+    )
     no_contacts: list[tuple[Name, Name]] = Field(
         default_factory=list, description="pairs of domains without contacts between them"
     )
@@ -98,7 +116,8 @@ class NetworkRecipe(_Section):
 class CollectiveVariableRecipe(_Section):
     name: Name
     kind: Literal["hinge_angle"] = Field(
-        "hinge_angle", description="angle at the second of three groups' centroids; degrees in recipes, radians in stores"
+        default="hinge_angle",
+        description="angle at the second of three groups' centroids; degrees in recipes, radians in stores",
     )
     residues: tuple[str, str, str] = Field(description="residue ranges of the three groups")
 
@@ -125,12 +144,19 @@ class SimulateRecipe(_Section):
     network: NetworkRecipe = NetworkRecipe()
     collective_variables: list[CollectiveVariableRecipe] = Field(min_length=1)
     drives: list[DriveRecipe] = Field(default_factory=list)
-    n_replicas: int = Field(8, ge=1, le=100_000, description="independent movies of the same molecule")
-    n_frames: int = Field(750, ge=2, description="frames a replica")
-    steps_per_frame: int = Field(600, ge=1, description="integration steps between frames")
-    equilibration_frames: int = Field(20, ge=0, description="frames simulated and thrown away before the first")
+    n_replicas: int = Field(
+        default=8, ge=1, le=100_000, description="independent movies of the same molecule"
+    )
+    n_frames: int = Field(default=750, ge=2, le=MOST, description="frames a replica")
+    steps_per_frame: int = Field(default=600, ge=1, le=MOST, description="integration steps between frames")
+    equilibration_frames: int = Field(
+        default=20, ge=0, le=MOST, description="frames simulated and thrown away before the first"
+    )
     ensemble_frames: int = Field(
-        400, ge=10, description="frames of the separate replica from which displacement modes are learned"
+        default=400,
+        ge=10,
+        le=MOST,
+        description="frames of the separate replica from which displacement modes are learned",
     )
     time_step: float = _unit("ps", "integration step", default=0.02, gt=0, le=0.1)
     friction: float = _unit("1/ps", "Langevin friction", default=1.0, gt=0)
@@ -142,65 +168,82 @@ class SimulateRecipe(_Section):
         if len(set(names)) < len(names):
             raise ValueError(f"collective variables must have different names; given are {', '.join(names)}")
         driven = [drive.collective_variable for drive in self.drives]
-        for name in driven:
+        for i, name in enumerate(driven):
             if name not in names:
-                raise ValueError(f"a drive names the collective variable '{name}'; declared are {', '.join(names)}")
+                raise ValueError(
+                    f"drives.{i}.collective_variable = '{name}' must be the name of a collective variable;"
+                    f" declared are {', '.join(names)}"
+                )
             if driven.count(name) > 1:
-                raise ValueError(f"the collective variable '{name}' has {driven.count(name)} drives; one is the most")
+                raise ValueError(
+                    f"the collective_variable '{name}' has {driven.count(name)} drives; one is the most"
+                )
         for pair in self.network.no_contacts:
             for name in pair:
                 if name not in self.molecule.domains:
-                    raise ValueError(
-                        f"no_contacts names '{name}'; domains are {', '.join(self.molecule.domains) or 'none'}"
-                    )
+                    domains = ", ".join(self.molecule.domains) or "none"
+                    raise ValueError(f"network.no_contacts names '{name}'; domains are {domains}")
         return self
 
 
 class RenderRecipe(_Section):
     """An electron camera: random known orientation per frame, contrast transfer function, white noise."""
 
-    n_pixels: int = _unit("pixel", "edge of the square image, even", default=64, ge=16, le=1024, multiple_of=2)
+    n_pixels: int = _unit(
+        "pixel", "edge of the square image, even", default=64, ge=16, le=1024, multiple_of=2
+    )
     pixel_size_A: float = _unit("Å", "edge of a pixel", default=1.5, ge=0.2, le=20)
     snr: float = Field(
-        0.1,
+        default=0.1,
         gt=0,
         allow_inf_nan=True,
-        description="variance of the noise-free image after the CTF over the whole box, averaged over the movie,"
-        " over the variance of the noise; inf for no noise",
+        description="variance of the noise-free image after the CTF over the whole box, averaged over the"
+        " movie, over the variance of the noise; inf for no noise",
         json_schema_extra={"unit": "1"},
     )
-    bead_b_factor_A2: float = _unit("Å²", "B factor added to each bead's own width", default=20.0, ge=0, le=1000)
-    shift_deviation_A: float = _unit("Å", "standard deviation of the in-plane shift, each axis", default=3.0, ge=0, le=50)
+    bead_b_factor_A2: float = _unit(
+        "Å²", "B factor added to each bead's own width", default=20.0, ge=0, le=1000
+    )
+    shift_deviation_A: float = _unit(
+        "Å", "standard deviation of the in-plane shift, each axis", default=3.0, ge=0, le=50
+    )
     voltage_kV: float = _unit("kV", "accelerating voltage", default=300.0, ge=60, le=1000)
     spherical_aberration_mm: float = _unit("mm", "Cs", default=2.7, ge=0, le=10)
     amplitude_contrast: float = _unit("1", "amplitude contrast w", default=0.1, ge=0, le=1)
     b_factor_A2: float = _unit("Å²", "envelope exp(−B k²/4) of the CTF", default=40.0, ge=0, le=2000)
     defocus_low_A: float = _unit("Å", "least underfocus", default=8_000.0, ge=0, le=100_000)
     defocus_high_A: float = _unit("Å", "largest underfocus", default=15_000.0, ge=0, le=100_000)
-    astigmatism_A: float = _unit("Å", "defocus u minus v; its angle is random", default=200.0, ge=0, le=10_000)
+    astigmatism_A: float = _unit(
+        "Å", "defocus u minus v; its angle is random", default=200.0, ge=0, le=10_000
+    )
 
     @model_validator(mode="after")
     def _defocus(self) -> RenderRecipe:
         if self.defocus_high_A < self.defocus_low_A:
-            raise ValueError(f"defocus_high_A = {self.defocus_high_A} must not be below defocus_low_A = {self.defocus_low_A}")
-        if self.snr != self.snr:
-            raise ValueError("snr must be a positive number, or inf for no noise; it is nan")
+            raise ValueError(
+                f"defocus_high_A = {self.defocus_high_A} must not be below"
+                f" defocus_low_A = {self.defocus_low_A}"
+            )
         return self
 
 
 class EmbedRecipe(_Section):
     """Posterior of displacement-mode amplitudes per frame, by Gauss–Newton through the image formation."""
 
-    n_modes: int = Field(4, ge=1, le=100, description="principal displacement modes of the separate replica")
-    n_iterations: int = Field(8, ge=1, le=100, description="Gauss–Newton iterations at the most")
+    n_modes: int = Field(
+        default=4, ge=1, le=100, description="principal displacement modes of the separate replica"
+    )
+    n_iterations: int = Field(default=8, ge=1, le=100, description="Gauss–Newton iterations at the most")
 
 
 class TrainRecipe(_Section):
-    methods: list[Literal["tica", "pcl"]] = Field(["tica", "pcl"], min_length=1)
-    n_components: int = Field(2, ge=1, le=100, description="sources to recover")
+    methods: list[Literal["tica", "pcl"]] = Field(default=["tica", "pcl"], min_length=1)
+    n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = _unit("frame", "lag of the temporal contrast", default=1, ge=1)
-    validation_replicas: int = Field(1, ge=1, description="for early stop and choices, never for gradients")
-    held_out_replicas: int = Field(2, ge=1, description="seen by evaluate alone")
+    validation_replicas: int = Field(
+        default=1, ge=1, description="for early stop and choices, never for gradients"
+    )
+    held_out_replicas: int = Field(default=2, ge=1, description="seen by evaluate alone")
 
     @field_validator("methods")
     @classmethod
@@ -211,21 +254,27 @@ class TrainRecipe(_Section):
 
 
 class EvaluateRecipe(_Section):
-    n_null: int = Field(400, ge=20, le=100_000, description="draws of the null distribution")
-    n_bootstrap: int = Field(400, ge=20, le=100_000, description="draws of the moving-block bootstrap")
-    n_ceiling_frames: int = Field(600, ge=50, description="held-out frames on which the ceiling is computed")
+    n_null: int = Field(default=400, ge=20, le=100_000, description="draws of the null distribution")
+    n_bootstrap: int = Field(
+        default=400, ge=20, le=100_000, description="draws of the moving-block bootstrap"
+    )
+    n_ceiling_frames: int = Field(
+        default=600, ge=50, le=MOST, description="held-out frames on which the ceiling is computed"
+    )
 
 
 class ReportRecipe(_Section):
-    n_examples: int = Field(6, ge=1, le=20, description="example frames, clean and noisy")
-    n_trace_frames: int = _unit("frame", "length of the traces shown", default=300, ge=10)
+    n_examples: int = Field(default=6, ge=1, le=20, description="example frames, clean and noisy")
+    n_trace_frames: int = _unit("frame", "length of the traces shown", default=300, ge=10, le=MOST)
 
 
 class Recipe(_Section):
     """A whole experiment."""
 
     name: Name = Field(description="names the run folder")
-    seed: int = Field(0, ge=0, lt=2**63, description="every random number of the run descends from it")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="every random number of the run descends from it"
+    )
     simulate: SimulateRecipe
     render: RenderRecipe = RenderRecipe()
     embed: EmbedRecipe = EmbedRecipe()
@@ -238,16 +287,18 @@ class Recipe(_Section):
         kept = self.train.validation_replicas + self.train.held_out_replicas
         if kept >= self.simulate.n_replicas:
             raise ValueError(
-                f"train keeps {kept} replicas from training (validation_replicas + held_out_replicas), which must be"
-                f" fewer than simulate.n_replicas = {self.simulate.n_replicas}"
+                f"train keeps {kept} replicas from training (validation_replicas + held_out_replicas), which"
+                f" must be fewer than simulate.n_replicas = {self.simulate.n_replicas}"
             )
         if self.train.n_components > self.embed.n_modes:
             raise ValueError(
-                f"train.n_components = {self.train.n_components} must not exceed embed.n_modes = {self.embed.n_modes}"
+                f"train.n_components = {self.train.n_components} must not exceed"
+                f" embed.n_modes = {self.embed.n_modes}"
             )
         if self.train.lag >= self.simulate.n_frames // 2:
             raise ValueError(
-                f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
+                f"train.lag = {self.train.lag} must be below half of"
+                f" simulate.n_frames = {self.simulate.n_frames}"
             )
         return self
 
@@ -259,23 +310,28 @@ class Recipe(_Section):
 
 
 def load_recipe(path: Path) -> tuple[Recipe, str]:
-    """A checked recipe and its text. Raises RecipeError, in one message, for everything that is wrong with it."""
+    """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RecipeError(f"There is no recipe {path}. Recipes are TOML files, such as those in simulations/.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"There is no recipe {path}. Recipes are TOML files, as in simulations/.") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"The recipe {path} must be a TOML file, text in UTF-8: {error}.") from None
+    except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read: {error}.") from None
     try:
-        return Recipe.model_validate(tomllib.loads(text)), text
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beyond its own error, tomllib lets those of int() through
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
+    try:
+        return Recipe.model_validate(content), text
     except ValidationError as error:
-        raise RecipeError("\n".join([f"The recipe {path} cannot be used:", *map(_explain, error.errors())])) from None
+        mistakes = [_explain(one) for one in error.errors()]
+        raise RecipeError("\n".join([f"The recipe {path} cannot be used:", *mistakes])) from None
 
 
 def structure_path(folder: Path, name: str) -> Path:
-    """Where a recipe's structure file lies: as the recipe says, or among the frozen copies of a run folder."""
+    """Where a recipe's structure file lies: as it says, or among the frozen copies of a run folder."""
     frozen = folder / "structures" / Path(name).name
     return folder / name if (folder / name).exists() or not frozen.exists() else frozen
 
@@ -286,6 +342,14 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_PLAIN = {
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+}  # what pydantic says in words of Python
+
+
 def _explain(error: Any) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "recipe"
     if error["type"] == "extra_forbidden":
@@ -293,7 +357,7 @@ def _explain(error: Any) -> str:
         return f"  {where}: unknown key. Known here: {', '.join(known)}."
     if error["type"] == "missing":
         return f"  {where}: is missing and has no default."
-    message = error["msg"].removeprefix("Value error, ")
+    message = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     given = error["input"]
     shown = "" if isinstance(given, dict | BaseModel | list) else f" = {given!r}"
     return f"  {where}{shown}: {message[:1].lower()}{message[1:]}."
@@ -306,6 +370,7 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         annotation = section.model_fields[part].annotation
-        inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+        arguments = getattr(annotation, "__args__", ())
+        inner = [a for a in arguments if isinstance(a, type) and issubclass(a, BaseModel)]
         section = inner[0] if inner else annotation
     return sorted(section.model_fields)

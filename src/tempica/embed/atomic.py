@@ -1,0 +1,116 @@
+"""Posterior of mode amplitudes, frame by frame, through the differentiable image formation.
+
+Model of an image: y = C ⊛ P(A (x̄ + Σ_k a_k m_k) + t) + ε, with known pose (A, t) and CTF C, prior a ~ N(0, I)
+and white noise ε ~ N(0, σ²). The maximum of the posterior is found by damped Gauss–Newton steps, and the
+posterior is taken as normal around it (Laplace): covariance (JᵀJ/σ² + I)⁻¹.
+
+Shape legend: F frame, K mode, N atom, D pixels along an edge, H half plane of a real FFT.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from tempica import imaging
+from tempica.embed.modes import Modes
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images with what is known about each."""
+
+    image: np.ndarray  # (frame, y, x) 1/Å
+    rotation: np.ndarray  # (frame, 3, 3)
+    shift_A: np.ndarray  # (frame, 2)
+    transfer: np.ndarray  # (frame, D, D//2 + 1)
+
+
+@dataclass(frozen=True)
+class Beads:
+    scattering_length: np.ndarray  # (atom,) Å
+    width_A: np.ndarray  # (atom,)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    mean: np.ndarray  # (frame, mode)
+    covariance: np.ndarray  # (frame, mode, mode)
+    residual_variance: np.ndarray  # (frame,) mean over pixels of (image − model)²
+
+
+def posterior(
+    images: Images, modes: Modes, beads: Beads, pixel_A: float, noise_variance: float, n_iterations: int
+) -> Posterior:
+    """Laplace posterior of mode amplitudes for every image.
+
+    Each frame's step solves (JᵀJ/σ² + (1 + μ) I) δ = Jᵀr/σ² − a. A step that does not lower
+    |r|²/σ² + |a|² is taken back and its damping μ raised; a step that does lowers μ.
+    """
+    n_pixels = images.image.shape[-1]
+    n_frames, n_modes = len(images.image), len(modes.shape)
+    velocity = 10.0 / pixel_A * np.einsum("fij,knj->fkni", images.rotation[:, :2], modes.shape)
+    # filtering, weighting by Parseval and dividing by σ all in one factor per Fourier coefficient
+    factor = images.transfer * np.sqrt(imaging.plane_weights(n_pixels) / noise_variance).astype(np.float32)
+    target = fft.rfft2(images.image.astype(np.float32)) * np.sqrt(
+        imaging.plane_weights(n_pixels) / noise_variance
+    ).astype(np.float32)
+
+    def linearise(amplitude: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        place = modes.mean + np.einsum("fk,knj->fnj", amplitude, modes.shape)
+        xy = imaging.to_pixels(place, images.rotation[which], images.shift_A[which], n_pixels, pixel_A)
+        columns = imaging.project_with_jacobian(
+            xy, velocity[which], beads.scattering_length, beads.width_A, n_pixels, pixel_A
+        )
+        wave = fft.rfft2(columns) * factor[which, None]
+        residual = _real(target[which] - wave[:, 0])
+        jacobian = _real(wave[:, 1:])
+        curvature = np.einsum("fkp,flp->fkl", jacobian, jacobian, optimize=True).astype(np.float64)
+        slope = np.einsum("fkp,fp->fk", jacobian, residual, optimize=True).astype(np.float64)
+        return curvature, slope, np.einsum("fp,fp->f", residual, residual).astype(np.float64)
+
+    amplitude = np.zeros((n_frames, n_modes))
+    everything = np.arange(n_frames)
+    curvature, slope, misfit = linearise(amplitude, everything)
+    damping = np.zeros(n_frames)
+    active = everything
+    identity = np.eye(n_modes)
+    for _ in range(n_iterations):
+        left = curvature[active] + (1 + damping[active])[:, None, None] * identity
+        step = np.linalg.solve(left, (slope[active] - amplitude[active])[..., None])[..., 0]
+        trial = amplitude[active] + step
+        c, s, m = linearise(trial, active)
+        better = m + (trial**2).sum(1) <= misfit[active] + (amplitude[active] ** 2).sum(1)
+        kept = active[better]
+        amplitude[kept], curvature[kept], slope[kept], misfit[kept] = trial[better], c[better], s[better], m[better]
+        damping[active] = np.where(better, damping[active] / 4, np.maximum(1.0, 8 * damping[active]))
+        active = active[~better | (np.abs(step).max(1) > 1e-3)]
+        if len(active) == 0:
+            break
+    covariance = np.linalg.inv(curvature + identity)
+    return Posterior(amplitude, covariance, misfit * noise_variance / n_pixels**2)
+
+
+def estimate_noise(
+    images: Images, modes: Modes, beads: Beads, pixel_A: float, n_iterations: int
+) -> float:
+    """Noise variance of the images, learned from what the model leaves over.
+
+    Fixed point of σ² ← mean residual, started at the images' own variance. Besides the camera's noise it holds
+    what the modes cannot express, so that noise-free images do not make the posterior overconfident.
+    """
+    variance = float(images.image.var())
+    for _ in range(20):
+        found = posterior(images, modes, beads, pixel_A, variance, n_iterations).residual_variance.mean()
+        if abs(found - variance) < 1e-3 * variance:
+            break
+        variance = float(found)
+    return variance
+
+
+def _real(wave: np.ndarray) -> np.ndarray:
+    """Complex half planes (…, D, H) as real vectors (…, 2 D H) with the same inner products."""
+    flat = np.ascontiguousarray(wave.reshape(*wave.shape[:-2], -1))
+    return flat.view(np.float32 if flat.dtype == np.complex64 else np.float64)

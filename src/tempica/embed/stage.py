@@ -1,0 +1,107 @@
+"""Learns modes and noise variance, then embeds every frame, block by block."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tempica import imaging, store
+from tempica.recipe import EmbedRecipe
+
+if TYPE_CHECKING:
+    import xarray
+
+    from tempica.embed.atomic import Beads, Images
+    from tempica.pipeline import Work
+
+BLOCK_FRAMES = 50
+CALIBRATION_FRAMES = 300  # frames from which the noise variance is learned
+
+
+def run(work: Work) -> None:
+    """Learn modes and noise variance, then embed every frame."""
+    movie = store.read(work.run, "embed", "movie")
+    n_replicas, n_frames = movie["image"].shape[:2]
+    recipe, modes_file = work.recipe.embed, work.folder / "modes.npz"
+    work.run_chains("modes", [[("modes", partial(learn_modes, recipe, work.run, modes_file))]])
+    modes = store.load_arrays(modes_file)
+    n_modes, n_atoms, _ = modes["shape"].shape
+    latents = work.create_store(
+        "latents",
+        {"replica": n_replicas, "time": n_frames, "mode": n_modes, "mode_other": n_modes, "atom": n_atoms, "space": 3},
+        chunks={"replica": 1, "time": BLOCK_FRAMES},
+        attributes={"noise_variance": float(modes["noise_variance"])},
+    )
+    store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
+    store.write(latents, {"mode_shape": modes["shape"], "mean_structure": modes["mean"]})
+    edges = [*range(0, n_frames, BLOCK_FRAMES), n_frames]
+    blocks = [
+        [(f"latents-{r}-{a}", partial(embed_block, recipe, work.run, modes_file, latents, r, a, b))]
+        for r in range(n_replicas)
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    work.run_chains(f"blocks of {BLOCK_FRAMES} frames", blocks)
+
+
+def learn_modes(recipe: EmbedRecipe, run: Path, out: Path) -> None:
+    """Displacement modes from the separate simulation, and the noise variance from frames spread over the movie."""
+    from tempica.embed.atomic import estimate_noise
+    from tempica.embed.modes import principal_modes
+
+    modes = principal_modes(store.read(run, "embed", "ensemble")["position"].values, recipe.n_modes)
+    movie = store.read(run, "embed", "movie")
+    n_replicas, n_frames = movie["image"].shape[:2]
+    frames = np.unique(np.linspace(0, n_frames - 1, max(1, CALIBRATION_FRAMES // n_replicas)).astype(int))
+    images = _images(movie.isel(time=frames))
+    variance = estimate_noise(images, modes, *_optics(movie), recipe.n_iterations)
+    store.save_arrays(out, shape=modes.shape, mean=modes.mean, noise_variance=variance)
+
+
+def embed_block(
+    recipe: EmbedRecipe, run: Path, modes_file: Path, latents: Path, replica: int, first: int, last: int
+) -> None:
+    """Posteriors of a block of frames into the latents store."""
+    from tempica.embed.atomic import posterior
+    from tempica.embed.modes import Modes
+
+    movie = store.read(run, "embed", "movie")
+    learned = store.load_arrays(modes_file)
+    modes = Modes(learned["mean"], learned["shape"])
+    images = _images(movie.isel(replica=[replica], time=slice(first, last)))
+    found = posterior(images, modes, *_optics(movie), float(learned["noise_variance"]), recipe.n_iterations)
+    store.write(
+        latents,
+        {
+            "latent": found.mean,
+            "latent_covariance": found.covariance,
+            "residual_variance": found.residual_variance,
+        },
+        replica=replica,
+        time=slice(first, last),
+    )
+
+
+def _images(movie: xarray.Dataset) -> Images:
+    """Frames of all replicas of a movie, one after the other."""
+    from tempica.embed.atomic import Images
+
+    flat = {
+        name: movie[name].values.reshape(-1, *movie[name].shape[2:])
+        for name in ("image", "pose_quaternion", "pose_shift", "defocus_u", "defocus_v", "defocus_angle")
+    }
+    return Images(
+        image=flat["image"].astype(np.float32),
+        rotation=imaging.rotation_matrix(flat["pose_quaternion"]),
+        shift_A=flat["pose_shift"],
+        transfer=imaging.optics_of(movie).transfer(flat["defocus_u"], flat["defocus_v"], flat["defocus_angle"]),
+    )
+
+
+def _optics(movie: xarray.Dataset) -> tuple[Beads, float]:
+    from tempica.embed.atomic import Beads
+
+    optics = imaging.optics_of(movie)
+    return Beads(movie["scattering_length"].values, optics.width_A(movie["bead_width"].values)), optics.pixel_size_A

@@ -1,0 +1,163 @@
+"""Computes the ceiling on held-out frames and scores every method and stage: scores.json."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempica import imaging, schema, seeds, store
+from tempica.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tempica.pipeline import Work
+
+SPLITS = ("train", "held_out")
+KINDS = ("spearman", "pearson")
+BLOCK_FRAMES = 50
+
+
+def run(work: Work) -> None:
+    """Ceiling block by block, then one task that scores."""
+    recipe = work.recipe
+    held_out = np.flatnonzero(np.array(recipe.splits) == "held_out")
+    n_frames = recipe.simulate.n_frames
+    each = min(n_frames, -(-recipe.evaluate.n_ceiling_frames // len(held_out)))
+    frames = np.unique(np.linspace(0, n_frames - 1, each).astype(int))
+    prior = work.folder / "prior.npz"
+    work.run_chains("prior", [[("prior", partial(learn_prior, recipe, work.run, prior))]])
+    parts = [(r, frames[k : k + BLOCK_FRAMES]) for r in held_out.tolist() for k in range(0, len(frames), BLOCK_FRAMES)]
+    paths = [work.folder / "ceiling" / f"{number}.npz" for number in range(len(parts))]
+    chains = [
+        [(f"ceiling-{number}", partial(ceiling_block, work.run, prior, path, r, which))]
+        for number, (path, (r, which)) in enumerate(zip(paths, parts, strict=True))
+    ]
+    work.run_chains("ceiling", chains)
+    result = work.folder / "scores.json"
+    work.run_chains("scores", [[("scores", partial(score, recipe, work.run, work.fingerprint, paths, result))]])
+
+
+def learn_prior(recipe: Recipe, run: Path, out: Path) -> None:
+    """What training replicas show of structures and collective variables."""
+    from tempica.evaluate import ceilings
+
+    trajectory = store.read(run, "evaluate", "trajectory")
+    train = np.flatnonzero(np.array(recipe.splits) == "train")
+    position = trajectory["position"].values[train]
+    variable = trajectory["collective_variable"].values[train]
+    prior = ceilings.learn_prior(
+        position.reshape(-1, *position.shape[2:]), variable.reshape(-1, variable.shape[-1]).astype(np.float64)
+    )
+    store.save_arrays(out, **vars(prior))
+
+
+def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.ndarray) -> None:
+    """Bayes estimates of the collective variables from single frames of a held-out replica, beside the truth."""
+    from tempica.evaluate import ceilings
+
+    at = {"replica": replica, "time": frames}
+    movie = store.read(run, "evaluate", "movie")
+    trajectory = store.read(run, "evaluate", "trajectory").isel(at)
+    step = float(movie["image"].encoding["scale_factor"])
+    view = movie.isel(at)
+    estimate, effective = ceilings.bayes_estimate(
+        ceilings.Prior(**store.load_arrays(prior)),
+        imaging.optics_of(movie),
+        float(movie.attrs["noise_std"]) ** 2 + step**2 / 12,  # digitisation is noise too
+        view["image"].values,
+        trajectory["position"].values.astype(np.float64),
+        view["pose_quaternion"].values,
+        view["pose_shift"].values,
+        (view["defocus_u"].values, view["defocus_v"].values, view["defocus_angle"].values),
+        movie["scattering_length"].values,
+        movie["bead_width"].values,
+    )
+    store.save_arrays(
+        out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective
+    )
+
+
+def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path], out: Path) -> None:
+    """Every method and stage against the truth; matching is fitted on training replicas alone."""
+    from tempica.evaluate.metrics import assign, correlation_matrix, mcc
+
+    sources = store.read(run, "evaluate", "sources")
+    truth = store.read(run, "evaluate", "trajectory")["collective_variable"]
+    names = [str(name) for name in truth["cv"].values]
+    split = sources["split"].values.astype(str)
+    values = sources["source"].values
+    ceiling = {("held_out", kind): _ceiling(ceiling_paths, kind) for kind in KINDS}
+    rows: list[dict[str, Any]] = []
+    matrices: list[dict[str, Any]] = []
+    for m, method in enumerate(sources["method"].values.astype(str)):
+        for s, stage in enumerate(sources["stage"].values.astype(str)):
+            series = values[m, s]
+            series = series[..., ~np.isnan(series).all((0, 1))]
+            if series.shape[-1] == 0:
+                continue
+            for kind in KINDS:
+                flat = {name: _flat(series, truth.values, split == name) for name in SPLITS}
+                matching = assign(correlation_matrix(*flat["train"][:2], kind=kind))
+                for name in SPLITS:
+                    S, T, replicas = flat[name]
+                    found = mcc(
+                        S,
+                        T,
+                        kind=kind,
+                        replicas=replicas,
+                        assignment=matching,
+                        n_null=recipe.evaluate.n_null,
+                        n_bootstrap=recipe.evaluate.n_bootstrap,
+                        random_state=seeds.integer(recipe.seed, "score"),
+                    )
+                    where = {"method": str(method), "stage": str(stage), "split": name}
+                    rows.append(
+                        {
+                            **where,
+                            "metric": f"mcc_{kind}",
+                            "value": float(found.score),
+                            "null": float(found.null),
+                            "null_95": float(found.null_95),
+                            "interval": [float(end) for end in found.interval],
+                            "ceiling": ceiling.get((name, kind)),
+                        }
+                    )
+                    matrices.append(
+                        {
+                            **where,
+                            "metric": kind,
+                            "matrix": np.asarray(found.matrix).round(12).tolist(),
+                            "collective_variables": names,
+                            "assignment": [int(i) for i in matching],
+                        }
+                    )
+    store.write_json(
+        out,
+        {
+            "recipe": recipe.name,
+            "schema_version": schema.SCHEMA_VERSION,
+            "fingerprint": fingerprint,
+            "rows": rows,
+            "matrices": matrices,
+        },
+    )
+
+
+def _flat(series: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames of the chosen replicas one after the other, and their replica labels."""
+    S, T = series[chosen], truth[chosen]
+    labels = np.repeat(np.flatnonzero(chosen), S.shape[1])
+    return S.reshape(-1, S.shape[-1]), T.reshape(-1, T.shape[-1]).astype(np.float64), labels
+
+
+def _ceiling(paths: list[Path], kind: str) -> float | None:
+    """Mean correlation of the Bayes estimates with the truth; none where the library of the prior is too sparse."""
+    from tempica.evaluate.metrics import correlation_matrix
+
+    parts = [store.load_arrays(path) for path in paths]
+    estimate, truth, effective = (np.concatenate([p[name] for p in parts]) for name in ("estimate", "truth", "effective"))
+    if np.median(effective) < 3:
+        return None
+    return float(np.abs(np.diagonal(correlation_matrix(estimate, truth, kind=kind))).mean())

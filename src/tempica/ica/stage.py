@@ -1,0 +1,113 @@
+"""Trains every method of the recipe, and the baselines, on the latents; smooths what was unmixed."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tempica import seeds, store
+from tempica.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tempica.pipeline import Work
+
+BASELINES = ("pca_pixels", "latents")
+
+
+def run(work: Work) -> None:
+    """One task a method, then all sources into one store."""
+    recipe = work.recipe
+    methods = [*BASELINES, *recipe.train.methods]
+    results = {method: work.folder / "results" / f"{method}.npz" for method in methods}
+    # the longest task first, so that the others run beside it
+    order = sorted(methods, key=lambda method: method != "pcl")
+    work.run_chains("methods", [[(m, partial(train_method, recipe, work.run, m, results[m]))] for m in order])
+
+    found = {method: store.load_arrays(path) for method, path in results.items()}
+    latents = store.read(work.run, "ica", "latents")
+    n_replicas, n_frames, n_modes = latents["latent"].shape
+    shape = (len(methods), 2, n_replicas, n_frames, max(n_modes, recipe.train.n_components))
+    source, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+    for m, method in enumerate(methods):
+        for s, stage in enumerate(("unmixed", "smoothed")):
+            for name, target in ((stage, source), (f"{stage}_variance", variance)):
+                if name in found[method]:
+                    values = found[method][name]
+                    target[m, s, ..., : values.shape[-1]] = values.reshape(n_replicas, n_frames, -1)
+    sources = work.create_store(
+        "sources",
+        dict(zip(("method", "stage", "replica", "time", "component"), shape, strict=True)),
+        chunks={"method": 1, "stage": 1},
+    )
+    store.write(
+        sources,
+        {
+            "replica": latents["replica"].values,
+            "time": latents["time"].values,
+            "method": methods,
+            "stage": ["unmixed", "smoothed"],
+            "split": recipe.splits,
+            "source": source,
+            "source_variance": variance,
+        },
+    )
+
+
+def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
+    """Sources of one method for all frames, learned from training replicas (early stop: validation replicas)."""
+    split = np.array(recipe.splits)
+    if method == "pca_pixels":
+        store.save_arrays(out, unmixed=_pca_of_pixels(recipe, run, split))
+        return
+    latents = store.read(run, "ica", "latents")
+    mean, covariance = latents["latent"].values, latents["latent_covariance"].values
+    n_replicas, n_frames, n_modes = mean.shape
+    X, covariance = mean.reshape(-1, n_modes), covariance.reshape(-1, n_modes, n_modes)
+    if method == "latents":
+        store.save_arrays(out, unmixed=X, unmixed_variance=np.diagonal(covariance, axis1=1, axis2=2))
+        return
+    replicas, role = np.repeat(np.arange(n_replicas), n_frames), np.repeat(split, n_frames)
+    train, seen = role == "train", role != "held_out"
+    if method == "tica":
+        from tempica.ica.linear import TICA
+        from tempica.ica.smoothing import smooth
+
+        # all components go through the smoother, so that the evidence about the kept ones is used whole
+        model = TICA(lag=recipe.train.lag).fit(X[train], replicas=replicas[train])
+    else:
+        from tempica.ica.pcl import PCL
+        from tempica.ica.smoothing import smooth
+
+        seed = seeds.integer(recipe.seed, "pcl")
+        model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seed)
+        model.fit(X[seen], replicas=replicas[seen], validation=~train[seen])
+    sources, spread = model.transform(X), model.transform_covariance(X, covariance)
+    smoothed = smooth(sources, spread, replicas, train)
+    kept = slice(recipe.train.n_components)
+    store.save_arrays(
+        out,
+        unmixed=sources[:, kept],
+        unmixed_variance=np.diagonal(spread, axis1=1, axis2=2)[:, kept],
+        smoothed=smoothed.mean[:, kept],
+        smoothed_variance=np.diagonal(smoothed.covariance, axis1=1, axis2=2)[:, kept],
+    )
+
+
+def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
+    """Principal components (frame, n_components) of the images themselves: what ignoring the pose gives."""
+    from sklearn.decomposition import IncrementalPCA
+
+    images = store.read(run, "ica", "movie")["image"]
+    n = recipe.train.n_components
+    rank = min(4 * n + 16, images.shape[1])
+    pca = IncrementalPCA(rank)
+    for replica in np.flatnonzero(split == "train"):
+        pca.partial_fit(_pixels(images, replica))
+    return np.concatenate([pca.transform(_pixels(images, r))[:, :n] for r in range(len(split))])
+
+
+def _pixels(images: object, replica: int) -> np.ndarray:
+    return images[replica].values.reshape(images.shape[1], -1).astype(np.float32)  # type: ignore[index,attr-defined]

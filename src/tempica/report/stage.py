@@ -1,0 +1,31 @@
+"""Writes report.html."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tempica import store
+from tempica.recipe import Recipe
+
+if TYPE_CHECKING:
+    from tempica.pipeline import Work
+
+
+def run(work: Work) -> None:
+    """One task: figures and page."""
+    page = partial(write_report, work.recipe, work.recipe_text, work.run, work.fingerprint, work.folder / "report.html")
+    work.run_chains("page", [[("page", page)]])
+
+
+def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
+    """The page of a finished run."""
+    from tempica.report.page import render_page
+
+    stores = [store.read(run, "report", kind) for kind in ("trajectory", "movie", "sources")]
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    page = render_page(recipe, recipe_text, *stores, scores, software=store.software())
+    stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
+    store.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))

@@ -1,0 +1,291 @@
+import copy
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempica.errors import RecipeError
+from tempica.recipe import Recipe, fingerprint, load_recipe, residues, structure_path
+
+COMMITTED = Path(__file__).parents[1] / "simulations" / "adenylate_kinase.toml"
+CONTENT = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
+FULL = Recipe.model_validate(CONTENT).model_dump(mode="json", exclude_none=True)  # with every default
+
+
+def toml(value):
+    """One TOML value; tables inline."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value) if isinstance(value, str | bool) else repr(value)
+
+
+def places(node, where=()):
+    """Path of every key and list item."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        yield (*where, key)
+        yield from places(value, (*where, key))
+
+
+def changed(where, value):
+    content = copy.deepcopy(FULL)
+    node = content
+    for key in where[:-1]:
+        node = node[key]
+    node[where[-1]] = value
+    return content
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads a recipe given as content or as text."""
+
+    def load(content):
+        text = (
+            content if isinstance(content, str) else "\n".join(f"{k} = {toml(v)}" for k, v in content.items())
+        )
+        path = tmp_path / "recipe.toml"
+        path.write_text(text, encoding="utf-8")
+        return load_recipe(path)[0]
+
+    return load
+
+
+def complaint(load, content):
+    """What load_recipe has against the content, empty if nothing; any other error fails the test."""
+    try:
+        load(content)
+    except RecipeError as error:
+        return str(error)
+    return ""
+
+
+def refused(load, content, *fragments):
+    message = complaint(load, content)
+    for fragment in fragments:
+        assert fragment in message
+    assert "recipe.toml" in message
+    return message
+
+
+def test_the_committed_recipe_loads_with_its_text():
+    recipe, text = load_recipe(COMMITTED)
+    assert recipe.name == COMMITTED.stem
+    assert text == COMMITTED.read_text(encoding="utf-8")
+    assert recipe.splits == ["train"] * 6 + ["validation"] + ["held_out"] * 2
+    for name in (recipe.simulate.molecule.structure, recipe.simulate.molecule.second_structure):
+        assert structure_path(COMMITTED.parent, name).is_file()
+
+
+def test_a_recipe_with_its_defaults_written_out_is_the_same(load):
+    assert load(FULL) == load(CONTENT)
+
+
+def test_a_recipe_cannot_be_changed():
+    recipe, _ = load_recipe(COMMITTED)
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "wrong type",
+        "",
+        [],
+        [1, "a"],
+        {},
+        {"bogus": {"deep": 1}},
+        -1,
+        -1.5,
+        0,
+        10**30,
+        float("nan"),
+        True,
+        [[]],
+    ],
+    ids=repr,
+)
+def test_a_wrong_value_anywhere_is_refused_by_the_name_of_its_key(load, value):
+    n_refused = 0
+    for where in places(FULL):
+        message = complaint(load, changed(where, value))
+        n_refused += message != ""
+        key = [part for part in where if isinstance(part, str)][-1]
+        assert message == "" or key in message, where
+    assert n_refused > 20
+
+
+def test_a_missing_key_is_named_or_has_a_default(load):
+    for where in places(FULL):
+        if isinstance(where[-1], str):
+            content = copy.deepcopy(FULL)
+            node = content
+            for key in where[:-1]:
+                node = node[key]
+            del node[where[-1]]
+            message = complaint(load, content)
+            assert message == "" or where[-1] in message
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "fragments"),
+    [
+        (("render", "snr"), -0.1, ["render.snr = -0.1", "greater than 0"]),
+        (("render", "snr"), 0, ["render.snr = 0"]),
+        (("render", "snr"), float("nan"), ["render.snr = nan"]),
+        (("render", "snr"), -float("inf"), ["render.snr = -inf"]),
+        (("render", "b_factor_A2"), float("inf"), ["render.b_factor_A2 = inf", "finite"]),
+        (("render", "n_pixels"), 65, ["render.n_pixels = 65", "multiple of 2"]),
+        (("render", "defocus_low_A"), 20_000, ["defocus_high_A = 15000", "below", "defocus_low_A = 20000"]),
+        (("render",), 3, ["render = 3: must be a table"]),
+        (("render",), [1], ["render: must be a table"]),
+        (("simulate", "molecule"), "x.pdb", ["simulate.molecule = 'x.pdb': must be a table"]),
+        (("simulate", "drives"), {"mean": 3}, ["simulate.drives: must be a list"]),
+        (("simulate", "molecule", "structure"), "", ["simulate.molecule.structure"]),
+        (("simulate", "molecule", "domains", "NMP"), "30-70", ["residue 68", "CORE", "NMP", "disjoint"]),
+        (("simulate", "molecule", "domains", "NMP"), "67-30", ["domain NMP", "'67-30' runs backwards"]),
+        (("simulate", "molecule", "domains", "NMP"), "thirty", ["domain NMP", "'thirty'", "1-29, 68-117"]),
+        (("simulate", "molecule", "domains", "2nd"), "3", ["simulate.molecule.domains.2nd"]),
+        (("simulate", "molecule", "body"), "LOOP", ["body 'LOOP' is no domain", "CORE, NMP, LID"]),
+        (
+            ("simulate", "collective_variables", 0, "residues"),
+            ["1", "2"],
+            ["collective_variables.0.residues"],
+        ),
+        (
+            ("simulate", "collective_variables", 1, "residues", 0),
+            "9-3",
+            ["simulate.collective_variables.1.residues", "'9-3' runs backwards"],
+        ),
+        (("simulate", "collective_variables", 1, "name"), "NMP", ["different names", "NMP, NMP"]),
+        (
+            ("simulate", "drives", 1, "collective_variable"),
+            "HINGE",
+            ["drives.1.collective_variable = 'HINGE'", "declared are NMP, LID"],
+        ),
+        (("simulate", "drives", 1, "collective_variable"), "NMP", ["'NMP' has 2 drives"]),
+        (("simulate", "drives", 0, "process"), "ar2", ["simulate.drives.0.process = 'ar2'", "'ar1'"]),
+        (("simulate", "drives", 0, "coefficient"), 1.0, ["coefficient = 1.0", "less than 1"]),
+        (("simulate", "network", "no_contacts"), [["LID", "TAIL"]], ["no_contacts names 'TAIL'"]),
+        (("simulate", "network", "no_contacts"), [["LID"]], ["simulate.network.no_contacts.0"]),
+        (("simulate", "n_frames"), 10**12, ["simulate.n_frames"]),
+        (("simulate", "n_replicas"), 3, ["keeps 3 replicas", "simulate.n_replicas = 3"]),
+        (("train", "held_out_replicas"), 8, ["keeps 9 replicas", "fewer than simulate.n_replicas = 9"]),
+        (("train", "n_components"), 5, ["train.n_components = 5", "embed.n_modes = 4"]),
+        (("train", "lag"), 350, ["train.lag = 350", "simulate.n_frames = 700"]),
+        (("train", "methods"), ["pcl", "pcl"], ["train.methods", "must not repeat"]),
+        (("train", "methods"), ["umap"], ["train.methods.0 = 'umap'", "tica"]),
+        (("name",), "../escape", ["name = '../escape'"]),
+    ],
+)
+def test_a_mistake_is_told_with_its_value_and_its_rule(load, where, value, fragments):
+    refused(load, changed(where, value), *fragments)
+
+
+@pytest.mark.parametrize(
+    ("where", "known"),
+    [
+        (("sead",), "embed, evaluate, name, render, report, seed, simulate, train"),
+        (("embed", "modes"), "n_iterations, n_modes"),
+        (("simulate", "collective_variables", 1, "unit"), "kind, name, residues"),
+        (("simulate", "drives", 0, "rho"), "coefficient, collective_variable, deviation"),
+        (("simulate", "molecule", "chain"), "body, domains, second_structure, structure"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_keys_that_are_known(load, where, known):
+    place = ".".join(map(str, where))
+    refused(load, changed(where, 1), f"{place}: unknown key. Known here: {known}")
+
+
+def test_all_mistakes_are_told_at_once(load):
+    content = changed(("render", "snr"), -1)
+    content["train"]["lag"] = 0
+    content["bogus"] = 1
+    message = refused(load, content, "render.snr", "train.lag", "bogus")
+    assert len(message.splitlines()) == 4
+
+
+def test_no_noise_is_an_infinite_snr(load):
+    assert load(changed(("render", "snr"), float("inf"))).render.snr == float("inf")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name = ",
+        "[simulate",
+        "name = 1\nname = 2",
+        "a = 2020-13-45",
+        "\0",
+        "a = " + "9" * 5000,
+        "a = " + "[" * 50_000,
+    ],
+    ids=["value", "bracket", "twice", "date", "null", "digits", "nesting"],
+)
+def test_what_is_no_toml_is_told_so(load, text):
+    refused(load, text, "not valid TOML")
+
+
+def test_files_that_cannot_be_read(load, tmp_path):
+    refused(load, "", "name: is missing", "simulate: is missing")
+    with pytest.raises(RecipeError, match=r"There is no recipe .*absent\.toml"):
+        load_recipe(tmp_path / "absent.toml")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(tmp_path)
+    binary = tmp_path / "movie.toml"
+    binary.write_bytes(np.random.default_rng(0).bytes(1000))
+    with pytest.raises(RecipeError, match="must be a TOML file, text in UTF-8"):
+        load_recipe(binary)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("5", (5,)),
+        ("1-3", (1, 2, 3)),
+        (" 7 - 8 , 1", (1, 7, 8)),
+        ("-3--1,0", (-3, -2, -1, 0)),
+        ("2-4,3-5", (2, 3, 4, 5)),
+    ],
+)
+def test_residues_are_sorted_and_each_is_there_once(text, numbers):
+    assert residues(text) == numbers
+
+
+def test_residues_written_as_ranges_come_back():
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        wanted = np.unique(rng.integers(-30, 60, size=rng.integers(1, 40)))
+        runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
+        parts = [f"{run[0]}-{run[-1]}" if len(run) > 1 or rng.random() < 0.5 else f"{run[0]}" for run in runs]
+        assert residues(", ".join(rng.permutation(parts))) == tuple(wanted.tolist())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1,", "a-b", "1-2-3", "1..3", "3-1", "1-200000", "1;2", "1 2", "9" * 5000]
+)
+def test_a_malformed_range_is_refused(text):
+    with pytest.raises(ValueError, match=r"residue range|4300 digits"):
+        residues(text)
+
+
+def test_a_fingerprint_depends_on_content_and_not_on_order():
+    recipe, _ = load_recipe(COMMITTED)
+    plain = recipe.model_dump(mode="json")
+    assert fingerprint(plain, 1) == fingerprint(dict(reversed(plain.items())), 1)
+    assert fingerprint(plain, 1) != fingerprint(plain, 2)
+    assert re.fullmatch("[0-9a-f]{16}", fingerprint(plain))
+
+
+def test_a_structure_is_found_beside_the_recipe_or_frozen_in_the_run(tmp_path):
+    assert structure_path(tmp_path, "pdb/a.pdb") == tmp_path / "pdb/a.pdb"
+    frozen = tmp_path / "structures" / "a.pdb"
+    frozen.parent.mkdir()
+    frozen.touch()
+    assert structure_path(tmp_path, "pdb/a.pdb") == frozen
