@@ -116,7 +116,12 @@ def _show_scores(folder: Path, *, report: bool) -> None:
             low, high = row["interval"]
             ceiling = "" if row["ceiling"] is None else f"{row['ceiling']:.3f}"
             table.add_row(
-                row["method"], row["stage"], f"{row['value']:.3f}", f"{low:.3f} … {high:.3f}", f"{row['null']:.3f}", ceiling
+                row["method"],
+                row["stage"],
+                f"{row['value']:.3f}",
+                f"{low:.3f} … {high:.3f}",
+                f"{row['null']:.3f}",
+                ceiling,
             )
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     if report:

@@ -177,9 +177,7 @@ class Optics:
         """Standard deviation (Å) of a bead's Gaussian: own mass (nm) and thermal motion, s² = w² + B/8π²."""
         return np.sqrt((10 * bead_width) ** 2 + self.bead_b_factor_A2 / (8 * np.pi**2))
 
-    def transfer(
-        self, defocus_u_A: np.ndarray, defocus_v_A: np.ndarray, defocus_angle: np.ndarray
-    ) -> np.ndarray:
+    def transfer(self, defocus_u_A: np.ndarray, defocus_v_A: np.ndarray, defocus_angle: np.ndarray) -> np.ndarray:
         """`contrast_transfer` of frames."""
         return contrast_transfer(
             self.n_pixels,

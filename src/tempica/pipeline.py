@@ -63,9 +63,7 @@ class Work:
     def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
         """Make the store of a kind in the working folder unless it is there; see `store.create`."""
         path = self.folder / f"{kind}.zarr"
-        about = store.provenance(
-            self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}"
-        )
+        about = store.provenance(self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}")
         store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
         return path
 
@@ -287,5 +285,3 @@ def stages_until(last: str | None) -> list[str]:
     """All stages up to one, or all."""
     names = list(STAGES)
     return names[: names.index(last) + 1] if last else names
-
-

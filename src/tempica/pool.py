@@ -22,17 +22,17 @@ from tempica.errors import StoreError
 Task = Callable[[], object]
 
 # Sums of floating-point numbers depend on how many threads share them; one thread gives one answer.
-_ONE_THREAD = {
-    name: "1"
-    for name in (
+_ONE_THREAD = dict.fromkeys(
+    (
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
         "MKL_NUM_THREADS",
         "NUMBA_NUM_THREADS",
         "OPENMM_CPU_THREADS",
         "NUMEXPR_NUM_THREADS",
-    )
-}
+    ),
+    "1",
+)
 
 
 def usable_cores() -> int:
@@ -89,10 +89,10 @@ def run_chains(executor: Executor, chains: Iterable[Sequence[Task]], on_done: Ca
     while running:
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
-            chain = running.pop(future)
+            rest = running.pop(future)
             future.result()
             on_done()
-            start(chain)
+            start(rest)
 
 
 def hold(path: Path, *, shared: bool = False, patience: float = 0.0) -> int:
@@ -110,7 +110,8 @@ def hold(path: Path, *, shared: bool = False, patience: float = 0.0) -> int:
             if time.monotonic() >= deadline:
                 os.close(descriptor)
                 raise StoreError(
-                    f"Another tempica is at work in {path.parent.parent}. Wait until it has ended, or give --out another folder."
+                    f"Another tempica is at work in {path.parent.parent}. Wait until it has ended, or give"
+                    " --out another folder."
                 ) from None
             time.sleep(0.05)
 

@@ -86,9 +86,7 @@ class MoleculeRecipe(_Section):
     @model_validator(mode="after")
     def _body(self) -> MoleculeRecipe:
         if self.body is not None and self.body not in self.domains:
-            raise ValueError(
-                f"body '{self.body}' is no domain; domains are {', '.join(self.domains) or 'none'}"
-            )
+            raise ValueError(f"body '{self.body}' is no domain; domains are {', '.join(self.domains) or 'none'}")
         return self
 
 
@@ -99,15 +97,9 @@ class NetworkRecipe(_Section):
     backbone_stiffness: float = _unit("kJ/mol/nm²", "springs along the backbone", default=50_000.0, gt=0)
     domain_stiffness: float = _unit("kJ/mol/nm²", "springs within a domain", default=3_000.0, gt=0)
     domain_cutoff: float = _unit("nm", "longest spring within a domain", default=1.0, gt=0.3, le=5)
-    contact_stiffness: float = _unit(
-        "kJ/mol/nm²", "walls of the contacts between domains", default=2_000.0, gt=0
-    )
-    contact_cutoff: float = _unit(
-        "nm", "longest contact between domains, in either form", default=1.0, gt=0.3, le=5
-    )
-    contact_margin: float = _unit(
-        "nm", "free play of a contact beyond the two forms", default=0.04, ge=0, le=1
-    )
+    contact_stiffness: float = _unit("kJ/mol/nm²", "walls of the contacts between domains", default=2_000.0, gt=0)
+    contact_cutoff: float = _unit("nm", "longest contact between domains, in either form", default=1.0, gt=0.3, le=5)
+    contact_margin: float = _unit("nm", "free play of a contact beyond the two forms", default=0.04, ge=0, le=1)
     no_contacts: list[tuple[Name, Name]] = Field(
         default_factory=list, description="pairs of domains without contacts between them"
     )
@@ -144,9 +136,7 @@ class SimulateRecipe(_Section):
     network: NetworkRecipe = NetworkRecipe()
     collective_variables: list[CollectiveVariableRecipe] = Field(min_length=1)
     drives: list[DriveRecipe] = Field(default_factory=list)
-    n_replicas: int = Field(
-        default=8, ge=1, le=100_000, description="independent movies of the same molecule"
-    )
+    n_replicas: int = Field(default=8, ge=1, le=100_000, description="independent movies of the same molecule")
     n_frames: int = Field(default=750, ge=2, le=MOST, description="frames a replica")
     steps_per_frame: int = Field(default=600, ge=1, le=MOST, description="integration steps between frames")
     equilibration_frames: int = Field(
@@ -175,9 +165,7 @@ class SimulateRecipe(_Section):
                     f" declared are {', '.join(names)}"
                 )
             if driven.count(name) > 1:
-                raise ValueError(
-                    f"the collective_variable '{name}' has {driven.count(name)} drives; one is the most"
-                )
+                raise ValueError(f"the collective_variable '{name}' has {driven.count(name)} drives; one is the most")
         for pair in self.network.no_contacts:
             for name in pair:
                 if name not in self.molecule.domains:
@@ -189,9 +177,7 @@ class SimulateRecipe(_Section):
 class RenderRecipe(_Section):
     """An electron camera: random known orientation per frame, contrast transfer function, white noise."""
 
-    n_pixels: int = _unit(
-        "pixel", "edge of the square image, even", default=64, ge=16, le=1024, multiple_of=2
-    )
+    n_pixels: int = _unit("pixel", "edge of the square image, even", default=64, ge=16, le=1024, multiple_of=2)
     pixel_size_A: float = _unit("Å", "edge of a pixel", default=1.5, ge=0.2, le=20)
     snr: float = Field(
         default=0.1,
@@ -201,9 +187,7 @@ class RenderRecipe(_Section):
         " movie, over the variance of the noise; inf for no noise",
         json_schema_extra={"unit": "1"},
     )
-    bead_b_factor_A2: float = _unit(
-        "Å²", "B factor added to each bead's own width", default=20.0, ge=0, le=1000
-    )
+    bead_b_factor_A2: float = _unit("Å²", "B factor added to each bead's own width", default=20.0, ge=0, le=1000)
     shift_deviation_A: float = _unit(
         "Å", "standard deviation of the in-plane shift, each axis", default=3.0, ge=0, le=50
     )
@@ -213,16 +197,13 @@ class RenderRecipe(_Section):
     b_factor_A2: float = _unit("Å²", "envelope exp(−B k²/4) of the CTF", default=40.0, ge=0, le=2000)
     defocus_low_A: float = _unit("Å", "least underfocus", default=8_000.0, ge=0, le=100_000)
     defocus_high_A: float = _unit("Å", "largest underfocus", default=15_000.0, ge=0, le=100_000)
-    astigmatism_A: float = _unit(
-        "Å", "defocus u minus v; its angle is random", default=200.0, ge=0, le=10_000
-    )
+    astigmatism_A: float = _unit("Å", "defocus u minus v; its angle is random", default=200.0, ge=0, le=10_000)
 
     @model_validator(mode="after")
     def _defocus(self) -> RenderRecipe:
         if self.defocus_high_A < self.defocus_low_A:
             raise ValueError(
-                f"defocus_high_A = {self.defocus_high_A} must not be below"
-                f" defocus_low_A = {self.defocus_low_A}"
+                f"defocus_high_A = {self.defocus_high_A} must not be below defocus_low_A = {self.defocus_low_A}"
             )
         return self
 
@@ -230,9 +211,7 @@ class RenderRecipe(_Section):
 class EmbedRecipe(_Section):
     """Posterior of displacement-mode amplitudes per frame, by Gauss–Newton through the image formation."""
 
-    n_modes: int = Field(
-        default=4, ge=1, le=100, description="principal displacement modes of the separate replica"
-    )
+    n_modes: int = Field(default=4, ge=1, le=100, description="principal displacement modes of the separate replica")
     n_iterations: int = Field(default=8, ge=1, le=100, description="Gauss–Newton iterations at the most")
 
 
@@ -240,9 +219,7 @@ class TrainRecipe(_Section):
     methods: list[Literal["tica", "pcl"]] = Field(default=["tica", "pcl"], min_length=1)
     n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = _unit("frame", "lag of the temporal contrast", default=1, ge=1)
-    validation_replicas: int = Field(
-        default=1, ge=1, description="for early stop and choices, never for gradients"
-    )
+    validation_replicas: int = Field(default=1, ge=1, description="for early stop and choices, never for gradients")
     held_out_replicas: int = Field(default=2, ge=1, description="seen by evaluate alone")
 
     @field_validator("methods")
@@ -255,9 +232,7 @@ class TrainRecipe(_Section):
 
 class EvaluateRecipe(_Section):
     n_null: int = Field(default=400, ge=20, le=100_000, description="draws of the null distribution")
-    n_bootstrap: int = Field(
-        default=400, ge=20, le=100_000, description="draws of the moving-block bootstrap"
-    )
+    n_bootstrap: int = Field(default=400, ge=20, le=100_000, description="draws of the moving-block bootstrap")
     n_ceiling_frames: int = Field(
         default=600, ge=50, le=MOST, description="held-out frames on which the ceiling is computed"
     )
@@ -272,9 +247,7 @@ class Recipe(_Section):
     """A whole experiment."""
 
     name: Name = Field(description="names the run folder")
-    seed: int = Field(
-        default=0, ge=0, lt=2**63, description="every random number of the run descends from it"
-    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
     simulate: SimulateRecipe
     render: RenderRecipe = RenderRecipe()
     embed: EmbedRecipe = EmbedRecipe()
@@ -292,13 +265,11 @@ class Recipe(_Section):
             )
         if self.train.n_components > self.embed.n_modes:
             raise ValueError(
-                f"train.n_components = {self.train.n_components} must not exceed"
-                f" embed.n_modes = {self.embed.n_modes}"
+                f"train.n_components = {self.train.n_components} must not exceed embed.n_modes = {self.embed.n_modes}"
             )
         if self.train.lag >= self.simulate.n_frames // 2:
             raise ValueError(
-                f"train.lag = {self.train.lag} must be below half of"
-                f" simulate.n_frames = {self.simulate.n_frames}"
+                f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
             )
         return self
 

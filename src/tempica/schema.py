@@ -38,11 +38,19 @@ STORES: dict[str, dict[str, Variable]] = {
         "source_name": Variable(("source_name",), "string", "", "collective variable that a source drives"),
         "cv": Variable(("cv",), "string", "", "name of the collective variable"),
         "position": Variable(
-            ("replica", "time", "atom", "space"), "float32", "nm", "bead positions, superposed on the body domain"
+            ("replica", "time", "atom", "space"),
+            "float32",
+            "nm",
+            "bead positions, superposed on the body domain",
         ),
-        "source": Variable(("replica", "time", "source_name"), "float32", "rad", "what was driven: the restraint's target"),
+        "source": Variable(
+            ("replica", "time", "source_name"), "float32", "rad", "what was driven: the restraint's target"
+        ),
         "collective_variable": Variable(
-            ("replica", "time", "cv"), "float32", "rad", "what the molecule did: the truth that recovery is scored against"
+            ("replica", "time", "cv"),
+            "float32",
+            "rad",
+            "what the molecule did: the truth that recovery is scored against",
         ),
         "potential_energy": Variable(("replica", "time"), "float64", "kJ/mol", "network and restraints"),
         "kinetic_energy": Variable(("replica", "time"), "float64", "kJ/mol", "of all beads"),
@@ -51,19 +59,27 @@ STORES: dict[str, dict[str, Variable]] = {
     "ensemble": {
         "time": _FRAMES["time"],
         "position": Variable(
-            ("time", "atom", "space"), "float32", "nm", "bead positions of a separate simulation, same superposition"
+            ("time", "atom", "space"),
+            "float32",
+            "nm",
+            "bead positions of a separate simulation, same superposition",
         ),
         **_BEADS,
     },
     "movie": {
         **_FRAMES,
         "image": Variable(
-            ("replica", "time", "y", "x"), "uint8", "1/angstrom", "image, protein positive; value × scale_factor + add_offset"
+            ("replica", "time", "y", "x"),
+            "uint8",
+            "1/angstrom",
+            "image, protein positive; value × scale_factor + add_offset",
         ),
         "pose_quaternion": Variable(
             ("replica", "time", "quaternion"), "float64", "1", "rotation of molecule to view, order x y z w"
         ),
-        "pose_shift": Variable(("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, order x y"),
+        "pose_shift": Variable(
+            ("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, order x y"
+        ),
         "defocus_u": Variable(("replica", "time"), "float64", "angstrom", "underfocus along the astigmatism angle"),
         "defocus_v": Variable(("replica", "time"), "float64", "angstrom", "underfocus across it"),
         "defocus_angle": Variable(("replica", "time"), "float64", "rad", "astigmatism angle, from +x"),
@@ -71,9 +87,14 @@ STORES: dict[str, dict[str, Variable]] = {
     },
     "latents": {
         **_FRAMES,
-        "latent": Variable(("replica", "time", "mode"), "float64", "1", "posterior mean of mode amplitudes, prior N(0, 1)"),
+        "latent": Variable(
+            ("replica", "time", "mode"), "float64", "1", "posterior mean of mode amplitudes, prior N(0, 1)"
+        ),
         "latent_covariance": Variable(
-            ("replica", "time", "mode", "mode_other"), "float64", "1", "posterior covariance of mode amplitudes"
+            ("replica", "time", "mode", "mode_other"),
+            "float64",
+            "1",
+            "posterior covariance of mode amplitudes",
         ),
         "residual_variance": Variable(
             ("replica", "time"), "float64", "1/angstrom^2", "mean squared difference of image and model"
@@ -93,7 +114,10 @@ STORES: dict[str, dict[str, Variable]] = {
             "recovered sources; NaN where a method has fewer components or no such stage",
         ),
         "source_variance": Variable(
-            ("method", "stage", "replica", "time", "component"), "float64", "1", "posterior variance; NaN where unknown"
+            ("method", "stage", "replica", "time", "component"),
+            "float64",
+            "1",
+            "posterior variance; NaN where unknown",
         ),
     },
 }
@@ -106,7 +130,10 @@ ATTRIBUTES = {
     "seed": {"type": "integer"},
     "fingerprint": {"type": "string", "description": "digest of everything that the store depends on"},
     "software": {"type": "object", "additionalProperties": {"type": "string"}},
-    "n_files": {"type": "integer", "description": "files below the store when it was completed, without this one"},
+    "n_files": {
+        "type": "integer",
+        "description": "files below the store when it was completed, without this one",
+    },
     "n_bytes": {"type": "integer", "description": "their size"},
 }
 
@@ -127,7 +154,8 @@ def check(dataset: xarray.Dataset, kind: str) -> None:
         raise StoreError(f"The store is of kind {dataset.attrs.get('kind')!r}, but {kind!r} is needed.")
     if dataset.attrs.get("schema_version") != SCHEMA_VERSION:
         raise StoreError(
-            f"The store has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads {SCHEMA_VERSION}."
+            f"The store has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads"
+            f" {SCHEMA_VERSION}."
         )
     for name, rule in STORES[kind].items():
         if name not in dataset.variables:
@@ -174,7 +202,10 @@ def _store_schema(kind: str) -> dict[str, Any]:
         attributes["pose"] = {"enum": ["known"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
     if kind in ("trajectory", "ensemble"):
-        attributes["topology"] = {"type": "string", "description": "JSON in the layout of MDTraj's HDF5 format"}
+        attributes["topology"] = {
+            "type": "string",
+            "description": "JSON in the layout of MDTraj's HDF5 format",
+        }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"{kind}.zarr",
@@ -194,10 +225,19 @@ _ROW = {
     "stage": {"enum": ["unmixed", "smoothed"]},
     "metric": {"enum": ["mcc_spearman", "mcc_pearson"]},
     "split": {"enum": ["train", "validation", "held_out"]},
-    "value": {"type": "number", "description": "mean absolute correlation after the assignment fitted on training replicas"},
+    "value": {
+        "type": "number",
+        "description": "mean absolute correlation after the assignment fitted on training replicas",
+    },
     "null": {"type": "number", "description": "mean score against a truth that the images cannot know"},
     "null_95": {"type": "number", "description": "95th percentile of the same"},
-    "interval": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "description": "95 %, moving-block bootstrap"},
+    "interval": {
+        "type": "array",
+        "items": {"type": "number"},
+        "minItems": 2,
+        "maxItems": 2,
+        "description": "95 %, moving-block bootstrap",
+    },
     "ceiling": {**_NUMBER_OR_NULL, "description": "what the Bayes estimate from single frames reaches"},
 }
 _MATRIX = {
@@ -205,9 +245,17 @@ _MATRIX = {
     "stage": {"enum": ["unmixed", "smoothed"]},
     "split": {"enum": ["train", "validation", "held_out"]},
     "metric": {"enum": ["spearman", "pearson"]},
-    "matrix": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}, "description": "component × collective variable, signed"},
+    "matrix": {
+        "type": "array",
+        "items": {"type": "array", "items": {"type": "number"}},
+        "description": "component × collective variable, signed",
+    },
     "collective_variables": {"type": "array", "items": {"type": "string"}},
-    "assignment": {"type": "array", "items": {"type": "integer"}, "description": "component matched to each collective variable"},
+    "assignment": {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "component matched to each collective variable",
+    },
 }
 SCORES: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -218,7 +266,10 @@ SCORES: dict[str, Any] = {
         "schema_version": {"const": SCHEMA_VERSION},
         "fingerprint": {"type": "string"},
         "rows": {"type": "array", "items": {"type": "object", "properties": _ROW, "required": list(_ROW)}},
-        "matrices": {"type": "array", "items": {"type": "object", "properties": _MATRIX, "required": list(_MATRIX)}},
+        "matrices": {
+            "type": "array",
+            "items": {"type": "object", "properties": _MATRIX, "required": list(_MATRIX)},
+        },
     },
     "required": ["recipe", "schema_version", "fingerprint", "rows", "matrices"],
 }

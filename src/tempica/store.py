@@ -149,7 +149,18 @@ def provenance(recipe_text: str, seed: int, fingerprint: str, title: str) -> dic
 
 def software() -> dict[str, str]:
     """Versions of what computes."""
-    names = ("tempica", "numpy", "scipy", "numba", "openmm", "mdtraj", "scikit-learn", "torch", "xarray", "zarr")
+    names = (
+        "tempica",
+        "numpy",
+        "scipy",
+        "numba",
+        "openmm",
+        "mdtraj",
+        "scikit-learn",
+        "torch",
+        "xarray",
+        "zarr",
+    )
     return {name: version(name) for name in names}
 
 

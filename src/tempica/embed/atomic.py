@@ -84,7 +84,12 @@ def posterior(
         c, s, m = linearise(trial, active)
         better = m + (trial**2).sum(1) <= misfit[active] + (amplitude[active] ** 2).sum(1)
         kept = active[better]
-        amplitude[kept], curvature[kept], slope[kept], misfit[kept] = trial[better], c[better], s[better], m[better]
+        amplitude[kept], curvature[kept], slope[kept], misfit[kept] = (
+            trial[better],
+            c[better],
+            s[better],
+            m[better],
+        )
         damping[active] = np.where(better, damping[active] / 4, np.maximum(1.0, 8 * damping[active]))
         active = active[~better | (np.abs(step).max(1) > 1e-3)]
         if len(active) == 0:
@@ -93,9 +98,7 @@ def posterior(
     return Posterior(amplitude, covariance, misfit * noise_variance / n_pixels**2)
 
 
-def estimate_noise(
-    images: Images, modes: Modes, beads: Beads, pixel_A: float, n_iterations: int
-) -> float:
+def estimate_noise(images: Images, modes: Modes, beads: Beads, pixel_A: float, n_iterations: int) -> float:
     """Noise variance of the images, learned from what the model leaves over.
 
     Fixed point of σ² ← mean residual, started at the images' own variance. Besides the camera's noise it holds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,14 @@ def run(work: Work) -> None:
     n_modes, n_atoms, _ = modes["shape"].shape
     latents = work.create_store(
         "latents",
-        {"replica": n_replicas, "time": n_frames, "mode": n_modes, "mode_other": n_modes, "atom": n_atoms, "space": 3},
+        {
+            "replica": n_replicas,
+            "time": n_frames,
+            "mode": n_modes,
+            "mode_other": n_modes,
+            "atom": n_atoms,
+            "space": 3,
+        },
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         attributes={"noise_variance": float(modes["noise_variance"])},
     )
@@ -41,7 +49,7 @@ def run(work: Work) -> None:
     blocks = [
         [(f"latents-{r}-{a}", partial(embed_block, recipe, work.run, modes_file, latents, r, a, b))]
         for r in range(n_replicas)
-        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        for a, b in pairwise(edges)
     ]
     work.run_chains(f"blocks of {BLOCK_FRAMES} frames", blocks)
 

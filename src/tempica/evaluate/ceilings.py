@@ -53,13 +53,26 @@ def learn_prior(position: np.ndarray, collective_variable: np.ndarray, n_modes: 
     weight, *_ = np.linalg.lstsq(terms, amplitude, rcond=None)
     expected = terms @ weight
     residual = amplitude - expected
-    return Prior(draft.mean, shape, collective_variable.astype(np.float64), expected, residual.T @ residual / len(residual))
+    return Prior(
+        draft.mean,
+        shape,
+        collective_variable.astype(np.float64),
+        expected,
+        residual.T @ residual / len(residual),
+    )
 
 
 def bayes_estimate(
-    prior: Prior, optics: imaging.Optics, noise_variance: float, image: np.ndarray, position: np.ndarray,
-    quaternion: np.ndarray, shift_A: np.ndarray, defocus: tuple[np.ndarray, np.ndarray, np.ndarray],
-    scattering_length: np.ndarray, bead_width: np.ndarray,
+    prior: Prior,
+    optics: imaging.Optics,
+    noise_variance: float,
+    image: np.ndarray,
+    position: np.ndarray,
+    quaternion: np.ndarray,
+    shift_A: np.ndarray,
+    defocus: tuple[np.ndarray, np.ndarray, np.ndarray],
+    scattering_length: np.ndarray,
+    bead_width: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (F, V) of the collective variables, each from one frame, and the library's effective size (F,).
 

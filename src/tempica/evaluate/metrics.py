@@ -230,9 +230,7 @@ def _checked(S, truth, kind) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"S and truth have {len(S)} frames; a correlation needs at least 3. Give more.")
     if not np.isfinite(truth).all():
         row, column = np.argwhere(~np.isfinite(truth))[0]
-        raise DataError(
-            f"truth[{row}, {column}] is {truth[row, column]}; truth must be finite. Drop such frames."
-        )
+        raise DataError(f"truth[{row}, {column}] is {truth[row, column]}; truth must be finite. Drop such frames.")
     absent = np.isnan(S).all(axis=0)
     bad = np.argwhere(~np.isfinite(S) & ~absent)
     if len(bad):
@@ -267,9 +265,7 @@ def _checked_assignment(assignment, shape) -> np.ndarray:
     if given.shape != (n_truth,) or not np.issubdtype(given.dtype, np.integer):
         raise DataError(f"assignment = {assignment} must hold {n_truth} integers, one a truth column.")
     if given.min() < -1 or given.max() >= n_components:
-        raise DataError(
-            f"assignment = {given.tolist()} must hold components 0 to {n_components - 1}, or -1 for none."
-        )
+        raise DataError(f"assignment = {given.tolist()} must hold components 0 to {n_components - 1}, or -1 for none.")
     used = given[given >= 0]
     if len(np.unique(used)) < len(used):
         raise DataError(f"assignment = {given.tolist()} uses a component twice; each may match one truth.")

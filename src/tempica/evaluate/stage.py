@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from tempica.recipe import Recipe
 if TYPE_CHECKING:
     from tempica.pipeline import Work
 
+Kind = Literal["spearman", "pearson"]
 SPLITS = ("train", "held_out")
-KINDS = ("spearman", "pearson")
+KINDS: tuple[Kind, ...] = ("spearman", "pearson")
 BLOCK_FRAMES = 50
 
 
@@ -74,9 +75,7 @@ def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.nd
         movie["scattering_length"].values,
         movie["bead_width"].values,
     )
-    store.save_arrays(
-        out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective
-    )
+    store.save_arrays(out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective)
 
 
 def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path], out: Path) -> None:
@@ -86,13 +85,13 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
     sources = store.read(run, "evaluate", "sources")
     truth = store.read(run, "evaluate", "trajectory")["collective_variable"]
     names = [str(name) for name in truth["cv"].values]
-    split = sources["split"].values.astype(str)
+    split = np.array([str(name) for name in sources["split"].values])
     values = sources["source"].values
     ceiling = {("held_out", kind): _ceiling(ceiling_paths, kind) for kind in KINDS}
     rows: list[dict[str, Any]] = []
     matrices: list[dict[str, Any]] = []
-    for m, method in enumerate(sources["method"].values.astype(str)):
-        for s, stage in enumerate(sources["stage"].values.astype(str)):
+    for m, method in enumerate(map(str, sources["method"].values)):
+        for s, stage in enumerate(map(str, sources["stage"].values)):
             series = values[m, s]
             series = series[..., ~np.isnan(series).all((0, 1))]
             if series.shape[-1] == 0:
@@ -112,7 +111,7 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
                         n_bootstrap=recipe.evaluate.n_bootstrap,
                         random_state=seeds.integer(recipe.seed, "score"),
                     )
-                    where = {"method": str(method), "stage": str(stage), "split": name}
+                    where = {"method": method, "stage": stage, "split": name}
                     rows.append(
                         {
                             **where,
@@ -152,12 +151,14 @@ def _flat(series: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> tuple[np
     return S.reshape(-1, S.shape[-1]), T.reshape(-1, T.shape[-1]).astype(np.float64), labels
 
 
-def _ceiling(paths: list[Path], kind: str) -> float | None:
+def _ceiling(paths: list[Path], kind: Kind) -> float | None:
     """Mean correlation of the Bayes estimates with the truth; none where the library of the prior is too sparse."""
     from tempica.evaluate.metrics import correlation_matrix
 
     parts = [store.load_arrays(path) for path in paths]
-    estimate, truth, effective = (np.concatenate([p[name] for p in parts]) for name in ("estimate", "truth", "effective"))
+    estimate, truth, effective = (
+        np.concatenate([p[name] for p in parts]) for name in ("estimate", "truth", "effective")
+    )
     if np.median(effective) < 3:
         return None
     return float(np.abs(np.diagonal(correlation_matrix(estimate, truth, kind=kind))).mean())

@@ -16,7 +16,12 @@ class TemporalEstimator(TransformerMixin, BaseEstimator):
 
     def _frames(self, X: Any, *, fitting: bool) -> np.ndarray:
         return validate_data(
-            self, X, reset=fitting, dtype=np.float64, ensure_min_samples=2 if fitting else 1, ensure_min_features=1
+            self,
+            X,
+            reset=fitting,
+            dtype=np.float64,
+            ensure_min_samples=2 if fitting else 1,
+            ensure_min_features=1,
         )
 
 

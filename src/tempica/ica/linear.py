@@ -45,7 +45,7 @@ class TICA(TemporalEstimator):
         """
         X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
-        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)
+        lags = (int(self.lag),) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
         mean, white = whitening(X)
         n_components = len(white) if self.n_components is None else self.n_components
         if not 1 <= n_components <= len(white):

@@ -5,6 +5,8 @@ Shape legend: B frame of a batch, K feature of the input, N component.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ class Features(nn.Module):
         super().__init__()
         self.linear = nn.Parameter(linear.clone())
         widths = [n_inputs, *[width] * n_layers]
-        self.hidden = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, 2 * b) for a, b in pairwise(widths))
         self.out = nn.Linear(width, n_components)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)

@@ -140,7 +140,11 @@ class PCL(TemporalEstimator):
         candidates = {}
         for name in names:
             mean, matrix = _second_stage(name, train_raw, labels[~held_out], self.lag)
-            loss = contrast.score_of(torch.as_tensor((raw - mean) @ matrix.T, dtype=torch.float32)) if len(names) > 1 else 0.0
+            loss = (
+                contrast.score_of(torch.as_tensor((raw - mean) @ matrix.T, dtype=torch.float32))
+                if len(names) > 1
+                else 0.0
+            )
             candidates[name] = (loss, mean, matrix)
         self.second_stage_ = min(candidates, key=lambda name: candidates[name][0])
         self.second_stage_loss_ = {name: value[0] for name, value in candidates.items()}
@@ -220,7 +224,11 @@ class _Contrast:
     def score_of(self, S: Tensor) -> float:
         """Held-out loss of given sources (frame, n) under the best separable score."""
         inner = _Contrast.__new__(_Contrast)
-        inner.__dict__ = {**self.__dict__, "Z": S / S.std(0).clamp_min(1e-12), "generator": torch.Generator().manual_seed(0)}
+        inner.__dict__ = {
+            **self.__dict__,
+            "Z": S / S.std(0).clamp_min(1e-12),
+            "generator": torch.Generator().manual_seed(0),
+        }
         score = PairScore(S.shape[1])
         options = {"batch_size": 256, "max_steps": 600, "learning_rate": 3e-2, "check_every": 50}
         return inner.fit(score, nn.Identity(), score, **options).validation_loss

@@ -50,7 +50,10 @@ def evidence(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def smooth(
-    mean: np.ndarray, covariance: np.ndarray, replicas: np.ndarray | None = None, train: np.ndarray | None = None
+    mean: np.ndarray,
+    covariance: np.ndarray,
+    replicas: np.ndarray | None = None,
+    train: np.ndarray | None = None,
 ) -> Smoothed:
     """Smooth sources known frame by frame as N(mean, covariance), (frame, n) and (frame, n, n).
 

@@ -12,6 +12,8 @@ from tempica import seeds, store
 from tempica.recipe import Recipe
 
 if TYPE_CHECKING:
+    import xarray
+
     from tempica.pipeline import Work
 
 BASELINES = ("pca_pixels", "latents")
@@ -104,10 +106,10 @@ def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     n = recipe.train.n_components
     rank = min(4 * n + 16, images.shape[1])
     pca = IncrementalPCA(rank)
-    for replica in np.flatnonzero(split == "train"):
+    for replica in np.flatnonzero(split == "train").tolist():
         pca.partial_fit(_pixels(images, replica))
     return np.concatenate([pca.transform(_pixels(images, r))[:, :n] for r in range(len(split))])
 
 
-def _pixels(images: object, replica: int) -> np.ndarray:
-    return images[replica].values.reshape(images.shape[1], -1).astype(np.float32)  # type: ignore[index,attr-defined]
+def _pixels(images: xarray.DataArray, replica: int) -> np.ndarray:
+    return images[replica].values.reshape(images.shape[1], -1).astype(np.float32)

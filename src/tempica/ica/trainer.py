@@ -30,7 +30,7 @@ def train(
     generator: torch.Generator,
     weight_decay: float = 1e-4,
     check_every: int = 50,
-    patience: int = 12,
+    patience: int = 8,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> Trained:
     """Minimise `loss(items)` over a module's parameters; `items` (batch,) are drawn without repetition in an epoch.

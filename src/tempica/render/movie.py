@@ -18,18 +18,18 @@ def optics_of(recipe: RenderRecipe) -> imaging.Optics:
 
 
 def clean_images(
-    recipe: RenderRecipe, views: Views, position: np.ndarray, scattering_length: np.ndarray, bead_width: np.ndarray
+    recipe: RenderRecipe,
+    views: Views,
+    position: np.ndarray,
+    scattering_length: np.ndarray,
+    bead_width: np.ndarray,
 ) -> np.ndarray:
     """Noise-free images (frame, y, x), float32, in 1/Å: projection through the optics."""
     optics = optics_of(recipe)
     rotation = imaging.rotation_matrix(views.pose_quaternion)
     xy = imaging.to_pixels(position, rotation, views.pose_shift, optics.n_pixels, optics.pixel_size_A)
-    potential = imaging.project(
-        xy, scattering_length, optics.width_A(bead_width), optics.n_pixels, optics.pixel_size_A
-    )
-    return imaging.through_optics(
-        potential, optics.transfer(views.defocus_u, views.defocus_v, views.defocus_angle)
-    )
+    potential = imaging.project(xy, scattering_length, optics.width_A(bead_width), optics.n_pixels, optics.pixel_size_A)
+    return imaging.through_optics(potential, optics.transfer(views.defocus_u, views.defocus_v, views.defocus_angle))
 
 
 def measure_block(recipe: Recipe, run: Path, out: Path, replica: int, first: int, last: int) -> None:
@@ -44,16 +44,21 @@ def measure_block(recipe: Recipe, run: Path, out: Path, replica: int, first: int
 
 
 def write_block(
-    recipe: Recipe, run: Path, movie: Path, deviation: float, scale: Scale, replica: int, first: int, last: int
+    recipe: Recipe,
+    run: Path,
+    movie: Path,
+    deviation: float,
+    scale: Scale,
+    replica: int,
+    first: int,
+    last: int,
 ) -> None:
     """Noisy, digitised images of a block into the movie store, with their views."""
     views, image = _clean_block(recipe, run, replica, first, last)
     if deviation > 0:
         for row, frame in enumerate(range(first, last)):
             image[row] += white_noise(deviation, recipe.seed, replica, frame, recipe.render.n_pixels)
-    store.write(
-        movie, {"image": scale.digitise(image), **vars(views)}, replica=replica, time=slice(first, last)
-    )
+    store.write(movie, {"image": scale.digitise(image), **vars(views)}, replica=replica, time=slice(first, last))
 
 
 def _clean_block(recipe: Recipe, run: Path, replica: int, first: int, last: int) -> tuple[Views, np.ndarray]:

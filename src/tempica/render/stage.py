@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,12 +26,15 @@ def run(work: Work) -> None:
     trajectory = store.read(work.run, "render", "trajectory")
     n_replicas, n_frames, n_atoms, _ = trajectory["position"].shape
     edges = [*range(0, n_frames, BLOCK_FRAMES), n_frames]
-    blocks = [(r, a, b) for r in range(n_replicas) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    blocks = [(r, a, b) for r in range(n_replicas) for a, b in pairwise(edges)]
 
     measured = {block: work.folder / "signal" / f"{block[0]}-{block[1]}.npz" for block in blocks}
     work.run_chains(
         "signal strength",
-        [[(f"signal-{r}-{a}", partial(measure_block, work.recipe, work.run, path, r, a, b))] for (r, a, b), path in measured.items()],
+        [
+            [(f"signal-{r}-{a}", partial(measure_block, work.recipe, work.run, path, r, a, b))]
+            for (r, a, b), path in measured.items()
+        ],
     )
     signal = [store.load_arrays(path) for path in measured.values()]
     variance = float(np.concatenate([s["variance"] for s in signal]).mean())
@@ -52,9 +56,18 @@ def run(work: Work) -> None:
         attributes={"pose": "known", "noise_std": deviation} | {k: v for k, v in optics.items() if k != "n_pixels"},
     )
     store.write(
-        movie, {name: trajectory[name].values for name in ("replica", "time", "scattering_length", "bead_width")}
+        movie,
+        {name: trajectory[name].values for name in ("replica", "time", "scattering_length", "bead_width")},
     )
     work.run_chains(
         f"blocks of {BLOCK_FRAMES} frames",
-        [[(f"movie-{r}-{a}", partial(write_block, work.recipe, work.run, movie, deviation, scale, r, a, b))] for r, a, b in blocks],
+        [
+            [
+                (
+                    f"movie-{r}-{a}",
+                    partial(write_block, work.recipe, work.run, movie, deviation, scale, r, a, b),
+                )
+            ]
+            for r, a, b in blocks
+        ],
     )

@@ -17,7 +17,7 @@ class HingeAngle:
     """
 
     name: str
-    groups: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    groups: tuple[tuple[int, ...], ...]  # three
 
     def measure(self, position: np.ndarray) -> np.ndarray:
         """Angles (…,) in radians of positions (…, atom, space)."""

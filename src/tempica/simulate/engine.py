@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import mdtraj
@@ -65,16 +66,17 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
         path = structure_path(folder, recipe.molecule.second_structure)
         second = matching(first, load_molecule(path), path)
     names = list(recipe.molecule.domains)
-    beads = {
-        name: first.atoms_of(residues(text), f"domain {name}") for name, text in recipe.molecule.domains.items()
-    }
+    beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in recipe.molecule.domains.items()}
     domain = np.full(len(first.residue), -1)
     for index, name in enumerate(names):
         domain[beads[name]] = index
     forbidden = {frozenset(names.index(name) for name in pair) for pair in recipe.network.no_contacts}
     system = build_system(first, second, domain, forbidden, recipe.network)
     variables = tuple(
-        HingeAngle(cv.name, tuple(tuple(first.atoms_of(residues(r), f"collective variable {cv.name}").tolist()) for r in cv.residues))  # type: ignore[arg-type]
+        HingeAngle(
+            cv.name,
+            tuple(tuple(first.atoms_of(residues(r), f"collective variable {cv.name}").tolist()) for r in cv.residues),
+        )
         for cv in recipe.collective_variables
     )
     by_name = {variable.name: variable for variable in variables}
@@ -112,7 +114,9 @@ def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.nda
 def first_state(recipe: Recipe, model: Model, replica: int) -> State:
     """The structure with velocities drawn at the temperature, kT = 0.008314 T kJ/mol."""
     rng = seeds.generator(recipe.seed, "velocity", replica)
-    speed = np.sqrt(unit.MOLAR_GAS_CONSTANT_R._value * 1e-3 * recipe.simulate.temperature / recipe.simulate.network.bead_mass)
+    speed = np.sqrt(
+        unit.MOLAR_GAS_CONSTANT_R._value * 1e-3 * recipe.simulate.temperature / recipe.simulate.network.bead_mass
+    )
     return State(model.molecule.position, speed * rng.standard_normal(model.molecule.position.shape))
 
 
@@ -132,12 +136,14 @@ def run_block(
     context.setPositions(state.position)
     context.setVelocities(state.velocity)
     names = [f"target_{drive.collective_variable}" for drive in simulate.drives]
-    edges = np.linspace(0, simulate.steps_per_frame, max(1, simulate.steps_per_frame // SUBSTEPS) + 1).round().astype(int)
+    edges = (
+        np.linspace(0, simulate.steps_per_frame, max(1, simulate.steps_per_frame // SUBSTEPS) + 1).round().astype(int)
+    )
     position = np.empty((last - first, *model.molecule.position.shape))
     energy = np.empty((last - first, 2))
     for row, frame in enumerate(range(first, last)):
         before, after = series[frame + offset - 1], series[frame + offset]
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             now = before + (after - before) * (end / simulate.steps_per_frame)
             for name, value in zip(names, now, strict=True):
                 context.setParameter(name, float(value))

@@ -14,7 +14,11 @@ CHAIN_BREAK_NM = 0.45  # consecutive Cα atoms are 0.38 nm apart (0.30 nm across
 
 
 def build_system(
-    first: Molecule, second: Molecule, domain: np.ndarray, forbidden: set[frozenset[int]], recipe: NetworkRecipe
+    first: Molecule,
+    second: Molecule,
+    domain: np.ndarray,
+    forbidden: set[frozenset[int]],
+    recipe: NetworkRecipe,
 ) -> openmm.System:
     """The network as an OpenMM system.
 
@@ -50,9 +54,7 @@ def build_system(
             and low[i, j] < recipe.contact_cutoff
             and frozenset((int(domain[i]), int(domain[j]))) not in forbidden
         ):
-            flat.addBond(
-                i, j, (max(0.0, low[i, j] - recipe.contact_margin), high[i, j] + recipe.contact_margin)
-            )
+            flat.addBond(i, j, (max(0.0, low[i, j] - recipe.contact_margin), high[i, j] + recipe.contact_margin))
     system.addForce(harmonic)
     system.addForce(flat)
     return system
@@ -61,8 +63,4 @@ def build_system(
 def _backbone(molecule: Molecule) -> list[tuple[int, int]]:
     gap = np.linalg.norm(np.diff(molecule.position, axis=0), axis=1)
     chain = [atom.residue.chain.index for atom in molecule.topology.atoms]
-    return [
-        (i, j)
-        for i, j in pairwise(range(len(chain)))
-        if chain[i] == chain[j] and gap[i] < CHAIN_BREAK_NM
-    ]
+    return [(i, j) for i, j in pairwise(range(len(chain))) if chain[i] == chain[j] and gap[i] < CHAIN_BREAK_NM]

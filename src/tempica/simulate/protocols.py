@@ -15,10 +15,7 @@ def ar1(n_frames: int, coefficient: float, innovation: str, rng: np.random.Gener
     """
     burn_in = int(np.ceil(20 / -np.log(max(coefficient, 0.05))))
     n = burn_in + n_frames
-    if innovation == "laplace":
-        noise = rng.laplace(scale=np.sqrt(0.5), size=n)
-    else:
-        noise = rng.standard_normal(n)
+    noise = rng.laplace(scale=np.sqrt(0.5), size=n) if innovation == "laplace" else rng.standard_normal(n)
     series = np.empty(n)
     series[0] = noise[0]
     gain = np.sqrt(1 - coefficient**2)

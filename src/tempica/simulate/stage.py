@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,9 @@ def run(work: Work) -> None:
         "source_name": len(recipe.drives),
     }
     trajectory = work.create_store("trajectory", sizes | shared, chunks=chunks, attributes=topology)
-    ensemble = work.create_store("ensemble", {"time": recipe.ensemble_frames} | shared, chunks=chunks, attributes=topology)
+    ensemble = work.create_store(
+        "ensemble", {"time": recipe.ensemble_frames} | shared, chunks=chunks, attributes=topology
+    )
     beads = {"scattering_length": model.molecule.scattering_length, "bead_width": model.molecule.bead_width}
     step = recipe.steps_per_frame * recipe.time_step
     store.write(ensemble, beads | {"time": step * np.arange(1, recipe.ensemble_frames + 1)})
@@ -65,7 +68,7 @@ def run(work: Work) -> None:
         chains.append(
             [
                 (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b))
-                for a, b in zip(edges[:-1], edges[1:], strict=True)
+                for a, b in pairwise(edges)
             ]
         )
     work.run_chains(f"blocks of {BLOCK_FRAMES} frames", chains)
@@ -83,9 +86,7 @@ def simulate_block(recipe_json: str, folder: str, path: Path, replica: int, firs
     if first == 0:
         state = engine.first_state(recipe, model, number)
         if recipe.simulate.equilibration_frames:
-            _, state = engine.run_block(
-                recipe, model, number, series, state, -recipe.simulate.equilibration_frames, 0
-            )
+            _, state = engine.run_block(recipe, model, number, series, state, -recipe.simulate.equilibration_frames, 0)
     else:
         state = engine.State(**store.load_arrays(left / f"{replica}-{first}.npz"))
     frames, state = engine.run_block(recipe, model, number, series, state, first, last)

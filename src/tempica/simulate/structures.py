@@ -52,14 +52,15 @@ def load_molecule(path: Path) -> Molecule:
         model = mdtraj.load(str(path))
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
-            f"The structure file {path} cannot be read ({type(error).__name__}: {error}). It must be a PDB or mmCIF file."
+            f"The structure file {path} cannot be read ({type(error).__name__}: {error})."
+            " It must be a PDB or mmCIF file."
         ) from error
     xyz = model.xyz[0].astype(np.float64)
     alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and _symbol(atom) == "C"]
     if len(alpha) < 4:
         raise StructureError(
-            f"The structure file {path} has {len(alpha)} Cα atoms among {model.n_atoms} atoms; a Cα network needs at least 4."
-            " Give a protein structure with its backbone."
+            f"The structure file {path} has {len(alpha)} Cα atoms among {model.n_atoms} atoms; a Cα network needs at"
+            " least 4. Give a protein structure with its backbone."
         )
     if not np.isfinite(xyz).all():
         raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
@@ -89,7 +90,8 @@ def matching(first: Molecule, second: Molecule, path: Path) -> Molecule:
     if first.residue.tolist() != second.residue.tolist():
         odd = sorted(set(first.residue.tolist()) ^ set(second.residue.tolist()))
         raise StructureError(
-            f"The second structure {path} must have the residues of the first; they differ at residue {odd[:1] or 'order'}."
+            f"The second structure {path} must have the residues of the first, in the same order; they differ"
+            f" {f'at residue {odd[0]}' if odd else 'in order'}."
         )
     return second
 
@@ -106,8 +108,7 @@ def topology_json(topology: mdtraj.Topology) -> str:
                     "resSeq": residue.resSeq,
                     "segmentID": residue.segment_id,
                     "atoms": [
-                        {"index": atom.index, "name": atom.name, "element": _symbol(atom)}
-                        for atom in residue.atoms
+                        {"index": atom.index, "name": atom.name, "element": _symbol(atom)} for atom in residue.atoms
                     ],
                 }
                 for residue in chain.residues
@@ -123,9 +124,7 @@ def _symbol(atom: mdtraj.core.topology.Atom) -> str:
     return atom.element.symbol if atom.element is not None else ""
 
 
-def _residue_scattering(
-    residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path
-) -> tuple[float, float]:
+def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path) -> tuple[float, float]:
     heavy = [atom for atom in residue.atoms if _symbol(atom) not in ("H", "D")]
     unknown = [atom for atom in heavy if _symbol(atom) not in SCATTERING_LENGTH_A]
     if unknown:
