@@ -1,3 +1,28 @@
-"""Time-resolved single-particle simulation and temporal ICA."""
+"""Time-resolved single-particle simulation and temporal ICA.
+
+`tempica.run(recipe)` carries out a recipe, `tempica.open_store(path, kind)` opens what it made, and
+`tempica.load_recipe(path)` reads and checks a recipe. Estimators are in `tempica.ica`, metrics in
+`tempica.evaluate`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tempica.pipeline import run
+    from tempica.recipe import load_recipe
+    from tempica.store import open_store
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "load_recipe", "open_store", "run"]
+
+_HOME = {"run": "pipeline", "load_recipe": "recipe", "open_store": "store"}
+
+
+def __getattr__(name: str) -> Any:
+    # imported on first use: `import tempica` and `tempica --help` stay fast
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

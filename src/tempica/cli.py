@@ -84,19 +84,17 @@ def schema(out: Path) -> None:
 
 
 def _execute(target: Path, stages: Sequence[str], *, out: Path | None, jobs: int | None, device: str) -> None:
-    from tempica import pipeline, pool
-    from tempica.progress import Progress
+    from tempica import pipeline
 
     if device == "cuda":
         raise TempicaError("--device cuda: no stage of this version has a GPU kernel yet. Use --device cpu.")
-    work = pipeline.open_run(target, out)
-    done = pipeline.execute(work, stages, jobs=jobs or pool.usable_cores(), device=device, progress=Progress())
+    folder, done = pipeline.run(target, out=out, stages=stages, jobs=jobs)
     if not done:
-        click.echo(f"Everything in {work.path} is up to date; nothing to do.")
+        click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
     if "report" in stages or "evaluate" in stages:
-        _show_scores(work.path, report="report" in stages)
+        _show_scores(folder, report="report" in stages)
     elif done:
-        click.echo(f"Done: {', '.join(done)} in {work.path}")
+        click.echo(f"Done: {', '.join(done)} in {folder}")
 
 
 def _show_scores(folder: Path, *, report: bool) -> None:

@@ -15,14 +15,14 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tempica import __version__, pool, store
-from tempica.errors import StoreError
+from tempica.errors import StoreError, TempicaError
 from tempica.progress import Progress
 from tempica.recipe import Recipe, fingerprint, load_recipe, structure_path
 
@@ -118,8 +118,8 @@ class Run:
         """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""
         return all(_stamp(self.path / name) == self.fingerprints[stage] for name in STAGES[stage][1])
 
-    def claim(self) -> None:
-        """Take the folder for this run: make it, freeze the recipe in it, lock it.
+    def claim(self) -> int:
+        """Take the folder for this run: make it and lock it; returns the lock's descriptor.
 
         Raises StoreError when the folder holds something else or another tempica is at work in it.
         """
@@ -144,8 +144,9 @@ class Run:
             raise StoreError(f"The output folder {self.path} cannot be made: {error}.") from None
         if not (self.hidden / "run.json").exists():
             store.write_json(self.hidden / "run.json", {"name": self.recipe.name, "tempica": __version__})
-        pool.hold(self.hidden / "lock")
+        lock = pool.hold(self.hidden / "lock")
         os.close(pool.hold(self.hidden / "workers.lock", patience=30.0))  # workers of a killed run end by themselves
+        return lock
 
     def freeze(self) -> None:
         """Keep the recipe and its structure files with the run; an older recipe goes to `superseded`."""
@@ -199,33 +200,54 @@ def open_run(target: Path, out: Path | None) -> Run:
     return Run(out or Path("runs") / recipe.name, recipe, text, target.parent)
 
 
-def execute(run: Run, stages: Sequence[str], *, jobs: int, device: str, progress: Progress) -> list[str]:
+def run(
+    target: str | Path,
+    *,
+    out: str | Path | None = None,
+    stages: Sequence[str] = tuple(STAGES),
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, list[str]]:
+    """Carry out those stages of a recipe, or of a run folder, that are not up to date.
+
+    Returns the run folder and the stages that were done. Worker processes are spawned, so a script that calls
+    this needs the usual `if __name__ == "__main__":`. Raises TempicaError for every mistake in the input.
+    """
+    work = open_run(Path(target), None if out is None else Path(out))
+    return work.path, execute(work, stages, jobs=jobs or pool.usable_cores(), progress=progress or Progress())
+
+
+def execute(run: Run, stages: Sequence[str], *, jobs: int, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
     importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
-    run.claim()
-    damaged_or_current = {stage: run.is_current(stage) for stage in STAGES}  # look before anything moves
-    first = list(STAGES).index(stages[0])
-    for earlier in list(STAGES)[:first]:
-        if not damaged_or_current[earlier]:
-            raise StoreError(
-                f"The stage {stages[0]} needs {' and '.join(STAGES[earlier][1])} in {run.path}, which"
-                f" {'are' if len(STAGES[earlier][1]) > 1 else 'is'} missing or of another recipe."
-                f" Run 'tempica run {run.path} --until {stages[0]}' first."
-            )
-    run.freeze()
-    todo = [stage for stage in stages if not damaged_or_current[stage]]
-    for stage in stages:
-        if stage not in todo:
-            progress.say(f"{stage}: up to date")
-    if not todo:
-        return []
-    with pool.process_pool(jobs, run.hidden / "workers.lock") as executor:
-        for stage in todo:
-            _carry_out(run, stage, executor, progress, device)
-    return todo
+    lock = run.claim()
+    try:
+        current = {stage: run.is_current(stage) for stage in STAGES}  # look at all before anything moves
+        names = list(STAGES)
+        for earlier in names[: names.index(stages[0])]:
+            if not current[earlier]:
+                made = STAGES[earlier][1]
+                raise StoreError(
+                    f"The stage {stages[0]} needs {' and '.join(made)} in {run.path}, missing or of another recipe."
+                    f" Do all stages up to it with: tempica run {run.path} --until {stages[0]}"
+                )
+        run.freeze()
+        for stage in stages:
+            if current[stage]:
+                progress.say(f"{stage}: up to date")
+                for leftover in run.hidden.glob(f"{stage}-*"):
+                    shutil.rmtree(leftover)
+        todo = [stage for stage in stages if not current[stage]]
+        if todo:
+            with pool.process_pool(jobs, run.hidden / "workers.lock") as executor:
+                for stage in todo:
+                    _carry_out(run, stage, executor, progress)
+        return todo
+    finally:
+        os.close(lock)
 
 
-def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, device: str) -> None:
+def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> None:
     room, outputs = STAGES[stage]
     digest = run.fingerprints[stage]
     shelf = run.set_aside([name for name in outputs if _stamp(run.path / name) not in (None, digest)])
@@ -239,9 +261,16 @@ def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, dev
     folder.mkdir(exist_ok=True)
     work = Work(stage, run.path, folder, run.recipe, run.recipe_text, digest, executor, progress)
     started = time.monotonic()
-    run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest, device=device)
+    run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest)
     if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
-        importlib.import_module(f"tempica.{room}.stage").run(work)
+        try:
+            importlib.import_module(f"tempica.{room}.stage").run(work)
+        except (TempicaError, BrokenExecutor):
+            raise
+        except Exception:
+            for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
+                store.read_all(run.path / f"{kind}.zarr")
+            raise
         for name in outputs:
             if name.endswith(".zarr"):
                 store.seal(folder / name)
@@ -279,9 +308,3 @@ def _digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return "missing"  # the simulate stage's own check reports it
-
-
-def stages_until(last: str | None) -> list[str]:
-    """All stages up to one, or all."""
-    names = list(STAGES)
-    return names[: names.index(last) + 1] if last else names

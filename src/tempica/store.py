@@ -73,6 +73,20 @@ def verify(path: Path) -> dict[str, Any]:
     return attributes
 
 
+def read_all(path: Path) -> None:
+    """Read every chunk of a store. Raises StoreError when one is damaged."""
+    import zarr
+
+    verify(path)
+    for name, array in zarr.open_group(store=path, mode="r", zarr_format=3).arrays():
+        try:
+            array[...]
+        except Exception as error:  # whatever the decoder makes of the damage
+            raise StoreError(
+                f"The store {path} is damaged: its variable '{name}' cannot be read ({error}). {_remedy(path)}"
+            ) from error
+
+
 def create(
     path: Path,
     kind: str,
