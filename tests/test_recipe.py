@@ -46,9 +46,7 @@ def load(tmp_path):
     """Loads a recipe given as content or as text."""
 
     def load(content):
-        text = (
-            content if isinstance(content, str) else "\n".join(f"{k} = {toml(v)}" for k, v in content.items())
-        )
+        text = content if isinstance(content, str) else "\n".join(f"{k} = {toml(v)}" for k, v in content.items())
         path = tmp_path / "recipe.toml"
         path.write_text(text, encoding="utf-8")
         return load_recipe(path)[0]
@@ -267,9 +265,7 @@ def test_residues_written_as_ranges_come_back():
         assert residues(", ".join(rng.permutation(parts))) == tuple(wanted.tolist())
 
 
-@pytest.mark.parametrize(
-    "text", ["", "1,", "a-b", "1-2-3", "1..3", "3-1", "1-200000", "1;2", "1 2", "9" * 5000]
-)
+@pytest.mark.parametrize("text", ["", "1,", "a-b", "1-2-3", "1..3", "3-1", "1-200000", "1;2", "1 2", "9" * 5000])
 def test_a_malformed_range_is_refused(text):
     with pytest.raises(ValueError, match=r"residue range|4300 digits"):
         residues(text)

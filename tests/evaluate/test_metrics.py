@@ -119,9 +119,7 @@ def test_the_interval_covers_the_true_correlation(rng, rho):
     covered = 0
     for _ in range(60):
         truth, other = autoregression(rng, 1400, 2, rho), autoregression(rng, 1400, 2, rho)
-        result = mcc(
-            -0.6 * truth + 0.8 * other, truth, kind="pearson", replicas=HELD_OUT, assignment=[0, 1], n_null=1
-        )
+        result = mcc(-0.6 * truth + 0.8 * other, truth, kind="pearson", replicas=HELD_OUT, assignment=[0, 1], n_null=1)
         covered += result.interval[0] <= 0.6 <= result.interval[1]
     assert covered >= 0.8 * 60
 

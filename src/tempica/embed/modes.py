@@ -21,7 +21,7 @@ def principal_modes(position: np.ndarray, n_modes: int) -> Modes:
     """The `n_modes` principal components of superposed structures (time, atom, space), scaled to unit variance.
 
     The sign of each mode makes its largest displacement positive, so that it does not depend on the solver.
-    Raises DataError when the ensemble has too few frames for that many modes.
+    Raises DataError when the ensemble has too few frames or beads for that many modes, or is not finite.
     """
     if len(position) <= n_modes:
         raise DataError(
@@ -29,6 +29,15 @@ def principal_modes(position: np.ndarray, n_modes: int) -> Modes:
             " Raise simulate.ensemble_frames or lower embed.n_modes."
         )
     flat = position.reshape(len(position), -1).astype(np.float64)
+    if n_modes > flat.shape[1]:
+        raise DataError(
+            f"{n_modes} modes need as many coordinates; {position.shape[1]} beads have {flat.shape[1]}."
+            " Lower embed.n_modes."
+        )
+    if not np.isfinite(flat).all():
+        raise DataError(
+            "The ensemble holds positions that are not finite. Make it again: delete it and run `simulate`."
+        )
     mean = flat.mean(0)
     _, strength, direction = np.linalg.svd(flat - mean, full_matrices=False)
     shape = strength[:n_modes, None] / np.sqrt(len(flat) - 1) * direction[:n_modes]

@@ -83,9 +83,9 @@ def load_molecule(path: Path) -> Molecule:
 
 
 def matching(first: Molecule, second: Molecule, path: Path) -> Molecule:
-    """The second form of a molecule with its beads superposed on the first form's.
+    """The second form of a molecule, whose beads must be those of the first.
 
-    Raises StructureError when the two forms do not have the same residues.
+    Raises StructureError when the two forms do not have the same residues in the same order.
     """
     if first.residue.tolist() != second.residue.tolist():
         odd = sorted(set(first.residue.tolist()) ^ set(second.residue.tolist()))

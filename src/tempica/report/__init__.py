@@ -1,0 +1,1 @@
+"""One page that tells a scientist what was recovered, and how well."""

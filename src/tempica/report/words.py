@@ -1,0 +1,103 @@
+"""Names, numbers and sentences of the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tempica.report.recovered import as_matrix
+
+BASELINE_NAMES = {"pca_pixels": "PCA of the pixels", "latents": "Latents, not unmixed"}  # others by their own name
+
+GLOSSARY = (
+    (
+        "MCC",
+        "Mean correlation coefficient. Each collective variable is matched with one component, by the best"
+        " one-to-one assignment on the training replicas; the score is the mean of the absolute correlations of"
+        " the matched pairs on held-out replicas. 1 is perfect up to order, sign and scale. Spearman’s ρ also"
+        " forgives any monotone bending of a component, Pearson’s r does not.",
+    ),
+    (
+        "Null",
+        "The score of a recovery that knows nothing of the truth, but is as slow as this one: slow series"
+        " correlate by chance. Given are its mean and the value below which 95 % of it lie. A score below that"
+        " value is no evidence of recovery.",
+    ),
+    (
+        "Interval",
+        "95 % interval of the score from a moving-block bootstrap of the held-out frames, which keeps"
+        " neighbouring frames together. It covers the finite length of the movies, not another training run.",
+    ),
+    (
+        "Ceiling",
+        "The score of the Bayes estimate of each collective variable from single frames with known pose and"
+        " noise: about the best that is possible without looking at neighbouring frames. Smoothing in time uses"
+        " them, so a smoothed score may exceed the ceiling.",
+    ),
+    (
+        "Unmixed, smoothed",
+        "Unmixed: the method’s components, frame by frame. Smoothed: each frame’s components estimated from the"
+        " whole movie, by their own memory in time; done after unmixing.",
+    ),
+    (
+        "Held-out replicas",
+        "Independent movies that no method has seen. Training, matching and scaling use the others.",
+    ),
+)
+
+
+def method_name(method: str) -> str:
+    """A method as readers know it: TICA, PCL; a baseline in words."""
+    if method in BASELINE_NAMES:
+        return BASELINE_NAMES[method]
+    return method.upper() if len(method) <= 5 and "_" not in method else method.replace("_", " ")
+
+
+def series_name(method: str, stage: str, learned: Sequence[str]) -> str:
+    """A method and its stage; the single stage of a baseline goes without saying."""
+    name = method_name(method)
+    return f"{name}, {stage}" if method in learned or stage != "unmixed" else name
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A name that fits a panel."""
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number to a fixed precision; an en dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def enumeration(parts: Sequence[str]) -> str:
+    """a, b and c."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "nothing"
+
+
+def verdict(row: dict[str, Any], entry: dict[str, Any], n_held_out: int) -> str:
+    """One sentence on one method and stage: the number of each collective variable, chance and ceiling."""
+    matrix, symbol = as_matrix(entry), "ρ" if entry["metric"] == "spearman" else "r"
+    found, missed = [], []
+    for j, (name, component) in enumerate(zip(entry["collective_variables"], entry["assignment"], strict=True)):
+        if component < 0:
+            missed.append(name)
+        else:
+            found.append(f"{name} with |{symbol}| = {number(abs(matrix[component, j]), 2)}")
+    above = row["value"] > row["null_95"]
+    verb = "recovers" if above else "does not recover more than chance would:"
+    where = f"{n_held_out} held-out replica{'s' if n_held_out != 1 else ''}"
+    gap = f", with no component left for {enumeration(missed)}," if missed else ""
+    ceiling = (
+        f" and the Bayes estimate from single frames reaches {number(row['ceiling'], 2)}"
+        if row["ceiling"] is not None
+        else "; no ceiling could be computed"
+    )
+    mean = f"mean {number(row['value'], 2)}, " if len(found) + len(missed) > 1 else ""
+    stage = f", {row['stage']}," if row["stage"] != "unmixed" else ", frame by frame,"
+    return (
+        f"{method_name(row['method'])}{stage} {verb} {enumeration(found)}{gap} on {where}"
+        f" ({mean}where chance gives {number(row['null'], 2)}{ceiling})."
+    )

@@ -1,0 +1,73 @@
+"""The pool: order within chains, errors, and nobody left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tempica import pool
+from tempica.errors import StoreError
+
+
+def test_chains_keep_their_order_and_all_tasks_run() -> None:
+    seen: list[tuple[int, int]] = []
+    done: list[None] = []
+    chains = [[partial(seen.append, (chain, step)) for step in range(5)] for chain in range(4)]
+    with ThreadPoolExecutor(3) as executor:
+        pool.run_chains(executor, chains, lambda: done.append(None))
+    assert len(done) == 20
+    for chain in range(4):
+        assert [step for c, step in seen if c == chain] == list(range(5))
+
+
+def test_the_first_error_ends_the_run() -> None:
+    after: list[int] = []
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ZeroDivisionError):
+        pool.run_chains(executor, [[partial(divmod, 1, 0), partial(after.append, 1)]], lambda: None)
+    assert after == []
+
+
+def test_workers_have_one_thread_and_leave_the_parent_as_it_was(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    with pool.process_pool(1, tmp_path / "lock") as executor:
+        assert dict(os.environ) == before
+        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+
+
+def test_a_lock_is_exclusive_until_it_is_let_go(tmp_path: Path) -> None:
+    first = pool.hold(tmp_path / "lock")
+    with pytest.raises(StoreError, match="Another tempica"):
+        pool.hold(tmp_path / "lock")
+    os.close(first)
+    os.close(pool.hold(tmp_path / "lock"))
+
+
+def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
+    code = f"""
+import os, time
+from pathlib import Path
+from tempica import pool
+if __name__ == "__main__":
+    with pool.process_pool(2, Path({str(tmp_path / "lock")!r})) as executor:
+        print(executor.submit(os.getpid).result(), flush=True)
+        executor.submit(time.sleep, 60).result()
+"""
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    parent = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.communicate()
+    os.close(pool.hold(tmp_path / "lock", patience=20.0))  # shared by workers as long as they live
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text().split()[2]

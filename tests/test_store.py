@@ -1,0 +1,106 @@
+"""Stores: filled in pieces, sealed, checked when opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tempica import schema, store
+from tempica.errors import StoreError
+
+SIZES = {"time": 10, "atom": 3, "space": 3}
+
+
+@pytest.fixture
+def ensemble(tmp_path: Path) -> Path:
+    path = tmp_path / "ensemble.zarr"
+    about = store.provenance('name = "x"', 7, "abc", "x: ensemble")
+    store.create(path, "ensemble", SIZES, attributes=about, chunks={"time": 4})
+    store.write(path, {"time": np.arange(10.0), "scattering_length": np.ones(3), "bead_width": np.ones(3)})
+    return path
+
+
+def _fill(path: Path, order: list[slice]) -> np.ndarray:
+    position = np.random.default_rng(0).normal(size=(10, 3, 3)).astype(np.float32)
+    for span in order:
+        store.write(path, {"position": position[span]}, time=span)
+    return position
+
+
+def test_what_is_written_is_read_whatever_the_order(ensemble: Path) -> None:
+    position = _fill(ensemble, [slice(8, 10), slice(0, 4), slice(4, 8)])
+    store.seal(ensemble)
+    dataset = store.open_store(ensemble, "ensemble")
+    np.testing.assert_array_equal(dataset["position"].values, position)
+    assert dataset.attrs["seed"] == 7
+    assert dataset["position"].attrs["units"] == "nm"
+
+
+def test_a_store_that_is_there_is_not_made_again(ensemble: Path) -> None:
+    position = _fill(ensemble, [slice(0, 10)])
+    store.create(ensemble, "ensemble", SIZES, attributes={}, chunks={})
+    store.seal(ensemble)
+    np.testing.assert_array_equal(store.open_store(ensemble, "ensemble")["position"].values, position)
+
+
+def test_sealing_twice_promises_the_same(ensemble: Path) -> None:
+    _fill(ensemble, [slice(0, 10)])
+    store.seal(ensemble)
+    before = (ensemble / "zarr.json").read_bytes()
+    store.seal(ensemble)
+    assert (ensemble / "zarr.json").read_bytes() == before
+
+
+def test_zeros_are_written_too(ensemble: Path) -> None:
+    """A chunk that holds the fill value must exist, or the number of files would depend on the data."""
+    store.write(ensemble, {"position": np.zeros((10, 3, 3))})
+    assert len(list((ensemble / "position" / "c").glob("*/0/0"))) == 3
+
+
+def test_an_unsealed_store_is_refused(ensemble: Path) -> None:
+    with pytest.raises(StoreError, match="damaged"):
+        store.open_store(ensemble, "ensemble")
+
+
+def test_a_missing_store_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"no store .*movie\.zarr"):
+        store.open_store(tmp_path / "movie.zarr", "movie")
+
+
+def test_a_store_of_another_kind_is_refused(ensemble: Path) -> None:
+    _fill(ensemble, [slice(0, 10)])
+    store.seal(ensemble)
+    with pytest.raises(StoreError, match="'movie' is needed"):
+        store.open_store(ensemble, "movie")
+
+
+def test_a_flipped_byte_is_an_error_and_not_a_wrong_number(ensemble: Path) -> None:
+    _fill(ensemble, [slice(0, 10)])
+    store.seal(ensemble)
+    chunk = ensemble / "position" / "c" / "0" / "0" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    chunk.write_bytes(bytes(content))
+    with pytest.raises(StoreError, match="position"):
+        store.read_all(ensemble)
+
+
+def test_every_kind_can_be_made(tmp_path: Path) -> None:
+    for kind, variables in schema.STORES.items():
+        sizes = {dim: 2 for rule in variables.values() for dim in rule.dims}
+        store.create(tmp_path / kind, kind, sizes, attributes={}, chunks={}, scale={"image": (0.5, -1.0)})
+        for name, rule in variables.items():
+            value = ["a", "b"] if rule.dtype == "string" else np.zeros([2] * len(rule.dims))
+            store.write(tmp_path / kind, {name: value})
+
+
+def test_text_and_arrays_appear_whole(tmp_path: Path) -> None:
+    store.write_json(tmp_path / "a.json", {"x": 1.5})
+    assert (tmp_path / "a.json").read_text() == '{\n "x": 1.5\n}\n'
+    with pytest.raises(ValueError, match="Out of range"):
+        store.write_json(tmp_path / "b.json", {"x": float("nan")})
+    store.save_arrays(tmp_path / "deep" / "c.npz", x=np.arange(3))
+    np.testing.assert_array_equal(store.load_arrays(tmp_path / "deep" / "c.npz")["x"], np.arange(3))
+    assert not list(tmp_path.rglob("*.new"))
