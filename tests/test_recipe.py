@@ -13,6 +13,7 @@ from tempica.recipe import Recipe, fingerprint, load_recipe, residues, structure
 COMMITTED = Path(__file__).parents[1] / "simulations" / "adenylate_kinase.toml"
 CONTENT = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
 FULL = Recipe.model_validate(CONTENT).model_dump(mode="json", exclude_none=True)  # with every default
+N_REPLICAS, N_FRAMES = FULL["simulate"]["n_replicas"], FULL["simulate"]["n_frames"]
 
 
 def toml(value):
@@ -75,7 +76,10 @@ def test_the_committed_recipe_loads_with_its_text():
     recipe, text = load_recipe(COMMITTED)
     assert recipe.name == COMMITTED.stem
     assert text == COMMITTED.read_text(encoding="utf-8")
-    assert recipe.splits == ["train"] * 6 + ["validation"] + ["held_out"] * 2
+    n_kept = recipe.train.validation_replicas + recipe.train.held_out_replicas
+    roles = ["train"] * (recipe.simulate.n_replicas - n_kept)
+    roles += ["validation"] * recipe.train.validation_replicas + ["held_out"] * recipe.train.held_out_replicas
+    assert recipe.splits == roles
     for name in (recipe.simulate.molecule.structure, recipe.simulate.molecule.second_structure):
         assert structure_path(COMMITTED.parent, name).is_file()
 
@@ -174,9 +178,9 @@ def test_a_missing_key_is_named_or_has_a_default(load):
         (("simulate", "network", "no_contacts"), [["LID"]], ["simulate.network.no_contacts.0"]),
         (("simulate", "n_frames"), 10**12, ["simulate.n_frames"]),
         (("simulate", "n_replicas"), 3, ["keeps 3 replicas", "simulate.n_replicas = 3"]),
-        (("train", "held_out_replicas"), 8, ["keeps 9 replicas", "fewer than simulate.n_replicas = 9"]),
+        (("train", "held_out_replicas"), N_REPLICAS, ["keeps", f"fewer than simulate.n_replicas = {N_REPLICAS}"]),
         (("train", "n_components"), 5, ["train.n_components = 5", "embed.n_modes = 4"]),
-        (("train", "lag"), 350, ["train.lag = 350", "simulate.n_frames = 700"]),
+        (("train", "lag"), N_FRAMES, [f"train.lag = {N_FRAMES}", f"simulate.n_frames = {N_FRAMES}"]),
         (("train", "methods"), ["pcl", "pcl"], ["train.methods", "must not repeat"]),
         (("train", "methods"), ["umap"], ["train.methods.0 = 'umap'", "tica"]),
         (("name",), "../escape", ["name = '../escape'"]),

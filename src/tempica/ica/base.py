@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
 from tempica.errors import DataError
 
 
-class TemporalEstimator(TransformerMixin, BaseEstimator):
+class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of estimators that read sources off series of frames."""
 
     def _frames(self, X: Any, *, fitting: bool) -> np.ndarray:
@@ -36,12 +36,19 @@ def check_replicas(replicas: Any, n_frames: int) -> np.ndarray:
     if labels.shape != (n_frames,):
         raise DataError(f"replicas has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    if len(np.unique(labels[starts])) < len(starts):
+    names, n_blocks = np.unique(labels[starts], return_counts=True)
+    if n_blocks.max() > 1:
         raise DataError(
-            f"The frames of replica {labels[starts][0]!r} or another are not contiguous: {len(starts)} blocks of"
-            f" {len(np.unique(labels))} replicas. Sort the frames by replica, in order of time."
+            f"replica {names[n_blocks.argmax()]} lies in {n_blocks.max()} places, but must be contiguous."
+            " Sort the frames by replica, in order of time."
         )
     return np.cumsum(np.r_[0, labels[1:] != labels[:-1]])
+
+
+def runs(replicas: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Replica labels (frame,) of the frames that a mask has chosen; a gap within a replica starts a new label."""
+    frame = np.flatnonzero(chosen)
+    return np.cumsum(np.r_[0, (np.diff(frame) > 1) | (np.diff(replicas[frame]) != 0)])[: len(frame)]
 
 
 def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
@@ -63,11 +70,18 @@ def whitening(X: np.ndarray, relative_cutoff: float = 1e-10) -> tuple[np.ndarray
 
     Raises DataError when no feature varies.
     """
-    mean = X.mean(0)
-    covariance = np.cov(X, rowvar=False, bias=True).reshape(X.shape[1], X.shape[1])
-    value, vector = np.linalg.eigh(covariance)
+    mean, deviation = X.mean(0), X.std(0)
+    # rounding alone gives a constant feature a deviation of about 1e-16 of its mean
+    varies = deviation > 1e-12 * np.abs(X).max(0)
+    if not varies.any():
+        raise DataError(
+            f"All {X.shape[1]} features are constant over {len(X)} frames; there is nothing to unmix."
+            " Give features that vary."
+        )
+    # in units of each feature's own deviation, so that the cutoff does not depend on the features' units
+    scale = np.where(varies, deviation, 1.0)
+    standard = (X - mean) / scale * varies
+    value, vector = np.linalg.eigh(standard.T @ standard / len(X))
     value, vector = value[::-1], vector[:, ::-1]
-    keep = value > relative_cutoff * max(value[0], 0.0)
-    if not (value[0] > 1e-12 * max(1.0, float((mean**2).max()))):
-        raise DataError(f"All {X.shape[1]} features are constant over {len(X)} frames; there is nothing to unmix.")
-    return mean, (vector[:, keep] / np.sqrt(value[keep])).T
+    keep = value > relative_cutoff * value[0]
+    return mean, (vector[:, keep] / np.sqrt(value[keep])).T * (varies / scale)

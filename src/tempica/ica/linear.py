@@ -22,7 +22,7 @@ class TICA(TemporalEstimator):
 
     Parameters: `n_components`, all that vary when None; `lag`, one or several numbers of frames.
     Attributes: `components_` (component, feature), `mean_` (feature,), `autocorrelation_` (component,),
-    `timescales_` = −τ / ln λ in frames for the first lag (0 where λ ≤ 0).
+    `timescales_` = −τ / ln λ in frames, from λ at the first lag alone (0 where λ ≤ 0).
 
     Example:
         >>> import numpy as np
@@ -45,7 +45,9 @@ class TICA(TemporalEstimator):
         """
         X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
-        lags = (int(self.lag),) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
+        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
+        if not (lags and all(isinstance(lag, Integral) for lag in lags)):
+            raise DataError(f"lag = {self.lag!r} must be a whole number of frames, or several.")
         mean, white = whitening(X)
         n_components = len(white) if self.n_components is None else self.n_components
         if not 1 <= n_components <= len(white):
@@ -54,14 +56,15 @@ class TICA(TemporalEstimator):
                 f" the {X.shape[1]} features vary."
             )
         Z = (X - mean) @ white.T
-        lagged = np.mean([_lagged_covariance(Z, labels, int(lag)) for lag in lags], axis=0)
-        value, vector = np.linalg.eigh(lagged)
+        lagged = np.array([_lagged_covariance(Z, labels, int(lag)) for lag in lags])
+        value, vector = np.linalg.eigh(lagged.mean(0))
         value, vector = value[::-1][:n_components], vector[:, ::-1][:, :n_components]
         unmixing = vector.T @ white
         unmixing *= np.sign(unmixing[np.arange(n_components), np.abs(unmixing).argmax(1)])[:, None]
         self.mean_, self.components_, self.autocorrelation_ = mean, unmixing, value
-        positive = np.clip(value, 1e-300, 1 - 1e-12)
-        self.timescales_ = np.where(value > 0, -lags[0] / np.log(positive), 0.0)
+        at_first = np.einsum("zc,zy,yc->c", vector, lagged[0], vector)
+        positive = np.clip(at_first, 1e-300, 1 - 1e-12)
+        self.timescales_ = np.where(at_first > 0, -lags[0] / np.log(positive), 0.0)
         return self
 
     def transform(self, X: Any) -> np.ndarray:

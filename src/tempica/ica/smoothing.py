@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from tempica.errors import DataError
-from tempica.ica.base import check_replicas
+from tempica.ica.base import check_replicas, runs
 
 
 @dataclass(frozen=True)
@@ -26,117 +26,267 @@ class Smoothed:
     covariance: np.ndarray  # (frame, n, n)
     autocorrelation: np.ndarray  # (n,) ρ from one frame to the next
     variance: np.ndarray  # (n,) v, of the sources without the frames' noise
+    noise_scale: np.ndarray  # (n,) factor on the noise variance; ones where the frames' covariances are posterior
 
 
-def evidence(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evidence(
+    mean: np.ndarray, covariance: np.ndarray, train: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Evidence (η, Λ) that turned a common normal prior into posteriors N(mean, covariance), frame by frame.
 
-    The prior is N(m, P) with m = ⟨mean⟩ and, by the law of total variance, P = ⟨covariance⟩ + cov(mean); then
-    Λ = covariance⁻¹ − P⁻¹ and η = covariance⁻¹ (mean − m), for the source's deviation from m. Directions in which
-    a frame knows less than the prior carry no evidence. Shapes: (frame, n) and (frame, n, n).
+    The prior is N(m, P) with m = ⟨mean⟩ and, by the law of total variance, P = ⟨covariance⟩ + cov(mean), over the
+    frames in `train`; then Λ = covariance⁻¹ − P⁻¹ and η = covariance⁻¹ (mean − m), for the source's deviation
+    from m. Directions in which a frame knows less than the prior carry no evidence. Shapes: (frame, n) and
+    (frame, n, n). Raises DataError when a combination of sources does not vary.
     """
-    prior = covariance.mean(0) + np.cov(mean, rowvar=False, bias=True).reshape(covariance.shape[1:])
-    precision = np.linalg.inv(covariance)
-    root = np.linalg.cholesky(prior)
-    # in units of the prior, Λ ≥ 0 means precision ≥ 1
-    value, vector = np.linalg.eigh(root.T @ precision @ root)
-    gain = np.clip(value - 1, 0, None)
+    chosen = np.ones(len(mean), dtype=bool) if train is None else train
+    prior = covariance[chosen].mean(0) + np.cov(mean[chosen], rowvar=False, bias=True).reshape(covariance.shape[1:])
+    try:
+        root = np.linalg.cholesky(prior)
+    except np.linalg.LinAlgError:
+        raise DataError("A combination of the sources is constant; drop repeated or constant sources.") from None
     back = np.linalg.inv(root)
-    lam = back.T @ (vector * gain[:, None, :]) @ vector.transpose(0, 2, 1) @ back
-    centred = (mean - mean.mean(0))[..., None]
-    weight = np.where(value > 1, value, 0.0)
-    eta = back.T @ (vector * weight[:, None, :]) @ vector.transpose(0, 2, 1) @ back @ centred
-    return eta[..., 0], 0.5 * (lam + lam.transpose(0, 2, 1))
+    # in units of the prior, Λ ≥ 0 means a variance of at most 1; no frame knows better than 1e-9 of the prior
+    value, vector = np.linalg.eigh(back @ covariance @ back.T)
+    precision = 1 / np.clip(value, 1e-9, None)
+    known = precision > 1
+    turned = vector.transpose(0, 2, 1) @ back
+    lam = turned.transpose(0, 2, 1) @ (np.where(known, precision - 1, 0.0)[..., None] * turned)
+    centred = (turned @ (mean - mean[chosen].mean(0))[..., None])[..., 0]
+    eta = (turned.transpose(0, 2, 1) @ (np.where(known, precision, 0.0) * centred)[..., None])[..., 0]
+    return eta, 0.5 * (lam + lam.transpose(0, 2, 1))
 
 
 def smooth(
     mean: np.ndarray,
-    covariance: np.ndarray,
+    covariance: np.ndarray | None = None,
     replicas: np.ndarray | None = None,
     train: np.ndarray | None = None,
+    *,
+    posterior: bool = True,
 ) -> Smoothed:
-    """Smooth sources known frame by frame as N(mean, covariance), (frame, n) and (frame, n, n).
+    """Smooth sources known frame by frame, (frame, n), whose uncertainty is `covariance` (frame, n, n).
 
-    ρ and v of each source maximise the likelihood of the frames in `train` (a mask; all frames when None); all
-    replicas are then smoothed, each for itself. Raises DataError for shapes that do not fit or values not finite.
+    With `posterior`, each frame is N(mean, covariance) under a prior common to all, which `evidence` divides out.
+    Without, a frame is the source plus noise of that covariance, up to one factor that is fitted too; when
+    `covariance` is None the noise is white, with a variance for each source.
+
+    ρ, v and the factor maximise the likelihood of the frames in `train` (a mask; all frames when None); all
+    replicas are then smoothed, each for itself. Raises DataError for shapes that do not fit, values not finite,
+    covariances that are singular or an empty `train`.
     """
-    mean, covariance = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
-    if mean.ndim != 2 or covariance.shape != (*mean.shape, mean.shape[-1]):
-        raise DataError(f"mean {mean.shape} must be (frame, n) and covariance {covariance.shape} (frame, n, n).")
+    mean = np.asarray(mean, dtype=np.float64)
+    if mean.ndim != 2 or mean.shape[1] == 0:
+        raise DataError(f"Sources have shape {mean.shape}; they must be (frame, n).")
+    n_frames, n = mean.shape
+    one_factor = covariance is not None
+    posterior = posterior and one_factor
+    if covariance is None:
+        covariance = np.broadcast_to(np.diag(mean.var(0)), (n_frames, n, n))
+    covariance = np.asarray(covariance, dtype=np.float64)
+    if covariance.shape != (n_frames, n, n):
+        raise DataError(f"covariance has shape {covariance.shape}; sources {mean.shape} need {(n_frames, n, n)}.")
     if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
         raise DataError("Sources and covariances to be smoothed must be finite; some are not.")
-    labels = check_replicas(replicas, len(mean))
-    chosen = np.ones(len(mean), dtype=bool) if train is None else np.asarray(train, dtype=bool)
-    eta, lam = evidence(mean, covariance)
-    rho, variance = fit_dynamics(eta[chosen], lam[chosen], labels[chosen], mean[chosen])
-    smoothed, spread = rts(eta, lam, labels, rho, variance)
-    return Smoothed(smoothed + mean.mean(0), spread, rho, variance)
+    labels = check_replicas(replicas, n_frames)
+    chosen = np.ones(n_frames, dtype=bool) if train is None else np.asarray(train, dtype=bool)
+    if chosen.shape != (n_frames,) or not chosen.any():
+        raise DataError(f"train {chosen.shape} with {chosen.sum()} frames must mark some of the {n_frames} frames.")
+    centre = mean[chosen].mean(0)
+    try:
+        np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        raise DataError("A covariance to be smoothed is singular; a source known exactly needs no smoothing.") from None
+    if posterior:
+        eta, lam = evidence(mean, covariance, chosen)
+    else:
+        lam = np.linalg.inv(covariance)
+        eta = (lam @ (mean - centre)[..., None])[..., 0]
+    n_factors = 0 if posterior else 1 if one_factor else n
+    rho, variance, scale = fit_dynamics(eta[chosen], lam[chosen], runs(labels, chosen), mean[chosen], n_factors)
+    smoothed, spread = rts(*_rescale(eta, lam, scale), rho, variance, labels)
+    return Smoothed(smoothed + centre, spread, rho, variance, scale)
 
 
 def fit_dynamics(
-    eta: np.ndarray, lam: np.ndarray, labels: np.ndarray, mean: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """ρ and v (n,) of independent autoregressions that maximise the likelihood of the evidence.
+    eta: np.ndarray, lam: np.ndarray, labels: np.ndarray, mean: np.ndarray, n_factors: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """ρ, v and noise factor, (n,) each, of independent autoregressions that maximise the likelihood.
 
-    Every source is fitted with the others' dynamics held, from its own moments on, until nothing moves.
+    Starts from the moments of `mean`: autocovariances v ρᵏ at lags 1 and 2, which white noise leaves alone.
+    `n_factors`: 0 leaves the noise as it is, 1 scales all of it, n scales each source's.
     """
     n = eta.shape[1]
-    rho, variance = np.empty(n), np.empty(n)
+    rho, variance, rest = np.empty(n), np.empty(n), np.empty(n)
     same = [labels[k:] == labels[:-k] for k in (1, 2)]
     for i in range(n):
         x = mean[:, i] - mean[:, i].mean()
         one, two = (float((x[k:] * x[:-k])[s].mean()) if s.any() else 0.0 for k, s in zip((1, 2), same, strict=True))
         rho[i] = np.clip(two / one if one > 0 else 0.1, 0.05, 0.99)
-        variance[i] = max(x.var(), 1e-12)
+        variance[i] = np.clip(one / rho[i], 0.05 * x.var(), x.var()) + 1e-12
+        rest[i] = max(x.var() - variance[i], 0.05 * x.var()) + 1e-12
+    noise = np.diagonal(np.linalg.pinv(lam.mean(0)))
+    ratio = np.clip(rest / np.maximum(noise, 1e-12), 1e-6, 1e6)
+    ratio = {0: ratio[:0], 1: np.exp(np.log(ratio).mean(keepdims=True))}.get(n_factors, ratio)
+
+    def unpack(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        r, v, c = np.split(parameters, [n, 2 * n])
+        scale = np.ones(n) if n_factors == 0 else np.exp(np.clip(c, -20, 20)) * np.ones(n)
+        return np.clip(np.tanh(r), 0.0, 0.9999), np.exp(np.clip(v, -30, 30)), scale
+
+    # ½ (yᵀ R⁻¹ y + ln |R|) with R = √c R₀ √c, the part of the likelihood that the sources' dynamics do not touch
+    observed = np.linalg.solve(lam, eta[..., None])[..., 0] if n_factors else eta
 
     def loss(parameters: np.ndarray) -> float:
-        r, v = _unpack(parameters, n)
-        return -_log_likelihood(eta, lam, labels, r, v) / len(eta)
+        r, v, c = unpack(parameters)
+        scaled_eta, scaled_lam = _rescale(eta, lam, c, observed)
+        value = -log_likelihood(scaled_eta, scaled_lam, r, v, labels) / len(eta)
+        if n_factors:
+            value += 0.5 * float((observed * scaled_eta).sum(1).mean() + np.log(c).sum())
+        return value
 
-    start = np.concatenate([np.arctanh(rho), np.log(variance)])
+    start = np.concatenate([np.arctanh(rho), np.log(variance), np.log(ratio)])
     found = minimize(loss, start, method="L-BFGS-B", options={"maxiter": 200})
-    return _unpack(found.x, n)
+    return unpack(found.x)
+
+
+def _rescale(
+    eta: np.ndarray, lam: np.ndarray, scale: np.ndarray, observed: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence with the noise of each source scaled in variance."""
+    if (scale == 1).all():
+        return eta, lam
+    if observed is None:
+        observed = np.linalg.solve(lam, eta[..., None])[..., 0]
+    lam = lam / np.sqrt(np.outer(scale, scale))
+    return (lam @ observed[..., None])[..., 0], lam
 
 
 def rts(
-    eta: np.ndarray, lam: np.ndarray, labels: np.ndarray, rho: np.ndarray, variance: np.ndarray
+    eta: np.ndarray, lam: np.ndarray, rho: np.ndarray, variance: np.ndarray, replicas: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (frame, n) and covariances (frame, n, n) of every frame given all of its replica."""
-    return _smooth(eta, lam, labels, rho, variance)
+    labels = check_replicas(replicas, len(eta))
+    return _smooth(np.ascontiguousarray(eta), np.ascontiguousarray(lam), labels, rho, variance)
 
 
-def _unpack(parameters: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.clip(np.tanh(parameters[:n]), 0.0, 0.9999), np.exp(np.clip(parameters[n:], -30, 30))
+def log_likelihood(
+    eta: np.ndarray, lam: np.ndarray, rho: np.ndarray, variance: np.ndarray, replicas: np.ndarray | None = None
+) -> float:
+    """ln ∫ Π_t exp(η_tᵀ s_t − ½ s_tᵀ Λ_t s_t) p(s) ds: the evidence's likelihood up to terms free of ρ and v."""
+    labels = check_replicas(replicas, len(eta))
+    return float(_log_likelihood(np.ascontiguousarray(eta), np.ascontiguousarray(lam), labels, rho, variance))
+
+
+# Written out for small matrices: numba's own linear algebra takes longer to compile than a run takes to smooth.
 
 
 @numba.njit(cache=True)
-def _predict(labels, t, rho, variance, m, P):
-    if t == 0 or labels[t] != labels[t - 1]:
-        return np.zeros(len(rho)), np.diag(variance)
-    return rho * m, P * np.outer(rho, rho) + np.diag(variance * (1 - rho**2))
+def _times(a, b):
+    out = np.zeros((a.shape[0], b.shape[1]))
+    for i in range(a.shape[0]):
+        for k in range(a.shape[1]):
+            for j in range(b.shape[1]):
+                out[i, j] += a[i, k] * b[k, j]
+    return out
+
+
+@numba.njit(cache=True)
+def _apply(a, x):
+    out = np.zeros(len(a))
+    for i in range(len(a)):
+        for j in range(len(x)):
+            out[i] += a[i, j] * x[j]
+    return out
+
+
+@numba.njit(cache=True)
+def _invert(a):
+    """Inverse of a square matrix and ln |det|, by elimination with the largest pivot of each column."""
+    n = len(a)
+    left, right, logdet = a.copy(), np.zeros((n, n)), 0.0
+    for i in range(n):
+        right[i, i] = 1.0
+    for c in range(n):
+        pivot = c
+        for i in range(c + 1, n):
+            if abs(left[i, c]) > abs(left[pivot, c]):
+                pivot = i
+        for j in range(n):
+            left[c, j], left[pivot, j] = left[pivot, j], left[c, j]
+            right[c, j], right[pivot, j] = right[pivot, j], right[c, j]
+        size = left[c, c]
+        logdet += np.log(abs(size))
+        for j in range(n):
+            left[c, j] /= size
+            right[c, j] /= size
+        for i in range(n):
+            factor = left[i, c]
+            if i != c and factor != 0.0:
+                for j in range(n):
+                    left[i, j] -= factor * left[c, j]
+                    right[i, j] -= factor * right[c, j]
+    return right, logdet
+
+
+@numba.njit(cache=True)
+def _predict(starts, rho, variance, m, P):
+    """Mean and covariance of the next frame; those of the prior where a replica starts."""
+    n = len(rho)
+    mean, spread = np.zeros(n), np.zeros((n, n))
+    for i in range(n):
+        spread[i, i] = variance[i]
+        if not starts:
+            mean[i] = rho[i] * m[i]
+            spread[i, i] -= variance[i] * rho[i] * rho[i]
+            for j in range(n):
+                spread[i, j] += rho[i] * rho[j] * P[i, j]
+    return mean, spread
 
 
 @numba.njit(cache=True)
 def _update(m, P, eta, lam):
-    identity = np.eye(len(m))
-    shrink = np.linalg.inv(identity + P @ lam)
-    updated = shrink @ P
-    return shrink @ (m + P @ eta), 0.5 * (updated + updated.T)
+    """Posterior of a frame predicted as N(m, P), and ln |1 + P Λ|."""
+    informed = _times(P, lam)
+    for i in range(len(m)):
+        informed[i, i] += 1.0
+    shrink, logdet = _invert(informed)
+    updated = _times(shrink, P)
+    for i in range(len(m)):
+        for j in range(i):
+            updated[i, j] = updated[j, i] = 0.5 * (updated[i, j] + updated[j, i])
+    return _apply(shrink, m + _apply(P, eta)), updated, logdet
+
+
+@numba.njit(cache=True)
+def _dot(x, y):
+    total = 0.0
+    for i in range(len(x)):
+        total += x[i] * y[i]
+    return total
 
 
 @numba.njit(cache=True)
 def _log_likelihood(eta, lam, labels, rho, variance):
     total = 0.0
-    m, P = np.zeros(len(rho)), np.diag(variance)
+    m, P = np.zeros(len(rho)), np.zeros((len(rho), len(rho)))
     for t in range(len(eta)):
-        m, P = _predict(labels, t, rho, variance, m, P)
-        residual = eta[t] - lam[t] @ m
-        _, logdet = np.linalg.slogdet(np.eye(len(m)) + P @ lam[t])
-        new_m, new_P = _update(m, P, eta[t], lam[t])
+        m, P = _predict(t == 0 or labels[t] != labels[t - 1], rho, variance, m, P)
+        seen = _apply(lam[t], m)
+        residual = eta[t] - seen
+        new_m, new_P, logdet = _update(m, P, eta[t], lam[t])
         # log ∫ exp(ηᵀs − ½ sᵀΛs) N(s; m, P) ds
-        total += m @ eta[t] - 0.5 * m @ (lam[t] @ m) + 0.5 * residual @ (new_P @ residual) - 0.5 * logdet
+        total += _dot(m, eta[t]) - 0.5 * _dot(m, seen) + 0.5 * _dot(residual, _apply(new_P, residual)) - 0.5 * logdet
         m, P = new_m, new_P
     return total
+
+
+@numba.njit(cache=True)
+def _store(mean, spread, t, m, P):
+    for i in range(len(m)):
+        mean[t, i] = m[i]
+        for j in range(len(m)):
+            spread[t, i, j] = P[i, j]
 
 
 @numba.njit(cache=True)
@@ -144,15 +294,29 @@ def _smooth(eta, lam, labels, rho, variance):
     n_frames, n = eta.shape
     mean, spread = np.empty((n_frames, n)), np.empty((n_frames, n, n))
     ahead_mean, ahead_spread = np.empty((n_frames, n)), np.empty((n_frames, n, n))
-    m, P = np.zeros(n), np.diag(variance)
+    m, P = np.zeros(n), np.zeros((n, n))
     for t in range(n_frames):
-        m, P = _predict(labels, t, rho, variance, m, P)
-        ahead_mean[t], ahead_spread[t] = m, P
-        m, P = _update(m, P, eta[t], lam[t])
-        mean[t], spread[t] = m, P
+        m, P = _predict(t == 0 or labels[t] != labels[t - 1], rho, variance, m, P)
+        _store(ahead_mean, ahead_spread, t, m, P)
+        m, P, _ = _update(m, P, eta[t], lam[t])
+        _store(mean, spread, t, m, P)
     for t in range(n_frames - 2, -1, -1):
         if labels[t] == labels[t + 1]:
-            gain = (spread[t] * rho) @ np.linalg.inv(ahead_spread[t + 1])
-            mean[t] += gain @ (mean[t + 1] - ahead_mean[t + 1])
-            spread[t] += gain @ (spread[t + 1] - ahead_spread[t + 1]) @ gain.T
+            inverse, _ = _invert(ahead_spread[t + 1])
+            gain, back, news = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
+            step = np.empty(n)
+            for i in range(n):
+                step[i] = mean[t + 1, i] - ahead_mean[t + 1, i]
+                for j in range(n):
+                    gain[i, j] = spread[t, i, j] * rho[j]
+                    news[i, j] = spread[t + 1, i, j] - ahead_spread[t + 1, i, j]
+            gain = _times(gain, inverse)
+            for i in range(n):
+                for j in range(n):
+                    back[j, i] = gain[i, j]
+            step, news = _apply(gain, step), _times(_times(gain, news), back)
+            for i in range(n):
+                mean[t, i] += step[i]
+                for j in range(n):
+                    spread[t, i, j] += news[i, j]
     return mean, spread

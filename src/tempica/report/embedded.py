@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.figure import Figure
 
 FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
-STYLE = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that the layout is the same everywhere
     "font.size": 8.5,
     "text.parse_math": False,  # names come from recipes
@@ -48,7 +49,7 @@ def image(figure: Figure, alt: str) -> str:
     return f'<img src="data:image/svg+xml;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}">'
 
 
-def style() -> object:
+def style() -> AbstractContextManager[None]:
     """A context in which matplotlib draws as the page wants it."""
     return matplotlib.rc_context(STYLE)
 
@@ -56,6 +57,5 @@ def style() -> object:
 def figure_block(images: Sequence[str], caption: str, *, layout: Literal["wide", "tiles"] = "wide") -> str:
     """A <figure> of one wide image, which scrolls on narrow screens, or of tiles that wrap; caption is HTML."""
     return (
-        f'<figure><div class="{layout}" tabindex="0">{"".join(images)}</div>'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure><div class="{layout}" tabindex="0">{"".join(images)}</div><figcaption>{caption}</figcaption></figure>'
     )

@@ -27,8 +27,8 @@ def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.nda
     """At most `n` frames spread evenly over the replicas (by position); nothing else of the movie is read."""
     n_frames = movie.sizes["time"]
     total = len(replicas) * n_frames
-    flat = np.unique(((np.arange(n) + 0.5) * total / n).astype(int)) if total else []
-    return [_example(trajectory, movie, int(replicas[i // n_frames]), int(i % n_frames)) for i in flat]
+    flat = np.unique(((np.arange(n if total else 0) + 0.5) * total / n).astype(int)).tolist()
+    return [_example(trajectory, movie, int(replicas[i // n_frames]), i % n_frames) for i in flat]
 
 
 def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:

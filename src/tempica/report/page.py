@@ -41,7 +41,7 @@ def render_page(
     matrices = [m for m in scores["matrices"] if m["split"] == "held_out"]
     spearman = [m for m in matrices if m["metric"] == "spearman"]
     present = list(dict.fromkeys(row["method"] for row in rows))
-    learned = [method for method in recipe.train.methods if method in present]
+    learned: list[str] = [method for method in recipe.train.methods if method in present]
     truth = truths(trajectory)
     found = recoveries(sources, truth, spearman, learned)
     with style():
@@ -178,9 +178,7 @@ def _correlations(matrices: Sequence[dict[str, Any]], learned: Sequence[str]) ->
     return f"<section>\n<h2>Which component is which variable</h2>\n{block}\n</section>"
 
 
-def _scatters(
-    truth: Sequence[Truth], found: Sequence[Recovery], held_out: np.ndarray, learned: Sequence[str]
-) -> str:
+def _scatters(truth: Sequence[Truth], found: Sequence[Recovery], held_out: np.ndarray, learned: Sequence[str]) -> str:
     parts = ["<section>\n<h2>Recovered against true</h2>"]
     for j, true in enumerate(truth):
         tiles = []

@@ -24,8 +24,8 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
     """The page of a finished run."""
     from tempica.report.page import render_page
 
-    stores = [store.read(run, "report", kind) for kind in ("trajectory", "movie", "sources")]
+    trajectory, movie, sources = (store.read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    page = render_page(recipe, recipe_text, *stores, scores, software=store.software())
+    page = render_page(recipe, recipe_text, trajectory, movie, sources, scores, software=store.software())
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
     store.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))

@@ -51,7 +51,7 @@ def _line(row: dict[str, Any], learned: Sequence[str], best: dict[str, float], *
     low, high = row["interval"]
     share = row["value"] / row["ceiling"] if row["ceiling"] else None
     return (
-        f'<tr{" class=" + chr(34) + "rule" + chr(34) if new else ""}>'
+        f"<tr{' class=' + chr(34) + 'rule' + chr(34) if new else ''}>"
         f'<th scope="row">{escape(method_name(row["method"]))}</th><td>{escape(stage)}</td>'
         f"<td>{escape(METRICS.get(row['metric'], row['metric']))}</td>"
         f'<td class="n">{value}</td><td class="interval">{number(low)} to {number(high)}</td>'

@@ -187,9 +187,10 @@ def check_targets(recipe: Recipe) -> None:
 
 
 def _blown_up(replica: int, frame: int, simulate: SimulateRecipe, why: str) -> SimulationError:
+    step = frame * simulate.steps_per_frame
+    when = f"frame {frame} (step {step} of production)" if frame >= 0 else f"the first frame ({-step} steps before it)"
     who = f"replica {replica}" if replica < 2**31 else "the separate ensemble"
     return SimulationError(
-        f"The integration of {who} broke down before frame {frame}"
-        f" (step {frame * simulate.steps_per_frame} of production): {why}. Take a smaller simulate.time_step"
+        f"The integration of {who} broke down before {when}: {why}. Take a smaller simulate.time_step"
         f" (now {simulate.time_step} ps) or softer springs."
     )

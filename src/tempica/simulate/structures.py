@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,9 @@ def load_molecule(path: Path) -> Molecule:
     if not path.is_file():
         raise StructureError(f"The structure file {path} does not exist. Correct `structure` in the recipe.")
     try:
-        model = mdtraj.load(str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on remarks and records that do not concern us
+            model = mdtraj.load(str(path))
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
             f"The structure file {path} cannot be read ({type(error).__name__}: {error})."

@@ -1,0 +1,179 @@
+"""PCL: recovers what linear methods cannot, and does no harm where they suffice."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tempica.errors import DataError
+from tempica.ica import PCL, TICA
+from tempica.ica.networks import PairScore
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def sparse(rho, n_frames, n_replicas=1, seed=0):
+    """Autoregressions with Laplace innovations, unit variance, and replica labels."""
+    rng, rho = np.random.default_rng(seed), np.asarray(rho)
+    s = rng.laplace(size=(n_replicas, n_frames, len(rho))) / np.sqrt(2)
+    for t in range(1, n_frames):
+        s[:, t] = rho * s[:, t - 1] + np.sqrt(1 - rho**2) * s[:, t]
+    return s.reshape(-1, len(rho)), np.repeat(np.arange(n_replicas), n_frames)
+
+
+def bent(s):
+    """A smooth invertible mixing of two sources."""
+    u = s @ np.array([[1.0, 0.6], [-0.5, 1.0]])
+    v = np.where(u > 0, u, 0.2 * u)
+    return v @ np.array([[0.8, -0.7], [0.6, 0.9]])
+
+
+def mcc(a, b):
+    c = np.abs(np.corrcoef(a.T, b.T)[: a.shape[1], a.shape[1] :])
+    return c[linear_sum_assignment(-c)].mean()
+
+
+@pytest.fixture(scope="module")
+def bent_case():
+    s, _ = sparse([0.7, 0.7], 10_000, seed=1)
+    torch.set_num_threads(1)
+    return s, bent(s), PCL(2, max_steps=1200, n_restarts=1).fit(bent(s))
+
+
+def test_recovers_sources_of_equal_autocorrelation_where_tica_cannot(bent_case) -> None:
+    s, X, pcl = bent_case
+    assert mcc(pcl.transform(X), s) > 0.95
+    assert mcc(TICA(2).fit_transform(X), s) < 0.9
+    assert pcl.model_ == "network"
+
+
+def test_sources_have_unit_variance_on_the_training_frames(bent_case) -> None:
+    _, X, pcl = bent_case
+    np.testing.assert_allclose(pcl.transform(X)[:8_000].std(0), 1, atol=1e-5)
+
+
+def test_score_is_information_lost_by_shuffling(bent_case) -> None:
+    _, X, pcl = bent_case
+    shuffled = np.random.default_rng(0).permutation(X)
+    assert pcl.score(X) > 0.5
+    assert abs(pcl.score(shuffled)) < 0.05
+
+
+def test_covariances_go_through_the_jacobian(bent_case) -> None:
+    _, X, pcl = bent_case
+    frames, step = X[:5], 1e-2
+    moved = [(pcl.transform(frames + d) - pcl.transform(frames - d)) / (2 * step) for d in step * np.eye(2)]
+    J = np.stack(moved, axis=-1)
+    sigma = np.broadcast_to(np.array([[1.0, 0.2], [0.2, 0.5]]), (5, 2, 2))
+    found = pcl.transform_covariance(frames, sigma)
+    np.testing.assert_allclose(found, J @ sigma @ J.transpose(0, 2, 1), rtol=0.05, atol=0.02)
+
+
+def test_it_pickles_and_clones(bent_case) -> None:
+    _, X, pcl = bent_case
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(pcl)).transform(X[:9]), pcl.transform(X[:9]))
+    assert clone(pcl).get_params() == pcl.get_params()
+
+
+def test_under_noise_it_is_no_worse_than_tica() -> None:
+    """4 latents, 2 slow sources, noise comparable to the signal: the network must not memorise the noise."""
+    seed = 0
+    rng = np.random.default_rng(seed)
+    turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]
+
+    def latents(n_replicas, seed):
+        s, labels = sparse([0.8, 0.95], 125, n_replicas, seed)
+        noise = np.random.default_rng(seed).normal(size=(len(s), 4)) * [0.7, 0.7, 0.9, 0.9]
+        return s, (np.column_stack([s, 0 * s]) + noise) @ turn.T, labels
+
+    _, X, labels = latents(32, seed)
+    s, Y, _ = latents(100, seed + 100)  # scored on other replicas
+    pcl = PCL(2, n_restarts=1, max_steps=600).fit(X, replicas=labels, validation=labels >= 26)
+    assert mcc(pcl.transform(Y), s) > mcc(TICA(2).fit(X, replicas=labels).transform(Y), s) - 0.01
+
+
+def test_the_seed_decides_everything() -> None:
+    s, labels = sparse([0.7, 0.7], 100, 6, seed=2)
+    X = bent(s)
+    options = {"max_steps": 40, "n_restarts": 2}
+    first, again = (PCL(2, random_state=3, **options).fit(X, replicas=labels) for _ in range(2))
+    np.testing.assert_array_equal(first.transform(X), again.transform(X))
+    torch.manual_seed(99)  # torch's own state is neither read nor written
+    state = torch.get_rng_state()
+    third = PCL(2, random_state=3, **options).fit(X, replicas=labels)
+    np.testing.assert_array_equal(first.transform(X), third.transform(X))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_validation_frames_give_no_gradients_and_no_means() -> None:
+    """With no choice to make, values of held-out frames cannot move the whitening."""
+    s, labels = sparse([0.7, 0.8], 100, 6, seed=4)
+    X, held_out = bent(s), labels == 5
+    other = np.where(held_out[:, None], X * 3, X)
+    first, second = (PCL(2, max_steps=20).fit(v, replicas=labels, validation=held_out) for v in (X, other))
+    np.testing.assert_array_equal(first._white.components_, second._white.components_)
+
+
+def test_second_stage_can_be_switched_off_and_progress_is_told() -> None:
+    s, _ = sparse([0.7, 0.7], 600, seed=5)
+    heard = []
+    pcl = PCL(2, max_steps=30, n_restarts=1, second_stage="none")
+    pcl.fit(s, callback=lambda run, step, loss: heard.append((run, step, loss)))
+    raw, S = pcl.transform_raw(s), pcl.transform(s)
+    assert pcl.second_stage_ == "none"
+    np.testing.assert_allclose(np.abs(np.diag(np.corrcoef(raw.T, S.T)[:2, 2:])), 1, atol=1e-6)
+    assert heard
+    assert np.isfinite([loss for *_, loss in heard]).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "fit", "message"),
+    [
+        ({"second_stage": "magic"}, {}, "second_stage = 'magic'"),
+        ({"n_components": 3}, {}, "n_components = 3 must be from 1 to 2"),
+        ({"lag": 500}, {}, "longest replica has 400 frames"),
+        ({}, {"validation": np.zeros(3, dtype=bool)}, "must mark each"),
+        ({}, {"validation": np.zeros(400, dtype=bool)}, "0 validation pairs"),
+    ],
+)
+def test_bad_input_is_named(options, fit, message: str) -> None:
+    s, _ = sparse([0.5, 0.5], 400)
+    with pytest.raises(DataError, match=message):
+        PCL(**{"max_steps": 5} | options).fit(s, **fit)
+
+
+def test_pair_score_agrees_with_the_formula() -> None:
+    """The compiled score and its gradients against a plain torch twin."""
+    torch.manual_seed(0)
+    score, twin = PairScore(3), PairScore(3)
+    with torch.no_grad():
+        for p, q in zip(score.parameters(), twin.parameters(), strict=True):
+            p.copy_(0.3 * torch.randn(3))
+            q.copy_(p)
+    a, b, weight = torch.randn(7, 3, requires_grad=True), torch.randn(9, 3, requires_grad=True), torch.randn(7, 9)
+    rounding = twin.log_round.exp() + 1e-3
+    miss = b[None] + twin.shift - twin.rho * a[:, None]
+    obvious = (-twin.log_k.exp() * torch.sqrt(miss**2 + rounding**2)).sum(-1)
+    obvious = obvious + (twin.curve * b**2 + twin.kink * torch.sqrt(b**2 + rounding**2)).sum(-1)
+    torch.testing.assert_close(score(a, b), obvious)
+    found = torch.autograd.grad((score(a, b) * weight).sum(), [a, b, *score.parameters()])
+    expected = torch.autograd.grad((obvious * weight).sum(), [a, b, *twin.parameters()])
+    for x, y in zip(found, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+
+
+@parametrize_with_checks([PCL(n_components=1, max_steps=2, n_restarts=1, width=4, second_stage="none")])
+def test_scikit_learn_agrees(estimator, check) -> None:
+    check(estimator)

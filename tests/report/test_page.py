@@ -1,0 +1,247 @@
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import xarray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from tempica.report import words
+from tempica.report.figures import colour
+from tempica.report.frames import examples
+from tempica.report.page import render_page
+from tempica.report.recovered import fit_line, recoveries, truths
+
+from .synthetic import recipe_of, stores_of
+
+VOID = {"meta", "img", "br", "hr", "link", "input", "source"}
+NASTY = 'name = "x" # <script>alert(1)</script> & </details></main> "quoted"'
+
+
+class Checked(HTMLParser):
+    """Fails on tags that do not balance; keeps elements and text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+    def named(self, name):
+        return [attributes for tag, attributes in self.elements if tag == name]
+
+
+def parsed(page):
+    checked = Checked()
+    checked.feed(page)
+    checked.close()
+    assert checked.open == []
+    return checked
+
+
+def rendered(recipe, stores, text="seed = 7"):
+    return render_page(recipe, text, *stores, software={"tempica": "0.1", "<i>": "&"})
+
+
+@pytest.fixture(scope="module")
+def run():
+    recipe = recipe_of()
+    return recipe, stores_of(recipe)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """One method, so that a page takes little time."""
+    recipe = recipe_of(methods=("pcl",), n_frames=30, n_examples=1)
+    return recipe, stores_of(recipe)
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return rendered(*run, text=NASTY)
+
+
+def test_the_page_is_html_that_needs_nothing_beside_itself(page):
+    checked = parsed(page)
+    assert page.startswith("<!DOCTYPE html>")
+    assert page.count("</head>") == 1
+    assert checked.named("script") == checked.named("link") == checked.named("iframe") == []
+    for _, attributes in checked.elements:
+        assert not {"href", "srcset", "onclick", "onload"} & set(attributes)
+        assert (attributes.get("src") or "data:").startswith("data:")
+    assert not re.search(r"https?://|@import|url\(", page)
+
+
+def test_every_image_has_words_for_those_who_cannot_see_it_and_every_figure_a_caption(page):
+    checked = parsed(page)
+    images = checked.named("img")
+    assert len(images) > 10
+    assert all(len(image["alt"] or "") > 20 for image in images)
+    assert len({image["alt"] for image in images}) == len(images)
+    assert len(checked.named("figure")) == len(checked.named("figcaption"))
+
+
+def test_what_comes_from_the_recipe_is_escaped(page):
+    assert "<script" not in page
+    assert NASTY in parsed(page).text
+    assert "&lt;i&gt; version" in page
+
+
+def test_every_held_out_score_is_told_and_no_other(run, page):
+    recipe, (*_, scores) = run
+    text = parsed(page).text
+    for row in scores["rows"]:
+        if row["split"] == "held_out":
+            assert f"{row['value']:.3f}" in text
+            assert f"{row['interval'][0]:.3f} to {row['interval'][1]:.3f}" in text
+    n_rows = page.count('<td class="interval">')
+    assert n_rows == sum(row["split"] == "held_out" for row in scores["rows"])
+    assert page.count("<strong>") == 2  # the best of each metric
+    assert all(f"<b>{method.upper()}</b>, smoothed, recovers NMP with" in page for method in recipe.train.methods)
+
+
+def test_provenance_is_complete(page):
+    text = parsed(page).text
+    for part in ("aaaa1111", "bbbb2222", "cccc3333", "dddd4444", "tempica version", "made_up"):
+        assert part in text
+
+
+def test_the_same_inputs_give_the_same_bytes(run, page):
+    assert rendered(*run, text=NASTY) == page
+
+
+@pytest.mark.parametrize("variables", [("A",), ("first_hinge", "B", "C_" + 56 * "x")])
+def test_any_number_of_collective_variables(variables):
+    recipe = recipe_of(variables=variables, methods=("pcl",), n_frames=20, n_examples=7)
+    page = rendered(recipe, stores_of(recipe))
+    text = parsed(page).text
+    assert all(f"{name} with |ρ|" in text for name in variables)
+    assert page.count("PCL: ") == 1  # one figure of traces
+    assert page.count("Scatter of") == 2 * len(variables)
+
+
+def test_a_method_without_smoothed_stage(small):
+    recipe, (trajectory, movie, sources, scores) = small
+    sources = sources.copy(deep=True)
+    sources["source"][2, 1] = np.nan
+    kept = {
+        part: [x for x in scores[part] if (x["method"], x["stage"]) != ("pcl", "smoothed")]
+        for part in ("rows", "matrices")
+    }
+    page = rendered(recipe, (trajectory, movie, sources, scores | kept))
+    assert "<b>PCL</b>, frame by frame, recovers NMP" in page
+    assert "PCL, smoothed" not in parsed(page).text
+
+
+def test_a_component_of_nan_and_a_variable_without_component(small):
+    recipe, (trajectory, movie, sources, scores) = small
+    sources = sources.copy(deep=True)
+    sources["source"][2, :, ..., 1] = np.nan
+    sources["source_variance"][:] = np.nan
+    entries = [dict(m) for m in scores["matrices"]]
+    for entry in entries:
+        if entry["method"] == "pcl":  # the second component, that of the first variable, is lost
+            entry |= {"matrix": entry["matrix"][:1], "assignment": [-1, 0]}
+    page = rendered(recipe, (trajectory, movie, sources, scores | {"matrices": entries}))
+    parsed(page)
+    assert re.search(r"<b>PCL</b>, smoothed, recovers LID with \|ρ\| = 0\.\d\d, with no component left for NMP,", page)
+    whole = rendered(recipe, (trajectory, movie, sources, scores))  # scores that still name the lost component
+    parsed(whole)
+
+
+def test_without_ceilings_or_above_chance(small):
+    recipe, (*stores, scores) = small
+    rows = [row | {"ceiling": None, "null_95": 1.0} for row in scores["rows"]]
+    page = rendered(recipe, (*stores, scores | {"rows": rows}))
+    assert "no ceiling could be computed" in page
+    assert "does not recover more than chance would: NMP with" in page
+
+
+def test_recoveries_are_scaled_on_training_replicas_alone(run):
+    _, (trajectory, _, sources, scores) = run
+    entries = [m for m in scores["matrices"] if m["split"] == "held_out" and m["metric"] == "spearman"]
+    truth = truths(trajectory)
+    found = recoveries(sources, truth, entries, ["tica", "pcl"])
+    assert [(r.method, r.stage, r.variable) for r in found[:3]] == [
+        ("tica", "unmixed", 0),
+        ("tica", "unmixed", 1),
+        ("tica", "smoothed", 0),
+    ]
+    other = sources.copy(deep=True)
+    other["source"][..., sources["split"].values == "held_out", :, :] *= -3.0
+    for a, b in zip(found, recoveries(other, truth, entries, ["tica", "pcl"]), strict=True):
+        np.testing.assert_array_equal(a.value[:2], b.value[:2])
+    for recovery in found:
+        x, y = recovery.value[:2].ravel(), truth[recovery.variable].value[:2].ravel()
+        assert fit_line(x, y) == pytest.approx((1, 0), abs=1e-9)  # sign and scale are right already
+    assert truth[0].unit == "°"
+    assert 50 < truth[0].value.mean() < 70
+
+
+def test_a_constant_component_is_scaled_to_the_mean_of_the_truth():
+    assert fit_line(np.ones(5), np.arange(5.0)) == (0, 2)
+    assert np.isnan(fit_line(np.full(5, np.nan), np.arange(5.0))).all()
+
+
+class Counted(BackendArray):
+    """A lazily indexed array that knows how much was read of it."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.n_read = array, array.shape, array.dtype, 0
+
+    def __getitem__(self, key):
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
+
+    def _read(self, key):
+        self.n_read += self.array[key].size
+        return self.array[key]
+
+
+def test_only_the_example_frames_of_a_movie_are_read(small):
+    recipe, (trajectory, movie, sources, scores) = small
+    counted = Counted(movie["image"].values)
+    lazy = movie.assign(
+        image=xarray.Variable(movie["image"].dims, indexing.LazilyIndexedArray(counted), {"units": "1/angstrom"})
+    )
+    rendered(recipe, (trajectory, lazy, sources, scores))
+    assert counted.n_read == recipe.report.n_examples * recipe.render.n_pixels**2
+
+
+def test_examples_are_spread_and_look_as_the_camera_would_without_noise(run):
+    _, (trajectory, movie, *_) = run
+    shown = examples(trajectory, movie, np.array([3, 4]), 4)
+    assert [(e.replica, e.frame) for e in shown] == [(3, 15), (3, 45), (4, 15), (4, 45)]
+    np.testing.assert_array_equal(shown[1].noisy, movie["image"].values[3, 45])
+    # the transfer function at zero frequency is the amplitude contrast: it weighs the whole molecule
+    total = 0.1 * float(trajectory["scattering_length"].sum()) / movie.attrs["pixel_size_A"] ** 2
+    assert shown[1].clean.sum() == pytest.approx(total, rel=1e-2)
+    assert len(examples(trajectory, movie, np.array([4]), 100)) == 60
+
+
+def test_methods_keep_their_colours_and_baselines_are_gray():
+    learned = ["tica", "pcl", "new"]
+    paints = [colour(name, learned) for name in [*learned, "latents"]]
+    assert all(a != b for a, b in pairwise(paints))
+    assert len({paints[3].strip("#")[i : i + 2] for i in (0, 2, 4)}) == 1
+
+
+def test_words():
+    assert words.number(None) == words.number(float("nan")) == "–"
+    assert words.number(-0.123) == "−0.123"
+    assert words.enumeration(["a"]) == "a"
+    assert words.enumeration(["a", "b", "c"]) == "a, b and c"
+    assert words.method_name("tica") == "TICA"
+    assert words.method_name("my_new_method") == "my new method"
