@@ -34,11 +34,19 @@ def test_the_first_error_ends_the_run() -> None:
     assert after == []
 
 
+def _threads_of_worker() -> tuple[int, str | None]:
+    time.sleep(0.5)
+    return os.getpid(), os.getenv("OMP_NUM_THREADS")
+
+
 def test_workers_have_one_thread_and_leave_the_parent_as_it_was(tmp_path: Path) -> None:
     before = dict(os.environ)
-    with pool.process_pool(1, tmp_path / "lock") as executor:
+    with pool.process_pool(3, tmp_path / "lock") as executor:
         assert dict(os.environ) == before
-        assert executor.submit(os.getenv, "OMP_NUM_THREADS").result() == "1"
+        answers = [executor.submit(_threads_of_worker) for _ in range(3)]
+        workers, threads = zip(*[answer.result() for answer in answers], strict=True)
+        assert len(set(workers)) == 3  # none of which was started late, without the environment
+        assert set(threads) == {"1"}
 
 
 def test_a_lock_is_exclusive_until_it_is_let_go(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from tempica.errors import StoreError
@@ -34,6 +35,8 @@ _ONE_THREAD = dict.fromkeys(
     "1",
 )
 
+_all_started: Barrier  # in a worker
+
 
 def usable_cores() -> int:
     """Cores that this process may use."""
@@ -47,15 +50,18 @@ def process_pool(jobs: int, lock: Path) -> Iterator[Executor]:
     os.environ.update(_ONE_THREAD)
     # workers inherit the mask: Ctrl-C, which a terminal sends to all, is the parent's to handle
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(
         jobs,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=context,
         initializer=_prepare,
-        initargs=(os.getpid(), str(lock)),
+        initargs=(os.getpid(), str(lock), context.Barrier(jobs)),
     )
     try:
         try:
-            executor.submit(os.getpid).result()  # the first call starts all workers
+            # the executor starts a worker when none is idle; a later one would miss the environment and the mask
+            for started in [executor.submit(_wait_for_all) for _ in range(jobs)]:
+                started.result()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for name, value in before.items():
@@ -116,10 +122,16 @@ def hold(path: Path, *, shared: bool = False, patience: float = 0.0) -> int:
             time.sleep(0.05)
 
 
-def _prepare(parent: int, lock: str) -> None:
+def _prepare(parent: int, lock: str, all_started: Barrier) -> None:
+    global _all_started
+    _all_started = all_started
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     hold(Path(lock), shared=True, patience=60.0)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _wait_for_all() -> None:
+    _all_started.wait()
 
 
 def _die_with(parent: int) -> None:

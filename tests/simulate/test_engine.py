@@ -200,14 +200,14 @@ def test_a_model_names_what_its_molecule_lacks(make_recipe, simulations):
     for change, message in [
         ({"structure": "structures/none.pdb"}, r"none\.pdb does not exist"),
         ({"second_structure": "structures/none.pdb"}, r"none\.pdb does not exist"),
-        ({"domains": {**molecule["domains"], "NMP": "30-67, 300"}}, "domain NMP asks for residue 300"),
+        ({"domains": {**molecule["domains"], "NMP": "30-67, 300"}}, "domain NMP asks for residues 300"),
         ({"domains": {**molecule["domains"], "NMP": "30-31"}, "body": "NMP"}, "'NMP' has 2 beads.*needs 3"),
     ]:
         with pytest.raises(StructureError, match=message):
             engine.build_model(make_recipe(molecule=molecule | change).simulate, simulations)
     variables = make_recipe().simulate.model_dump()["collective_variables"]
     variables[1]["residues"] = ["1-3", "4-6", "200-220"]
-    with pytest.raises(StructureError, match="collective variable LID asks for residue 215"):
+    with pytest.raises(StructureError, match="collective variable LID asks for residues 215"):
         engine.build_model(make_recipe(collective_variables=variables).simulate, simulations)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import mdtraj
@@ -33,9 +34,8 @@ class Molecule:
         missing = sorted(set(numbers) - set(self.residue.tolist()))
         if missing:
             raise StructureError(
-                f"{what} asks for residue {missing[0]}"
-                + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else "")
-                + f", but the structure has residues {self.residue.min()} to {self.residue.max()}"
+                f"{what} asks for residues {_ranges(missing)}, but the structure has residues"
+                f" {self.residue.min()} to {self.residue.max()}"
                 f" ({len(self.residue)} with a Cα atom). Correct the residue range in the recipe."
             )
         return np.flatnonzero(np.isin(self.residue, numbers))
@@ -138,3 +138,11 @@ def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, 
     where = xyz[[atom.index for atom in heavy]]
     length = sum(SCATTERING_LENGTH_A[_symbol(atom)] for atom in heavy)
     return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
+
+
+def _ranges(numbers: list[int], most: int = 5) -> str:
+    """Sorted whole numbers as a recipe writes them, "1-29, 68"; the first ranges alone when there are many."""
+    breaks = [i for i in range(1, len(numbers)) if numbers[i] > numbers[i - 1] + 1]
+    parts = [numbers[a:b] for a, b in pairwise([0, *breaks, len(numbers)])]
+    told = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
+    return ", ".join([*told[:most], *(["…"] if len(told) > most else [])])
