@@ -110,9 +110,7 @@ class Run:
         return digests
 
     def _structures(self) -> list[Path]:
-        molecule = self.recipe.simulate.molecule
-        names = [molecule.structure, molecule.second_structure]
-        return [self.structure(name) for name in names if name is not None]
+        return [self.structure(name) for name in self.recipe.simulate.molecule.files]
 
     def is_current(self, stage: str) -> bool:
         """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""

@@ -32,11 +32,25 @@ _FRAMES = {
     "time": Variable(("time",), "float64", "ps", "simulated time of the frame"),
 }
 
+_LABELS = {
+    "label": Variable(
+        ("replica", "time"),
+        "int64",
+        "1",
+        "what the experimenter varied: segment, frames since the pump, or number of the temperature; 0 if nothing",
+    ),
+    "molecule": Variable(
+        ("replica", "time"), "int64", "1", "number of the molecule within its replica: frames of two are no pair"
+    ),
+}
+
 STORES: dict[str, dict[str, Variable]] = {
     "trajectory": {
         **_FRAMES,
         "source_name": Variable(("source_name",), "string", "", "collective variable that a source drives"),
         "cv": Variable(("cv",), "string", "", "name of the collective variable"),
+        "cv_units": Variable(("cv",), "string", "", "unit of a collective variable and of what drives it"),
+        **_LABELS,
         "position": Variable(
             ("replica", "time", "atom", "space"),
             "float32",
@@ -44,14 +58,27 @@ STORES: dict[str, dict[str, Variable]] = {
             "bead positions, superposed on the body domain",
         ),
         "source": Variable(
-            ("replica", "time", "source_name"), "float32", "rad", "what was driven: the restraint's target"
+            ("replica", "time", "source_name"),
+            "float32",
+            "rad or nm",
+            "what was driven: the restraint's target; for the unit see cv_units",
         ),
         "collective_variable": Variable(
             ("replica", "time", "cv"),
             "float32",
-            "rad",
-            "what the molecule did: the truth that recovery is scored against",
+            "rad or nm",
+            "what the molecule did: the truth that recovery is scored against; for the unit see cv_units",
         ),
+        "slow_mode": Variable(
+            ("replica", "time", "slow_mode_number"),
+            "float32",
+            "1",
+            "slowest independent motions beyond the collective variables, unit variance",
+        ),
+        "slow_mode_timescale": Variable(
+            ("slow_mode_number",), "float64", "ps", "−Δt / ln(autocorrelation) of each slow mode; 0 where none"
+        ),
+        "cv_timescale": Variable(("cv",), "float64", "ps", "the same of each collective variable"),
         "potential_energy": Variable(("replica", "time"), "float64", "kJ/mol", "network and restraints"),
         "kinetic_energy": Variable(("replica", "time"), "float64", "kJ/mol", "of all beads"),
         **_BEADS,
@@ -68,6 +95,7 @@ STORES: dict[str, dict[str, Variable]] = {
     },
     "movie": {
         **_FRAMES,
+        **_LABELS,
         "image": Variable(
             ("replica", "time", "y", "x"),
             "uint8",

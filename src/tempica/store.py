@@ -53,6 +53,13 @@ def open_store(path: Path, kind: str) -> xarray.Dataset:
     return dataset
 
 
+def open_unsealed(path: Path) -> xarray.Dataset:
+    """A store that a stage has filled and not yet completed, for that stage's own later steps."""
+    import xarray
+
+    return xarray.open_zarr(path, consolidated=False, chunks=None)
+
+
 def verify(path: Path) -> dict[str, Any]:
     """Attributes of a completed store. Raises StoreError when it is missing, incomplete or damaged."""
     if not path.exists():

@@ -5,9 +5,9 @@ import openmm
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.simulate.coordinates import HingeAngle
+from tempica.simulate.coordinates import CollectiveVariable
 
-HINGE = HingeAngle("LID", ((0, 1, 2), (3, 4), (5, 6, 7, 8)))
+HINGE = CollectiveVariable("LID", ((0, 1, 2), (3, 4), (5, 6, 7, 8)))
 STIFFNESS = 20_000.0
 
 
@@ -55,7 +55,7 @@ def test_the_angle_does_not_depend_on_where_the_molecule_is(rng):
     moved = np.stack([Rotation.random(rng=rng).apply(p) + 5 * rng.normal(size=3) for p in position])
     np.testing.assert_allclose(HINGE.measure(moved), HINGE.measure(position), atol=1e-11)
     np.testing.assert_allclose(HINGE.measure(2.5 * position), HINGE.measure(position), atol=1e-12)
-    mirrored = HingeAngle("LID", HINGE.groups[::-1])
+    mirrored = CollectiveVariable("LID", HINGE.groups[::-1])
     np.testing.assert_allclose(mirrored.measure(position), HINGE.measure(position), atol=1e-12)
 
 

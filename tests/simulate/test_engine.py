@@ -46,7 +46,7 @@ def test_a_run_goes_on_from_a_saved_state_as_if_it_had_not_stopped(make_recipe, 
 
 
 def test_every_block_has_noise_of_its_own(make_recipe, model):
-    recipe = make_recipe(steps_per_frame=5, drives=[])
+    recipe = make_recipe(steps_per_frame=5, dynamics=[])
     state = engine.first_state(recipe, model, 0)
     ends = [run(recipe, model, replica, first, first + 1, state)[1] for replica in (0, 1) for first in (0, 1)]
     for one, other in combinations(ends, 2):
@@ -69,7 +69,7 @@ def test_the_end_of_a_block_leaves_no_trace(make_recipe, model):
 @pytest.mark.parametrize(("temperature", "bead_mass"), [(300.0, 110.0), (150.0, 220.0)])
 def test_every_degree_of_freedom_has_half_kT(make_recipe, simulations, temperature, bead_mass):
     recipe = make_recipe(
-        temperature=temperature, steps_per_frame=100, drives=[], network={"bead_mass": bead_mass}, friction=2.0
+        temperature=temperature, steps_per_frame=100, dynamics=[], network={"bead_mass": bead_mass}, friction=2.0
     )
     free = engine.build_model(recipe.simulate, simulations)
     _, state = run(recipe, free, 0, 0, 5)
@@ -129,14 +129,14 @@ def test_targets_are_the_recipes_series(make_recipe, model):
 
 
 def test_targets_stay_where_the_angle_has_a_gradient(make_recipe, model):
-    content = make_recipe().simulate.model_dump()["drives"]
+    content = make_recipe().simulate.model_dump()["dynamics"]
     content[0] |= {"mean": 170.0, "deviation": 50.0}
-    series = engine.targets(make_recipe(drives=content), model, 0, 500)
+    series = engine.targets(make_recipe(dynamics=content), model, 0, 500)
     assert np.degrees(series.max()) == pytest.approx(175)
     assert np.degrees(series[:, 0].min()) >= 5 - 1e-9
-    with pytest.raises(RecipeError, match=r"drive of NMP \(mean 170.*within 5° … 175°"):
-        engine.check_targets(make_recipe(drives=content))
-    engine.check_targets(make_recipe())
+    with pytest.raises(RecipeError, match=r"ar1 dynamics of NMP reach 20 … 320 °.*within 5 … 175 °"):
+        engine.check_targets(make_recipe(dynamics=content), model)
+    engine.check_targets(make_recipe(), model)
 
 
 @pytest.mark.parametrize(("replica", "named"), [(3, "replica 3"), (2**32 - 1, "the separate ensemble")])

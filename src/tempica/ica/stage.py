@@ -71,7 +71,12 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     if method == "latents":
         store.save_arrays(out, unmixed=X, unmixed_variance=np.diagonal(covariance, axis1=1, axis2=2))
         return
-    replicas, role = np.repeat(np.arange(n_replicas), n_frames), np.repeat(split, n_frames)
+    role = np.repeat(split, n_frames)
+    # frames of two molecules are no pair: to the estimators each molecule is a replica
+    molecule = store.read(run, "ica", "movie")["molecule"].values
+    begins = np.ones((n_replicas, n_frames), dtype=bool)
+    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
+    replicas = np.cumsum(begins)
     train, seen = role == "train", role != "held_out"
     if method == "tica":
         from tempica.ica.linear import TICA

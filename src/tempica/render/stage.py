@@ -57,7 +57,10 @@ def run(work: Work) -> None:
     )
     store.write(
         movie,
-        {name: trajectory[name].values for name in ("replica", "time", "scattering_length", "bead_width")},
+        {
+            name: trajectory[name].values
+            for name in ("replica", "time", "label", "molecule", "scattering_length", "bead_width")
+        },
     )
     work.run_chains(
         f"blocks of {BLOCK_FRAMES} frames",

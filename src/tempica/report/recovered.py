@@ -43,11 +43,12 @@ class Recovery:
 def truths(trajectory: xarray.Dataset) -> list[Truth]:
     """Every collective variable of a trajectory; radians become degrees."""
     variable = trajectory["collective_variable"]
-    unit = str(variable.attrs.get("units", "rad"))
     values = variable.transpose("replica", "time", "cv").values.astype(np.float64)
-    if unit == "rad":
-        values, unit = np.degrees(values), "°"
-    return [Truth(str(name), values[..., j], unit) for j, name in enumerate(trajectory["cv"].values)]
+    found = []
+    for j, (name, unit) in enumerate(zip(trajectory["cv"].values, trajectory["cv_units"].values, strict=True)):
+        angle = unit == "rad"
+        found.append(Truth(str(name), np.degrees(values[..., j]) if angle else values[..., j], "°" if angle else unit))
+    return found
 
 
 def recoveries(

@@ -18,15 +18,24 @@ from openmm import unit
 
 from tempica import seeds
 from tempica.errors import RecipeError, SimulationError, StructureError
-from tempica.recipe import Recipe, SimulateRecipe, residues, structure_path
-from tempica.simulate.coordinates import HingeAngle
-from tempica.simulate.networks import build_system
-from tempica.simulate.protocols import ar1
+from tempica.recipe import (
+    ArmsRecipe,
+    Driven,
+    NetworkRecipe,
+    Recipe,
+    SimulateRecipe,
+    StructureRecipe,
+    residues,
+    structure_path,
+)
+from tempica.simulate import protocols
+from tempica.simulate.arms import build_arms
+from tempica.simulate.coordinates import CollectiveVariable
+from tempica.simulate.networks import build_bodies, build_system
 from tempica.simulate.structures import Molecule, load_molecule, matching
 
 BLOCK_FRAMES = 50  # frames between two checkpoints; part of the seeding, so not an option
 SUBSTEPS = 50  # the restraint's target moves at least this often, in integration steps
-TARGET_RANGE = np.radians((5.0, 175.0))  # a hinge angle has no gradient at 0 and π
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Model:
 
     molecule: Molecule
     body: np.ndarray  # (atom,) beads on which frames are superposed
-    variables: tuple[HingeAngle, ...]
+    variables: tuple[CollectiveVariable, ...]
     system: openmm.System
 
 
@@ -60,32 +69,51 @@ class State:
 
 def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
     """Load, check and build what a recipe describes. Raises StructureError, RecipeError."""
-    first = load_molecule(structure_path(folder, recipe.molecule.structure))
+    if isinstance(recipe.molecule, ArmsRecipe):
+        molecule, bodies, variables = build_arms(recipe.molecule)
+        system, body = build_bodies(molecule, bodies, recipe.network), bodies[0]
+    else:
+        molecule, system, body = _network(recipe.molecule, recipe.network, folder)
+        variables = tuple(
+            CollectiveVariable(
+                cv.name,
+                tuple(
+                    tuple(molecule.atoms_of(residues(r), f"collective variable {cv.name}").tolist())
+                    for r in cv.residues
+                ),
+                cv.kind,
+            )
+            for cv in recipe.collective_variables
+        )
+    by_name = {variable.name: variable for variable in variables}
+    for entry in recipe.dynamics:
+        variable = by_name[entry.collective_variable]
+        if isinstance(entry, Driven):
+            system.addForce(variable.restraint(entry.stiffness))
+        else:
+            system.addForce(variable.potential(entry))
+    return Model(molecule, body, variables, system)
+
+
+def _network(
+    recipe: StructureRecipe, network: NetworkRecipe, folder: Path
+) -> tuple[Molecule, openmm.System, np.ndarray]:
+    """A protein's beads, their elastic network, and the beads of the body."""
+    first = load_molecule(structure_path(folder, recipe.structure))
     second = first
-    if recipe.molecule.second_structure is not None:
-        path = structure_path(folder, recipe.molecule.second_structure)
+    if recipe.second_structure is not None:
+        path = structure_path(folder, recipe.second_structure)
         second = matching(first, load_molecule(path), path)
-    names = list(recipe.molecule.domains)
-    beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in recipe.molecule.domains.items()}
+    names = list(recipe.domains)
+    beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in recipe.domains.items()}
     domain = np.full(len(first.residue), -1)
     for index, name in enumerate(names):
         domain[beads[name]] = index
-    forbidden = {frozenset(names.index(name) for name in pair) for pair in recipe.network.no_contacts}
-    system = build_system(first, second, domain, forbidden, recipe.network)
-    variables = tuple(
-        HingeAngle(
-            cv.name,
-            tuple(tuple(first.atoms_of(residues(r), f"collective variable {cv.name}").tolist()) for r in cv.residues),
-        )
-        for cv in recipe.collective_variables
-    )
-    by_name = {variable.name: variable for variable in variables}
-    for drive in recipe.drives:
-        system.addForce(by_name[drive.collective_variable].restraint(drive.stiffness))
-    body = beads[recipe.molecule.body] if recipe.molecule.body else np.arange(len(first.residue))
+    forbidden = {frozenset(names.index(name) for name in pair) for pair in network.no_contacts}
+    body = beads[recipe.body] if recipe.body else np.arange(len(first.residue))
     if len(body) < 3:
-        raise StructureError(f"The body '{recipe.molecule.body}' has {len(body)} beads; a superposition needs 3.")
-    return Model(first, body, variables, system)
+        raise StructureError(f"The body '{recipe.body}' has {len(body)} beads; a superposition needs 3.")
+    return first, build_system(first, second, domain, forbidden, network), body
 
 
 @lru_cache(maxsize=2)
@@ -96,18 +124,21 @@ def cached_model(recipe_json: str, folder: str) -> tuple[Recipe, Model]:
 
 
 def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.ndarray:
-    """What the drives ask for (1 + equilibration + n_frames, source_name), rad; row 0 is the structure's own value.
+    """What the drives ask for (1 + equilibration + n_frames, source_name), rad or nm.
 
-    Values are kept within 5° … 175°, where the angle has a gradient.
+    Row 0 is the structure's own value. Values are kept within the variable's limits.
     """
     simulate, by_name = recipe.simulate, {v.name: v for v in model.variables}
-    n = simulate.equilibration_frames + n_frames
-    series = np.empty((1 + n, len(simulate.drives)))
-    for column, drive in enumerate(simulate.drives):
-        rng = seeds.generator(recipe.seed, f"drive {drive.collective_variable}", replica)
-        wanted = drive.mean + drive.deviation * ar1(n, drive.coefficient, drive.innovation, rng)
-        series[0, column] = by_name[drive.collective_variable].measure(model.molecule.position)
-        series[1:, column] = np.clip(np.radians(wanted), *TARGET_RANGE)
+
+    def generator(purpose: str, shared: bool) -> np.random.Generator:
+        return seeds.generator(recipe.seed, purpose, *(() if shared else (replica,)))
+
+    wanted = protocols.targets(simulate, n_frames, generator)
+    series = np.empty((1 + len(wanted), wanted.shape[1]))
+    for column, entry in enumerate(simulate.drives):
+        variable = by_name[entry.collective_variable]
+        series[0, column] = variable.measure(model.molecule.position)
+        series[1:, column] = np.clip(variable.from_recipe(wanted[:, column]), *variable.limits)
     return series
 
 
@@ -125,26 +156,29 @@ def run_block(
 ) -> tuple[Frames, State]:
     """Simulate frames first … last − 1 (negative ones are equilibration), counted in rows of `series`.
 
-    Within a frame interval the targets move in a straight line from the frame before to this one.
+    Between two frames the targets move in a straight line from the one before to this one.
     Raises SimulationError when the integration leaves the physical range.
     """
     simulate = recipe.simulate
     offset = simulate.equilibration_frames + 1
+    n_frames = len(series) - offset
+    intervals = protocols.schedule(simulate, n_frames).intervals
+    temperature = protocols.temperatures(simulate, n_frames)
     integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step)
     integrator.setRandomNumberSeed(seeds.integer(recipe.seed, "langevin", replica, first + offset))
     context = openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(state.position)
     context.setVelocities(state.velocity)
     names = [f"target_{drive.collective_variable}" for drive in simulate.drives]
-    edges = (
-        np.linspace(0, simulate.steps_per_frame, max(1, simulate.steps_per_frame // SUBSTEPS) + 1).round().astype(int)
-    )
     position = np.empty((last - first, *model.molecule.position.shape))
     energy = np.empty((last - first, 2))
     for row, frame in enumerate(range(first, last)):
         before, after = series[frame + offset - 1], series[frame + offset]
+        n_steps = int(intervals[frame + offset - 1]) * simulate.steps_per_frame
+        integrator.setTemperature(temperature[frame + offset - 1])
+        edges = np.linspace(0, n_steps, max(1, n_steps // SUBSTEPS) + 1).round().astype(int)
         for start, end in pairwise(edges):
-            now = before + (after - before) * (end / simulate.steps_per_frame)
+            now = before + (after - before) * (end / n_steps)
             for name, value in zip(names, now, strict=True):
                 context.setParameter(name, float(value))
             try:
@@ -175,14 +209,18 @@ def superpose(position: np.ndarray, model: Model) -> np.ndarray:
     return trajectory.xyz[1:]
 
 
-def check_targets(recipe: Recipe) -> None:
-    """Raise RecipeError when a drive asks for angles that a hinge cannot have."""
-    for drive in recipe.simulate.drives:
-        low, high = drive.mean - 3 * drive.deviation, drive.mean + 3 * drive.deviation
-        if low < 5 or high > 175:
+def check_targets(recipe: Recipe, model: Model) -> None:
+    """Raise RecipeError when a drive asks for values that its variable cannot have."""
+    by_name = {variable.name: variable for variable in model.variables}
+    for entry in recipe.simulate.dynamics:
+        variable = by_name[entry.collective_variable]
+        (low, high), (least, most) = entry.reach, variable.limits
+        unit_name, scale = ("nm", 1.0) if variable.unit == "nm" else ("°", 180 / np.pi)
+        if low < scale * least - 1e-9 or high > scale * most + 1e-9:
             raise RecipeError(
-                f"The drive of {drive.collective_variable} (mean {drive.mean}°, deviation {drive.deviation}°) reaches"
-                f" {low:.0f}° … {high:.0f}° within three deviations; a hinge angle must stay within 5° … 175°."
+                f"The {entry.process} dynamics of {variable.name} reach {low:.4g} … {high:.4g} {unit_name} (three"
+                f" deviations about the mean); a {variable.kind} must stay within {scale * least:.4g} …"
+                f" {scale * most:.4g} {unit_name}. Change its mean or deviation."
             )
 
 

@@ -60,6 +60,27 @@ def build_system(
     return system
 
 
+def build_bodies(molecule: Molecule, bodies: list[np.ndarray], recipe: NetworkRecipe) -> openmm.System:
+    """Rigid bodies (arrays of beads) that meet in shared beads: springs between the beads of a body.
+
+    The first body's springs are as long as the cutoff; the others, small and slender, have one for every pair,
+    since a thin body that is held by its neighbours alone twists slowly.
+    """
+    system = openmm.System()
+    for _ in molecule.residue:
+        system.addParticle(recipe.bead_mass)
+    apart = np.linalg.norm(molecule.position[:, None] - molecule.position[None], axis=-1)
+    bound = np.zeros(apart.shape, dtype=bool)
+    for number, body in enumerate(bodies):
+        block = np.ix_(body, body)
+        bound[block] |= True if number else apart[block] < recipe.domain_cutoff
+    harmonic = openmm.HarmonicBondForce()
+    for i, j in zip(*(index.tolist() for index in np.nonzero(np.triu(bound, 1))), strict=True):
+        harmonic.addBond(i, j, apart[i, j], recipe.domain_stiffness)
+    system.addForce(harmonic)
+    return system
+
+
 def _backbone(molecule: Molecule) -> list[tuple[int, int]]:
     gap = np.linalg.norm(np.diff(molecule.position, axis=0), axis=1)
     chain = [atom.residue.chain.index for atom in molecule.topology.atoms]

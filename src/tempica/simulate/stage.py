@@ -11,6 +11,7 @@ import numpy as np
 
 from tempica import store
 from tempica.recipe import Recipe
+from tempica.simulate.slow_modes import N_MODES
 
 if TYPE_CHECKING:
     from tempica.pipeline import Work
@@ -22,12 +23,12 @@ def check(recipe: Recipe, folder: Path) -> None:
     """Raise whatever is wrong with a recipe's molecule before anything is written."""
     from tempica.simulate.engine import build_model, check_targets
 
-    check_targets(recipe)
-    build_model(recipe.simulate, folder)
+    check_targets(recipe, build_model(recipe.simulate, folder))
 
 
 def run(work: Work) -> None:
-    """Simulate every replica and the separate ensemble, block by block."""
+    """Simulate every replica and the separate ensemble, block by block; then look for slow modes nobody declared."""
+    from tempica.simulate import protocols
     from tempica.simulate.engine import BLOCK_FRAMES, build_model
     from tempica.simulate.structures import topology_json
 
@@ -39,8 +40,9 @@ def run(work: Work) -> None:
     sizes = {
         "replica": recipe.n_replicas,
         "time": recipe.n_frames,
-        "cv": len(recipe.collective_variables),
+        "cv": len(model.variables),
         "source_name": len(recipe.drives),
+        "slow_mode_number": N_MODES,
     }
     trajectory = work.create_store("trajectory", sizes | shared, chunks=chunks, attributes=topology)
     ensemble = work.create_store(
@@ -55,8 +57,14 @@ def run(work: Work) -> None:
         | {
             "replica": np.arange(recipe.n_replicas),
             "time": step * np.arange(1, recipe.n_frames + 1),
-            "cv": [cv.name for cv in recipe.collective_variables],
+            "cv": [variable.name for variable in model.variables],
+            "cv_units": [variable.unit for variable in model.variables],
             "source_name": [drive.collective_variable for drive in recipe.drives],
+            "label": np.broadcast_to(protocols.labels(recipe, recipe.n_frames), (recipe.n_replicas, recipe.n_frames)),
+            "molecule": np.broadcast_to(
+                protocols.schedule(recipe, recipe.n_frames).molecule[recipe.equilibration_frames :],
+                (recipe.n_replicas, recipe.n_frames),
+            ),
         },
     )
     recipe_json = work.recipe.model_dump_json()
@@ -72,6 +80,40 @@ def run(work: Work) -> None:
             ]
         )
     work.run_chains(f"blocks of {BLOCK_FRAMES} frames", chains)
+    found = work.folder / "slow_modes.npz"
+    work.run_chains("slow modes", [[("slow-modes", partial(slow_modes, trajectory, found))]])
+    modes = store.load_arrays(found)
+    store.write(
+        trajectory,
+        {
+            "slow_mode": modes["series"],
+            "slow_mode_timescale": step * modes["timescale"],
+            "cv_timescale": step * modes["variable_timescale"],
+        },
+    )
+    warning = outliving(dict(zip([v.name for v in model.variables], modes["variable_timescale"], strict=True)), modes)
+    if warning:
+        work.progress.say(f"simulate: {warning}")
+
+
+def slow_modes(path: Path, out: Path) -> None:
+    """Find the slow modes of a filled trajectory store."""
+    from tempica.simulate.slow_modes import find_slow_modes
+
+    store.save_arrays(out, **vars(find_slow_modes(store.open_unsealed(path))))
+
+
+def outliving(variables: dict[str, float], modes: dict[str, np.ndarray]) -> str:
+    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is."""
+    slowest = float(modes["timescale"][0])
+    passed = [f"{name} ({value:.2g})" for name, value in variables.items() if 0 < value < slowest]
+    if not passed:
+        return ""
+    return (
+        f"warning: an undeclared motion with a timescale of {slowest:.2g} frames outlives {', '.join(passed)}; methods"
+        " that order sources by slowness will return it. Take a longer frame interval (simulate.steps_per_frame), or"
+        " expect one source more (train.n_components)."
+    )
 
 
 def simulate_block(recipe_json: str, folder: str, path: Path, replica: int, first: int, last: int) -> None:

@@ -1,0 +1,37 @@
+"""What every section of a recipe is made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=60)]
+MOST = 100_000_000  # of any count: what is larger is a slip, and would overflow where stores are made
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, ser_json_inf_nan="constants")
+
+
+def in_unit(unit: str, description: str, **rule: Any) -> Any:
+    """A field whose schema carries its unit."""
+    return Field(description=description, json_schema_extra={"unit": unit}, **rule)
+
+
+def residues(text: str) -> tuple[int, ...]:
+    """Residue numbers of a range such as "1-29, 68-117": sorted, each once. Raises ValueError."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(-?\d+)(?:\s*-\s*(-?\d+))?\s*", part)
+        if match is None:
+            raise ValueError(f"residue range '{part.strip()}' of '{text}' must look like '1-29, 68-117'")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ValueError(f"residue range '{part.strip()}' runs backwards; write the smaller number first")
+        if last - first > 100_000:
+            raise ValueError(f"residue range '{part.strip()}' spans more than 100,000 residues")
+        numbers.update(range(first, last + 1))
+    return tuple(sorted(numbers))

@@ -1,0 +1,248 @@
+"""The section `simulate` of a recipe: the molecule, its collective variables, what moves them, what is recorded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+
+from tempica.recipe_base import MOST, Name, Section, in_unit, residues
+from tempica.recipe_dynamics import Ar1, Driven, Dynamics, Modulated, Relaxation, TemperatureJump
+
+# kind -> how many groups of residues; what the groups are
+VARIABLE_KINDS = {"hinge_angle": 3, "dihedral": 4, "rotation": 4, "distance": 2}
+
+
+class StructureRecipe(Section):
+    """A protein from a structure file, one bead a residue: an elastic network of rigid domains."""
+
+    kind: Literal["structure"] = "structure"
+    structure: str = Field(min_length=1, description="PDB or mmCIF file, relative to the recipe")
+    second_structure: str | None = Field(
+        default=None,
+        min_length=1,
+        description="second form of the same molecule: the other end of the flat-bottomed basin",
+    )
+    domains: dict[Name, str] = Field(
+        default_factory=dict, description="rigid domains: name to residue ranges, as in '1-29, 68-117'"
+    )
+    body: Name | None = Field(
+        default=None,
+        description="domain on which every frame is superposed, so what a pose refers to; all beads if none",
+    )
+
+    @field_validator("domains")
+    @classmethod
+    def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
+        owner: dict[int, str] = {}
+        for name, text in domains.items():
+            try:
+                numbers = residues(text)
+            except ValueError as error:
+                raise ValueError(f"domain {name}: {error}") from None
+            for number in numbers:
+                if number in owner:
+                    raise ValueError(
+                        f"residue {number} is in domains {owner[number]} and {name}; they must be disjoint"
+                    )
+                owner[number] = name
+        return domains
+
+    @model_validator(mode="after")
+    def _body(self) -> StructureRecipe:
+        if self.body is not None and self.body not in self.domains:
+            raise ValueError(f"body '{self.body}' is no domain; domains are {', '.join(self.domains) or 'none'}")
+        return self
+
+    @property
+    def files(self) -> list[str]:
+        return [name for name in (self.structure, self.second_structure) if name is not None]
+
+
+class ArmsRecipe(Section):
+    """A designed molecule: a rigid hub with arms, each on one joint, so that as many sources exist by construction.
+
+    It declares its collective variables itself: `arm_1` … `arm_n`, the angle of each arm at its hinge (a hinge angle,
+    about 140° where the arm stands upright) or of its elbow about its swivel (a dihedral, near 0° where built).
+    """
+
+    kind: Literal["arms"]
+    n_arms: int = Field(ge=1, le=10, description="arms, evenly spread over the hub")
+    joint: Literal["hinge", "swivel"] = Field(
+        default="hinge", description="hinge: the arm swings in a plane; swivel: a bent arm turns about its own axis"
+    )
+    identical: bool = Field(
+        default=False,
+        description="equal arms on a ring: with equal dynamics their sources are degenerate; distinct in length if not",
+    )
+    bead_spacing: float = in_unit("nm", "distance of neighbouring beads", default=0.5, ge=0.3, le=1)
+    hub_radius: float | None = in_unit(
+        "nm", "of the ball of beads in the middle; as small as the arms allow if none", default=None, ge=0.8, le=10
+    )
+    arm_length: float = in_unit("nm", "of the longest arm", default=2.2, ge=1.5, le=10)
+
+    @property
+    def files(self) -> list[str]:
+        return []
+
+    @property
+    def variables(self) -> list[str]:
+        return [f"arm_{i + 1}" for i in range(self.n_arms)]
+
+
+class NetworkRecipe(Section):
+    """Cα network: rigid domains, flat-bottomed contacts between them that allow both forms."""
+
+    bead_mass: float = in_unit("u", "mass of a bead", default=110.0, gt=0)
+    backbone_stiffness: float = in_unit("kJ/mol/nm²", "springs along the backbone", default=50_000.0, gt=0)
+    domain_stiffness: float = in_unit("kJ/mol/nm²", "springs within a domain", default=3_000.0, gt=0)
+    domain_cutoff: float = in_unit("nm", "longest spring within a domain", default=1.0, gt=0.3, le=5)
+    contact_stiffness: float = in_unit("kJ/mol/nm²", "walls of the contacts between domains", default=2_000.0, gt=0)
+    contact_cutoff: float = in_unit("nm", "longest contact between domains, in either form", default=1.0, gt=0.3, le=5)
+    contact_margin: float = in_unit("nm", "free play of a contact beyond the two forms", default=0.04, ge=0, le=1)
+    no_contacts: list[tuple[Name, Name]] = Field(
+        default_factory=list, description="pairs of domains without contacts between them"
+    )
+
+
+class CollectiveVariableRecipe(Section):
+    """A degree of freedom, measured between centroids of groups of residues; degrees or nm in recipes, rad or nm in
+    stores.
+
+    hinge_angle: the angle at the second of three groups. dihedral: of four groups. rotation: of a domain about an
+    axis, groups in the order body, one end of the axis, its other end, domain (a dihedral). distance: of two groups.
+    """
+
+    name: Name
+    kind: Literal["hinge_angle", "dihedral", "rotation", "distance"] = "hinge_angle"
+    residues: list[str] = Field(description="residue ranges of the groups", min_length=2, max_length=4)
+
+    @field_validator("residues")
+    @classmethod
+    def _groups(cls, ranges: list[str], info: ValidationInfo) -> list[str]:
+        for text in ranges:
+            residues(text)
+        kind = info.data.get("kind")
+        if kind in VARIABLE_KINDS and len(ranges) != VARIABLE_KINDS[kind]:
+            raise ValueError(f"there are {len(ranges)} groups; a {kind} has {VARIABLE_KINDS[kind]}")
+        return ranges
+
+
+class ObservationRecipe(Section):
+    """What a camera gets to see of a molecule's time.
+
+    movie: every frame of it, as in liquid-phase EM. snapshots: one frame of a molecule, with a label, as in
+    time-resolved cryo-EM; never pairs. pairs: two frames of a molecule, one interval apart, as with two XFEL pulses.
+    """
+
+    mode: Literal["movie", "snapshots", "pairs"] = "movie"
+    decorrelation_frames: int = in_unit(
+        "frame", "simulated, not recorded, between two molecules", default=10, ge=1, le=MOST
+    )
+
+    @property
+    def frames_per_molecule(self) -> int | None:
+        """None: all frames of a replica are of one molecule."""
+        return {"movie": None, "snapshots": 1, "pairs": 2}[self.mode]
+
+
+def _kind_of_molecule(value: Any) -> str:
+    kind = value.get("kind", "structure") if isinstance(value, dict) else getattr(value, "kind", "structure")
+    return kind if isinstance(kind, str) else "structure"
+
+
+class SimulateRecipe(Section):
+    molecule: Annotated[
+        Annotated[StructureRecipe, Tag("structure")] | Annotated[ArmsRecipe, Tag("arms")],
+        Discriminator(_kind_of_molecule),
+    ]
+    network: NetworkRecipe = NetworkRecipe()
+    collective_variables: list[CollectiveVariableRecipe] = Field(
+        default_factory=list, description="degrees of freedom to be followed; a designed molecule brings its own"
+    )
+    dynamics: list[Dynamics] = Field(default_factory=list, description="what moves them; nothing but heat if none")
+    temperature_jump: TemperatureJump | None = None
+    segment_frames: int | None = in_unit(
+        "frame", "length of a segment: of a scale, of a pump's period, of a temperature", default=None, ge=1, le=MOST
+    )
+    observation: ObservationRecipe = ObservationRecipe()
+    n_replicas: int = Field(default=8, ge=1, le=100_000, description="independent movies of the same molecule")
+    n_frames: int = Field(default=750, ge=2, le=MOST, description="frames a replica")
+    steps_per_frame: int = Field(default=600, ge=1, le=MOST, description="integration steps between frames")
+    equilibration_frames: int = Field(
+        default=20, ge=0, le=MOST, description="frames simulated and thrown away before the first"
+    )
+    ensemble_frames: int = Field(
+        default=400,
+        ge=10,
+        le=MOST,
+        description="frames of the separate replica from which displacement modes are learned",
+    )
+    time_step: float = in_unit("ps", "integration step", default=0.02, gt=0, le=0.1)
+    friction: float = in_unit("1/ps", "Langevin friction", default=1.0, gt=0)
+    temperature: float = in_unit("K", "of the bath", default=300.0, gt=0, le=2000)
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of all collective variables."""
+        if isinstance(self.molecule, ArmsRecipe):
+            return self.molecule.variables
+        return [cv.name for cv in self.collective_variables]
+
+    @property
+    def drives(self) -> list[Driven]:
+        """The entries of `dynamics` that pull."""
+        return [entry for entry in self.dynamics if isinstance(entry, Driven)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SimulateRecipe:
+        names = self.variables
+        if isinstance(self.molecule, ArmsRecipe) and self.collective_variables:
+            raise ValueError(f"a molecule of arms brings its own collective variables: {', '.join(names)}; give none")
+        if not names:
+            raise ValueError("collective_variables must hold at least one entry")
+        if len(set(names)) < len(names):
+            raise ValueError(f"collective variables must have different names; given are {', '.join(names)}")
+        moved = [entry.collective_variable for entry in self.dynamics]
+        for i, (name, entry) in enumerate(zip(moved, self.dynamics, strict=True)):
+            if name not in names:
+                raise ValueError(
+                    f"dynamics.{i}.collective_variable = '{name}' must be the name of a collective variable;"
+                    f" declared are {', '.join(names)}"
+                )
+            if moved.count(name) > 1:
+                raise ValueError(
+                    f"the collective_variable '{name}' has {moved.count(name)} entries in dynamics; one is the most"
+                )
+            if isinstance(entry, Ar1) and entry.coupled_to is not None:
+                before = [e.collective_variable for e in self.dynamics[:i] if isinstance(e, Ar1)]
+                if entry.coupled_to not in before:
+                    raise ValueError(
+                        f"dynamics.{i}.coupled_to = '{entry.coupled_to}' must be an ar1 variable declared before it:"
+                        f" {', '.join(before) or 'there is none'}"
+                    )
+        if isinstance(self.molecule, StructureRecipe):
+            for pair in self.network.no_contacts:
+                for name in pair:
+                    if name not in self.molecule.domains:
+                        domains = ", ".join(self.molecule.domains) or "none"
+                        raise ValueError(f"network.no_contacts names '{name}'; domains are {domains}")
+        self._check_segments()
+        return self
+
+    def _check_segments(self) -> None:
+        labelled = {
+            "a temperature_jump": self.temperature_jump is not None,
+            "modulated dynamics": any(isinstance(e, Modulated) for e in self.dynamics),
+            "relaxation dynamics": any(isinstance(e, Relaxation) for e in self.dynamics),
+        }
+        used = [name for name, there in labelled.items() if there]
+        if len(used) > 1:
+            raise ValueError(f"segments can mean one thing only, and the recipe has {' and '.join(used)}")
+        if bool(used) != (self.segment_frames is not None):
+            reason = f"{used[0]} needs it" if used else "nothing in the recipe has segments; leave it out"
+            raise ValueError(f"segment_frames = {self.segment_frames}: {reason}")
+        if self.observation.mode == "pairs" and self.n_frames % 2:
+            raise ValueError(f"n_frames = {self.n_frames} must be even for pairs")
+        if self.observation.mode == "pairs" and (self.segment_frames or 2) % 2:
+            raise ValueError(f"segment_frames = {self.segment_frames} must be even for pairs")
