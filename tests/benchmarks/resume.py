@@ -37,7 +37,7 @@ def main() -> None:
         # several kills a round: early ones leave work for later ones to interrupt
         for _ in range(rng.randint(1, 4)):
             process = _start(arguments.recipe, killed)
-            time.sleep(rng.uniform(0.5, 0.6 * duration))
+            time.sleep(rng.uniform(0.0, 0.6 * duration))
             if process.poll() is not None:
                 process.communicate()
                 break
