@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tempica import load_recipe
-from tempica.pipeline import Run
+from tempica.pipeline import Run, open_run
 
 from .conftest import ROOT, small_recipe_text, tempica, tree
 
@@ -149,6 +149,18 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     _refused(tempica("run", recipe, "--out", out / "chapter.txt"), "is a file")
     _refused(tempica("run", out), "no tempica run")
     _refused(tempica("run", tmp_path / "nowhere.toml"), "nowhere.toml")
+
+
+def test_a_folder_that_was_only_just_begun_is_taken_up(tmp_path: Path) -> None:
+    """Killed between making the folder and writing down whose it is."""
+    recipe, out = tmp_path / "r.toml", tmp_path / "run"
+    recipe.write_text(small_recipe_text())
+    for left in ([], ["run.json.new"]):
+        shutil.rmtree(out, ignore_errors=True)
+        (out / ".tempica").mkdir(parents=True)
+        for name in left:
+            (out / ".tempica" / name).write_text("{")
+        os.close(open_run(recipe, out).claim())
 
 
 def test_a_run_of_another_recipe_is_left_alone(small_run: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,23 @@ def test_sealing_twice_promises_the_same(ensemble: Path) -> None:
     before = (ensemble / "zarr.json").read_bytes()
     store.seal(ensemble)
     assert (ensemble / "zarr.json").read_bytes() == before
+
+
+def test_a_killed_writer_leaves_nothing_in_a_completed_store(ensemble: Path) -> None:
+    """zarr writes to a file of another name first; a process killed before the renaming leaves it behind."""
+    code = f"""
+import os, pathlib
+import numpy as np
+from tempica import store
+pathlib.Path.replace = lambda *_: os._exit(9)
+store.write(pathlib.Path({str(ensemble)!r}), {{"position": np.ones((4, 3, 3))}}, time=slice(0, 4))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    assert list(ensemble.rglob(f"*{store.UNFINISHED}"))
+    position = _fill(ensemble, [slice(0, 10)])
+    store.seal(ensemble)
+    assert not list(ensemble.rglob(f"*{store.UNFINISHED}"))
+    np.testing.assert_array_equal(store.open_store(ensemble, "ensemble")["position"].values, position)
 
 
 def test_zeros_are_written_too(ensemble: Path) -> None:

@@ -123,7 +123,7 @@ class Run:
         """
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"The output folder {self.path} is a file. Give --out another name.")
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and self._holds_something():
             try:
                 name = json.loads((self.hidden / "run.json").read_text())["name"]
             except (OSError, ValueError, KeyError, TypeError):
@@ -145,6 +145,11 @@ class Run:
         lock = pool.hold(self.hidden / "lock")
         os.close(pool.hold(self.hidden / "workers.lock", patience=30.0))  # workers of a killed run end by themselves
         return lock
+
+    def _holds_something(self) -> bool:
+        """Whether the folder is more than what a run that was killed at its very start leaves behind."""
+        begun = {self.hidden, self.hidden / "run.json.new"}
+        return any(path not in begun for path in (*self.path.iterdir(), *self.hidden.glob("*")))
 
     def freeze(self) -> None:
         """Keep the recipe and its structure files with the run; an older recipe goes to `superseded`."""

@@ -32,6 +32,8 @@ READS = {
     "report": ("trajectory", "movie", "sources"),
 }
 
+UNFINISHED = ".partial"  # ending of a file that zarr is writing, until it gets its name
+
 
 def read(run: Path, room: str, kind: str) -> xarray.Dataset:
     """A completed store of a run, opened for a room.
@@ -148,9 +150,14 @@ def write(path: Path, values: Mapping[str, Any], **region: int | slice) -> None:
 
 
 def seal(path: Path) -> None:
-    """Mark a filled store as complete: its attributes get the number and size of its files."""
+    """Mark a filled store as complete: its attributes get the number and size of its files.
+
+    What killed writers left of chunks that were written again later is taken away.
+    """
     import zarr
 
+    for leftover in path.rglob(f"*{UNFINISHED}"):
+        leftover.unlink()
     group = zarr.open_group(store=path, mode="r+", zarr_format=3)
     files, size = _extent(path)
     group.attrs.update({"n_files": files, "n_bytes": size})

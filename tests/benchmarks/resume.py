@@ -28,7 +28,7 @@ def main() -> None:
     rng = random.Random(arguments.seed)
     whole, killed = arguments.out / "whole", arguments.out / "killed"
     started = time.perf_counter()
-    _start(arguments.recipe, whole).wait()
+    _start(arguments.recipe, whole).communicate()
     duration = time.perf_counter() - started
     hits: dict[str, int] = {}
     identical = rounds = kills = 0
@@ -37,30 +37,42 @@ def main() -> None:
         # several kills a round: early ones leave work for later ones to interrupt
         for _ in range(rng.randint(1, 4)):
             process = _start(arguments.recipe, killed)
-            time.sleep(rng.uniform(0.5, 0.6 * duration))
+            time.sleep(rng.uniform(0.0, 0.6 * duration))
             if process.poll() is not None:
+                process.communicate()
                 break
             process.kill()
-            process.wait()
+            process.communicate()
             kills += 1
             stage = _last_stage(killed)
             hits[stage] = hits.get(stage, 0) + 1
-        code = _start(arguments.recipe, killed).wait()
+        last = _start(arguments.recipe, killed)
+        _, told = last.communicate()
         rounds += 1
-        same = code == 0 and _tree(killed) == _tree(whole)
+        odd = _differences(_tree(killed), _tree(whole))
+        same = last.returncode == 0 and not odd
         identical += same
         print(f"round {rounds}: {kills} kills so far, {'identical' if same else 'DIFFERENT'}", flush=True)
+        if not same:
+            kept = killed.with_name(f"different_{rounds}")
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(killed, kept)
+            print(f"exit code {last.returncode}, kept in {kept}; differing: {odd}\n{told}", flush=True)
     print(json.dumps({"benchmark": "resume", "kills": kills, "rounds": rounds, "identical": identical, "hits": hits}))
 
 
 def _start(recipe: Path, run: Path) -> subprocess.Popen:
     command = [sys.executable, "-m", "tempica.cli", "run", str(recipe), "--out", str(run)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def _last_stage(run: Path) -> str:
     log = run / "log.jsonl"
     return json.loads(log.read_text().splitlines()[-1])["stage"] if log.exists() and log.read_text() else "before"
+
+
+def _differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
 
 
 def _tree(run: Path) -> dict[str, bytes]:
