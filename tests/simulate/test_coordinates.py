@@ -1,10 +1,13 @@
 import math
 
+import mdtraj
 import numpy as np
 import openmm
+import pydantic
 import pytest
 from scipy.spatial.transform import Rotation
 
+from tempica.recipe import Dynamics
 from tempica.simulate.coordinates import CollectiveVariable
 
 HINGE = CollectiveVariable("LID", ((0, 1, 2), (3, 4), (5, 6, 7, 8)))
@@ -65,3 +68,101 @@ def test_any_number_of_leading_dims_is_measured(rng):
     assert angles.shape == (2, 3)
     assert angles[1, 2] == HINGE.measure(position[1, 2])
     assert HINGE.measure(position.astype(np.float32)).dtype == np.float64
+
+
+KINDS = {
+    "hinge_angle": HINGE,
+    "dihedral": CollectiveVariable("LID", ((0, 1), (2, 3), (4, 5, 6), (7, 8)), "dihedral"),
+    "rotation": CollectiveVariable("LID", ((0, 1), (2,), (4,), (5, 6, 7, 8)), "rotation"),
+    "distance": CollectiveVariable("LID", ((0, 1, 2), (3, 4)), "distance"),
+}
+POTENTIALS = {
+    "harmonic": (
+        {"process": "harmonic", "mean": 70.0, "curvature": 127.0},
+        lambda d: 0.5 * 127.0 * d**2,
+    ),
+    "double_well": (
+        {"process": "double_well", "mean": 70.0, "half_width": 20.0, "barrier": 5.0},
+        lambda d: 5.0 * ((d / math.radians(20.0)) ** 2 - 1) ** 2,
+    ),
+    "multi_well": (
+        {"process": "multi_well", "mean": 70.0, "n_wells": 3, "width": 60.0, "barrier": 5.0},
+        lambda d: wells(d, 3, math.radians(60.0), 5.0),
+    ),
+    "four_wells": (
+        {"process": "multi_well", "mean": 70.0, "n_wells": 4, "width": 60.0, "barrier": 5.0},
+        lambda d: wells(d, 4, math.radians(60.0), 5.0),
+    ),
+}
+
+
+def wells(d, n, width, barrier):
+    """n minima, width/n apart, at the middles of n equal parts; harmonic beyond the outer parts' ends."""
+    inside = np.clip(d, -width / 2, width / 2)
+    part = (inside + width / 2) / (width / n)  # 0 … n; a minimum in the middle of each part
+    wall = 0.25 * barrier * (2 * np.pi * n / width) ** 2 * (d - inside) ** 2
+    return 0.5 * barrier * (1 + np.cos(2 * np.pi * part)) + wall
+
+
+def energy_of(force, position, parameters=None):
+    system = openmm.System()
+    for mass in range(1, len(position) + 1):
+        system.addParticle(float(mass))
+    system.addForce(force)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(position)
+    for name, value in (parameters or {}).items():
+        context.setParameter(name, value)
+    return context.getState(energy=True).getPotentialEnergy()._value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_one_definition_for_the_restraint_and_the_measurement(kind, rng):
+    variable = KINDS[kind]
+    for _ in range(20):
+        position = rng.normal(size=(10, 3))
+        target = rng.uniform(-3.0, 3.0)
+        off = variable.measure(position) - target
+        if kind in ("dihedral", "rotation"):
+            off = (off + np.pi) % (2 * np.pi) - np.pi
+        found = energy_of(variable.restraint(STIFFNESS), position, {variable.target: target})
+        assert found == pytest.approx(0.5 * STIFFNESS * off**2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", POTENTIALS)
+@pytest.mark.parametrize("kind", ["hinge_angle", "dihedral"])
+def test_the_potential_is_the_one_that_the_recipe_states(kind, name, rng):
+    settings, expected = POTENTIALS[name]
+    entry = pydantic.TypeAdapter(Dynamics).validate_python({"collective_variable": "LID"} | settings)
+    variable = KINDS[kind]
+    for _ in range(20):
+        position = rng.normal(size=(10, 3))
+        d = variable.measure(position) - math.radians(70.0)
+        if kind == "dihedral":
+            d = (d + np.pi) % (2 * np.pi) - np.pi
+        assert energy_of(variable.potential(entry), position) == pytest.approx(expected(d), rel=1e-5)
+
+
+def test_a_dihedral_has_the_sign_that_chemists_give_it():
+    """Cis is 0, trans 180°; clockwise, looking from the second centre to the third, is positive (IUPAC)."""
+    variable = CollectiveVariable("phi", ((0,), (1,), (2,), (3,)), "dihedral")
+    for degrees in (0.0, 30.0, 120.0, 179.0, -60.0):
+        turn = math.radians(degrees)
+        position = np.array([[1, 0, 0], [0, 0, 0], [0, 0, 1], [math.cos(turn), math.sin(turn), 1.0]])
+        assert math.degrees(variable.measure(position)) == pytest.approx(degrees, abs=1e-9)
+        topology = mdtraj.Topology()
+        residue = topology.add_residue("ALA", topology.add_chain())
+        for _ in range(4):
+            topology.add_atom("C", mdtraj.element.carbon, residue)
+        other = mdtraj.compute_dihedrals(mdtraj.Trajectory(position, topology), [[0, 1, 2, 3]])[0, 0]
+        assert variable.measure(position) == pytest.approx(float(other), abs=1e-5)
+
+
+def test_a_distance_is_stated_and_stored_in_nm(rng):
+    variable = KINDS["distance"]
+    position = rng.normal(size=(7, 10, 3))
+    expected = np.linalg.norm(position[:, :3].mean(1) - position[:, 3:5].mean(1), axis=-1)
+    np.testing.assert_allclose(variable.measure(position), expected)
+    assert variable.unit == "nm"
+    assert variable.from_recipe(1.5) == 1.5
+    assert KINDS["dihedral"].from_recipe(180.0) == pytest.approx(np.pi)
