@@ -62,8 +62,8 @@ class StructureRecipe(Section):
 class ArmsRecipe(Section):
     """A designed molecule: a rigid hub with arms, each on one joint, so that as many sources exist by construction.
 
-    It declares its collective variables itself: `arm_1` … `arm_n`, the angle of each arm at its hinge (a hinge angle,
-    about 140° where the arm stands upright) or of its elbow about its swivel (a dihedral, near 0° where built).
+    It declares its collective variables itself: `arm_1` … `arm_n`, the rotation of each arm about its axle, 0° as
+    built: where it stands upright on its hinge, or is bent along the hub on its swivel.
     """
 
     kind: Literal["arms"]
@@ -110,7 +110,8 @@ class CollectiveVariableRecipe(Section):
     stores.
 
     hinge_angle: the angle at the second of three groups. dihedral: of four groups. rotation: of a domain about an
-    axis, groups in the order body, one end of the axis, its other end, domain (a dihedral). distance: of two groups.
+    axis, groups in the order body, one end of the axis, its other end, domain: a dihedral, counted from the structure.
+    distance: of two groups.
     """
 
     name: Name

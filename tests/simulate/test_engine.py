@@ -150,6 +150,9 @@ def test_a_blow_up_names_replica_and_step(make_recipe, simulations, replica, nam
     frame, step = map(int, re.search(r"frame (\d+) \(step (\d+)", str(info.value)).groups())
     assert step == 20 * frame
     assert "simulate.time_step (now 0.1 ps)" in str(info.value)
+    force, bead = re.search(r"largest force was (\S+) kJ/mol/nm, on bead (\d+)\.", str(info.value)).groups()
+    assert float(force) > 1e4  # a bond at 300 K feels hundreds
+    assert 0 <= int(bead) < 214
 
 
 @pytest.mark.parametrize("steps", [1, 49, 50, 51, 149])

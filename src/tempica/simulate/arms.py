@@ -21,7 +21,7 @@ HEAD_NM = 0.65  # radius of the ball at the end of the longest arm
 
 
 def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[CollectiveVariable, ...]]:
-    """The molecule, its rigid bodies (beads of the hub, then of each arm) and the angle of each arm.
+    """The molecule, its rigid bodies (beads of the hub, then of each arm) and the rotation of each arm about its axle.
 
     An arm and the hub share two beads, the axle of their joint: the arm can turn about the line through them and
     do nothing else. A hinge's axle is tangential to the hub, a swivel's radial.
@@ -33,7 +33,7 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         hub = _ball(radius, recipe.bead_spacing)
     beads, owner = [hub], [np.zeros(len(hub), dtype=int)]
     bodies: list[list[int]] = [list(range(len(hub)))]
-    variables = []
+    groups = []
     for i, (up, across) in enumerate(_directions(recipe.n_arms, ring=recipe.identical)):
         size = 1.0 if recipe.identical or recipe.n_arms == 1 else 1 - 0.4 * i / (recipe.n_arms - 1)
         first = sum(map(len, beads))
@@ -47,13 +47,13 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         lean = np.cross(across, up)
         side = np.flatnonzero((hub @ lean > 0.35 * radius) & (hub @ up > 0.35 * radius))
         head = tuple(range(last - n_head, last))
-        joint: tuple[tuple[int, ...], ...] = ((first, first + 1),)
-        if recipe.joint == "swivel":
-            joint = ((first,), (first + 1,))
-        kind = "hinge_angle" if recipe.joint == "hinge" else "dihedral"
-        variables.append(CollectiveVariable(f"arm_{i + 1}", (tuple(side.tolist()), *joint, head), kind))
+        groups.append((tuple(side.tolist()), (first,), (first + 1,), head))
     position = np.concatenate(beads)
     n = len(position)
+    variables = [
+        CollectiveVariable.of(name, group, "rotation", position)
+        for name, group in zip(recipe.variables, groups, strict=True)
+    ]
     molecule = Molecule(
         topology=_topology(np.concatenate(owner)),
         position=position - position.mean(0),
@@ -111,8 +111,12 @@ def _symmetric_ball(radius: float, spacing: float, n: int) -> np.ndarray:
 
 
 def least_hub(recipe: ArmsRecipe) -> float:
-    """Radius (nm) of a hub on which the axles of neighbouring arms keep a bead's distance."""
-    apart = 2.6 * recipe.bead_spacing
+    """Radius (nm) of a hub on which neighbouring arms keep clear of each other; swivels' bent arms need more room."""
+    apart = (
+        2.6 * recipe.bead_spacing
+        if recipe.joint == "hinge"
+        else max(2.6 * recipe.bead_spacing, 0.8 * recipe.arm_length)
+    )
     if recipe.identical:
         return max(1.1, recipe.n_arms * apart / (2 * np.pi) - JOINT_HEIGHT * recipe.bead_spacing)
     up = np.array([up for up, _ in _directions(recipe.n_arms, ring=False)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import openmm
@@ -26,13 +27,21 @@ class CollectiveVariable:
     hinge_angle (rad): θ = arccos( (c₁ − c₂)·(c₃ − c₂) / |c₁ − c₂||c₃ − c₂| ), from 0 to π. For adenylate kinase:
     Beckstein et al., J. Mol. Biol. 394, 160 (2009).
     dihedral (rad): φ of c₁ c₂ c₃ c₄ about the axis c₂c₃, from −π to π, positive clockwise looking along it (IUPAC).
-    rotation (rad): the same, of a domain c₄ about the axis c₂c₃ of a body that c₁ belongs to.
+    rotation (rad): the same less its value `zero` in the first structure, of a domain c₄ about the axis c₂c₃ of a body
+    that c₁ belongs to, from −π to π.
     distance (nm): |c₁ − c₂|.
     """
 
     name: str
     groups: tuple[tuple[int, ...], ...]
     kind: str = "hinge_angle"
+    zero: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, groups: Sequence[Sequence[int]], kind: str, structure: np.ndarray) -> CollectiveVariable:
+        """A variable of a molecule, whose first structure (atom, space) is where rotations are 0."""
+        variable = cls(name, tuple(tuple(group) for group in groups), kind)
+        return replace(variable, zero=float(variable.measure(structure))) if kind == "rotation" else variable
 
     @property
     def unit(self) -> str:
@@ -60,7 +69,8 @@ class CollectiveVariable:
             return np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), (u * v).sum(-1))
         a, b, c = (centroid[i + 1] - centroid[i] for i in range(3))
         across, normal = np.cross(a, b), np.cross(b, c)
-        return np.arctan2((np.linalg.norm(b, axis=-1, keepdims=True) * a * normal).sum(-1), (across * normal).sum(-1))
+        angle = np.arctan2((np.linalg.norm(b, axis=-1, keepdims=True) * a * normal).sum(-1), (across * normal).sum(-1))
+        return angle if self.zero == 0 else (angle - self.zero + np.pi) % (2 * np.pi) - np.pi
 
     def restraint(self, stiffness: float) -> openmm.CustomCentroidBondForce:
         """½ k d², d the distance to the global parameter `target_<name>` (the short way round for dihedrals).
@@ -94,7 +104,9 @@ class CollectiveVariable:
         """d = x − centre, the short way round for dihedrals."""
         if self.kind in ("dihedral", "rotation"):
             turn = 2 * math.pi
-            return f"d=apart-{turn!r}*floor(apart/{turn!r}+0.5); apart={_EXPRESSION[self.kind]}-{centre}"
+            return (
+                f"d=apart-{turn!r}*floor(apart/{turn!r}+0.5); apart={_EXPRESSION[self.kind]}-({self.zero!r})-{centre}"
+            )
         return f"d={_EXPRESSION[self.kind]}-{centre}"
 
     def _force(self, energy: str, *parameters: str) -> openmm.CustomCentroidBondForce:

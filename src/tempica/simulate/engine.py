@@ -35,6 +35,7 @@ from tempica.simulate.networks import build_bodies, build_system
 from tempica.simulate.structures import Molecule, load_molecule, matching
 
 BLOCK_FRAMES = 50  # frames between two checkpoints; part of the seeding, so not an option
+HOTTEST = 100.0  # a frame with so many times the bath's kinetic energy is no physics but an unstable integration
 SUBSTEPS = 50  # the restraint's target moves at least this often, in integration steps
 
 
@@ -75,13 +76,11 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
     else:
         molecule, system, body = _network(recipe.molecule, recipe.network, folder)
         variables = tuple(
-            CollectiveVariable(
+            CollectiveVariable.of(
                 cv.name,
-                tuple(
-                    tuple(molecule.atoms_of(residues(r), f"collective variable {cv.name}").tolist())
-                    for r in cv.residues
-                ),
+                [molecule.atoms_of(residues(r), f"collective variable {cv.name}").tolist() for r in cv.residues],
                 cv.kind,
+                molecule.position,
             )
             for cv in recipe.collective_variables
         )
@@ -145,9 +144,7 @@ def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.nda
 def first_state(recipe: Recipe, model: Model, replica: int) -> State:
     """The structure with velocities drawn at the temperature, kT = 0.008314 T kJ/mol."""
     rng = seeds.generator(recipe.seed, "velocity", replica)
-    speed = np.sqrt(
-        unit.MOLAR_GAS_CONSTANT_R._value * 1e-3 * recipe.simulate.temperature / recipe.simulate.network.bead_mass
-    )
+    speed = np.sqrt(_kt(recipe.simulate.temperature) / recipe.simulate.network.bead_mass)
     return State(model.molecule.position, speed * rng.standard_normal(model.molecule.position.shape))
 
 
@@ -172,6 +169,7 @@ def run_block(
     names = [f"target_{drive.collective_variable}" for drive in simulate.drives]
     position = np.empty((last - first, *model.molecule.position.shape))
     energy = np.empty((last - first, 2))
+    snapshot = context.getState(positions=True, velocities=True)
     for row, frame in enumerate(range(first, last)):
         before, after = series[frame + offset - 1], series[frame + offset]
         n_steps = int(intervals[frame + offset - 1]) * simulate.steps_per_frame
@@ -183,13 +181,14 @@ def run_block(
                 context.setParameter(name, float(value))
             try:
                 integrator.step(int(end - start))
-            except openmm.OpenMMException as error:  # OpenMM's own check for NaN
-                raise _blown_up(replica, frame, simulate, str(error)) from None
-        snapshot = context.getState(positions=True, velocities=True, energy=True)
+            except openmm.OpenMMException:  # OpenMM's own check for NaN
+                raise _blown_up(replica, frame, simulate, context, snapshot, n_steps) from None
+        before_frame, snapshot = snapshot, context.getState(positions=True, velocities=True, energy=True)
         position[row] = snapshot.getPositions(asNumpy=True)._value
         energy[row] = snapshot.getPotentialEnergy()._value, snapshot.getKineticEnergy()._value
-        if not np.isfinite(position[row]).all() or not np.isfinite(energy[row]).all():
-            raise _blown_up(replica, frame, simulate, "coordinates or energy are not finite")
+        hottest = HOTTEST * 1.5 * position.shape[1] * _kt(temperature[frame + offset - 1])
+        if not np.isfinite(position[row]).all() or not np.isfinite(energy[row]).all() or energy[row, 1] > hottest:
+            raise _blown_up(replica, frame, simulate, context, before_frame, n_steps)
     velocity = snapshot.getVelocities(asNumpy=True)._value
     frames = Frames(
         position=superpose(position, model),
@@ -224,11 +223,38 @@ def check_targets(recipe: Recipe, model: Model) -> None:
             )
 
 
-def _blown_up(replica: int, frame: int, simulate: SimulateRecipe, why: str) -> SimulationError:
+def _kt(temperature: float) -> float:
+    """kT in kJ/mol."""
+    return unit.MOLAR_GAS_CONSTANT_R._value * 1e-3 * temperature
+
+
+def _blown_up(
+    replica: int, frame: int, simulate: SimulateRecipe, context: openmm.Context, good: openmm.State, n_steps: int
+) -> SimulationError:
+    """What to tell of a frame whose integration broke down; the frame is done again step by step to see the forces."""
+    largest, bead, broke = _largest_force(context, good, n_steps)
     step = frame * simulate.steps_per_frame
     when = f"frame {frame} (step {step} of production)" if frame >= 0 else f"the first frame ({-step} steps before it)"
     who = f"replica {replica}" if replica < 2**31 else "the separate ensemble"
+    again = f", {broke} steps after the last good frame" if broke else ""
     return SimulationError(
-        f"The integration of {who} broke down before {when}: {why}. Take a smaller simulate.time_step"
-        f" (now {simulate.time_step} ps) or softer springs."
+        f"The integration of {who} broke down before {when}{again}: the largest force was {largest:.3g} kJ/mol/nm, on"
+        f" bead {bead}. Take a smaller simulate.time_step (now {simulate.time_step} ps) or softer springs."
     )
+
+
+def _largest_force(context: openmm.Context, good: openmm.State, n_steps: int) -> tuple[float, int, int]:
+    """Largest finite force after a state (kJ/mol/nm), its bead, and the step at which nothing is finite any more."""
+    context.setState(good)
+    largest, bead = 0.0, 0
+    for step in range(n_steps + 1):
+        force = np.linalg.norm(context.getState(forces=True).getForces(asNumpy=True)._value, axis=1)
+        if not np.isfinite(force).all():
+            return largest, bead, step
+        if force.max() > largest:
+            largest, bead = float(force.max()), int(force.argmax())
+        try:
+            context.getIntegrator().step(1)
+        except openmm.OpenMMException:
+            return largest, bead, step + 1
+    return largest, bead, 0

@@ -10,6 +10,7 @@ import openmm
 from tempica.recipe import NetworkRecipe
 from tempica.simulate.structures import Molecule
 
+N_NEAREST = 16  # springs of a bead that stands out of its body
 CHAIN_BREAK_NM = 0.45  # consecutive Cα atoms are 0.38 nm apart (0.30 nm across a cis peptide bond)
 
 
@@ -63,8 +64,8 @@ def build_system(
 def build_bodies(molecule: Molecule, bodies: list[np.ndarray], recipe: NetworkRecipe) -> openmm.System:
     """Rigid bodies (arrays of beads) that meet in shared beads: springs between the beads of a body.
 
-    The first body's springs are as long as the cutoff; the others, small and slender, have one for every pair,
-    since a thin body that is held by its neighbours alone twists slowly.
+    The first body's springs are as long as the cutoff, and every bead has at least N_NEAREST; the others, small and
+    slender, have one for every pair, since a thin body that is held by its neighbours alone twists slowly.
     """
     system = openmm.System()
     for _ in molecule.residue:
@@ -73,7 +74,12 @@ def build_bodies(molecule: Molecule, bodies: list[np.ndarray], recipe: NetworkRe
     bound = np.zeros(apart.shape, dtype=bool)
     for number, body in enumerate(bodies):
         block = np.ix_(body, body)
-        bound[block] |= True if number else apart[block] < recipe.domain_cutoff
+        if number:
+            bound[block] = True
+        else:
+            nearest = np.sort(apart[block], axis=1)[:, min(N_NEAREST, len(body) - 1)]
+            near = apart[block] <= np.maximum(nearest, recipe.domain_cutoff)[:, None]
+            bound[block] = near | near.T
     harmonic = openmm.HarmonicBondForce()
     for i, j in zip(*(index.tolist() for index in np.nonzero(np.triu(bound, 1))), strict=True):
         harmonic.addBond(i, j, apart[i, j], recipe.domain_stiffness)
