@@ -197,7 +197,7 @@ def test_a_mistake_is_told_with_its_value_and_its_rule(load, where, value, fragm
         (("embed", "modes"), "n_iterations, n_modes"),
         (("simulate", "collective_variables", 1, "unit"), "kind, name, residues"),
         (("simulate", "dynamics", 0, "rho"), "coefficient, collective_variable, coupled_to"),
-        (("simulate", "molecule", "chain"), "body, domains, kind, second_structure, structure"),
+        (("simulate", "molecule", "chain"), "body, domains, kind, n_domains, second_structure, structure"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_keys_that_are_known(load, where, known):

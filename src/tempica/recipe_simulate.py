@@ -26,6 +26,13 @@ class StructureRecipe(Section):
     domains: dict[Name, str] = Field(
         default_factory=dict, description="rigid domains: name to residue ranges, as in '1-29, 68-117'"
     )
+    n_domains: int | None = Field(
+        default=None,
+        ge=2,
+        le=20,
+        description="instead: so many domains, found by comparing the two forms: domain_1, the largest, is the body;"
+        " hinge_1 … are the angles at which the others hang, unless collective variables are declared",
+    )
     body: Name | None = Field(
         default=None,
         description="domain on which every frame is superposed, so what a pose refers to; all beads if none",
@@ -50,9 +57,23 @@ class StructureRecipe(Section):
 
     @model_validator(mode="after")
     def _body(self) -> StructureRecipe:
-        if self.body is not None and self.body not in self.domains:
-            raise ValueError(f"body '{self.body}' is no domain; domains are {', '.join(self.domains) or 'none'}")
+        if self.n_domains is not None and (self.domains or self.second_structure is None):
+            raise ValueError(
+                f"n_domains = {self.n_domains} asks for domains to be found from two forms: give a second_structure,"
+                " and no domains"
+            )
+        if self.body is not None and self.body not in self.domain_names:
+            raise ValueError(f"body '{self.body}' is no domain; domains are {', '.join(self.domain_names) or 'none'}")
         return self
+
+    @property
+    def domain_names(self) -> list[str]:
+        return [f"domain_{i + 1}" for i in range(self.n_domains)] if self.n_domains else list(self.domains)
+
+    @property
+    def variables(self) -> list[str]:
+        """Collective variables that come with the molecule."""
+        return [f"hinge_{i}" for i in range(1, self.n_domains or 1)]
 
     @property
     def files(self) -> list[str]:
@@ -186,9 +207,7 @@ class SimulateRecipe(Section):
     @property
     def variables(self) -> list[str]:
         """Names of all collective variables."""
-        if isinstance(self.molecule, ArmsRecipe):
-            return self.molecule.variables
-        return [cv.name for cv in self.collective_variables]
+        return [cv.name for cv in self.collective_variables] or self.molecule.variables
 
     @property
     def drives(self) -> list[Driven]:
@@ -225,8 +244,8 @@ class SimulateRecipe(Section):
         if isinstance(self.molecule, StructureRecipe):
             for pair in self.network.no_contacts:
                 for name in pair:
-                    if name not in self.molecule.domains:
-                        domains = ", ".join(self.molecule.domains) or "none"
+                    if name not in self.molecule.domain_names:
+                        domains = ", ".join(self.molecule.domain_names) or "none"
                         raise ValueError(f"network.no_contacts names '{name}'; domains are {domains}")
         self._check_segments()
         return self

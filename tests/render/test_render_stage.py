@@ -40,6 +40,7 @@ def make_run(folder, spread=1.0):
     folder.mkdir()
     path = folder / "trajectory.zarr"
     sizes = {"replica": N_REPLICAS, "time": N_FRAMES, "atom": N_ATOMS, "space": 3, "cv": 1, "source_name": 1}
+    sizes["slow_mode_number"] = 1
     attributes = store.provenance("", 0, "0" * 16, "test") | {"topology": "{}"}
     store.create(path, "trajectory", sizes, attributes=attributes, chunks={"replica": 1, "time": 10})
     values = {
@@ -49,6 +50,7 @@ def make_run(folder, spread=1.0):
         "replica": np.arange(N_REPLICAS),
         "time": np.arange(N_FRAMES),
         "cv": ["LID"],
+        "cv_units": ["rad"],
         "source_name": ["LID"],
     }
     store.write(path, values)

@@ -63,6 +63,7 @@ def stores_of(
                 np.radians(60 + 40 * np.arange(V) + 8 * unit).astype(np.float32),
                 {"units": "rad"},
             ),
+            "cv_units": ("cv", ["rad"] * V),
             **beads,
         },
         coords={**frames, "cv": [cv.name for cv in simulate.collective_variables]},

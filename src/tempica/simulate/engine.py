@@ -6,6 +6,7 @@ so that a run that was killed goes on exactly as if it had not been.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -21,7 +22,6 @@ from tempica.errors import RecipeError, SimulationError, StructureError
 from tempica.recipe import (
     ArmsRecipe,
     Driven,
-    NetworkRecipe,
     Recipe,
     SimulateRecipe,
     StructureRecipe,
@@ -31,6 +31,7 @@ from tempica.recipe import (
 from tempica.simulate import protocols
 from tempica.simulate.arms import build_arms
 from tempica.simulate.coordinates import CollectiveVariable
+from tempica.simulate.domains import find_domains
 from tempica.simulate.networks import build_bodies, build_system
 from tempica.simulate.structures import Molecule, load_molecule, matching
 
@@ -74,16 +75,7 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
         molecule, bodies, variables = build_arms(recipe.molecule)
         system, body = build_bodies(molecule, bodies, recipe.network), bodies[0]
     else:
-        molecule, system, body = _network(recipe.molecule, recipe.network, folder)
-        variables = tuple(
-            CollectiveVariable.of(
-                cv.name,
-                [molecule.atoms_of(residues(r), f"collective variable {cv.name}").tolist() for r in cv.residues],
-                cv.kind,
-                molecule.position,
-            )
-            for cv in recipe.collective_variables
-        )
+        molecule, system, body, variables = _network(recipe, recipe.molecule, folder)
     by_name = {variable.name: variable for variable in variables}
     for entry in recipe.dynamics:
         variable = by_name[entry.collective_variable]
@@ -95,24 +87,37 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
 
 
 def _network(
-    recipe: StructureRecipe, network: NetworkRecipe, folder: Path
-) -> tuple[Molecule, openmm.System, np.ndarray]:
-    """A protein's beads, their elastic network, and the beads of the body."""
-    first = load_molecule(structure_path(folder, recipe.structure))
+    recipe: SimulateRecipe, about: StructureRecipe, folder: Path
+) -> tuple[Molecule, openmm.System, np.ndarray, tuple[CollectiveVariable, ...]]:
+    """A protein's beads, their elastic network, the beads of the body, and the collective variables."""
+    first = load_molecule(structure_path(folder, about.structure))
     second = first
-    if recipe.second_structure is not None:
-        path = structure_path(folder, recipe.second_structure)
+    if about.second_structure is not None:
+        path = structure_path(folder, about.second_structure)
         second = matching(first, load_molecule(path), path)
-    names = list(recipe.domains)
-    beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in recipe.domains.items()}
+    names = about.domain_names
+    hinges: Sequence[Sequence[np.ndarray]] = ()
+    if about.n_domains is not None:
+        found = find_domains(first, second, about.n_domains)
+        beads, hinges = dict(zip(names, found.beads, strict=True)), found.hinges
+    else:
+        beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in about.domains.items()}
     domain = np.full(len(first.residue), -1)
     for index, name in enumerate(names):
         domain[beads[name]] = index
-    forbidden = {frozenset(names.index(name) for name in pair) for pair in network.no_contacts}
-    body = beads[recipe.body] if recipe.body else np.arange(len(first.residue))
+    forbidden = {frozenset(names.index(name) for name in pair) for pair in recipe.network.no_contacts}
+    body = beads[about.body or names[0]] if about.body or about.n_domains else np.arange(len(first.residue))
     if len(body) < 3:
-        raise StructureError(f"The body '{recipe.body}' has {len(body)} beads; a superposition needs 3.")
-    return first, build_system(first, second, domain, forbidden, network), body
+        raise StructureError(f"The body '{about.body}' has {len(body)} beads; a superposition needs 3.")
+    declared = [
+        (cv.name, cv.kind, [first.atoms_of(residues(r), f"collective variable {cv.name}") for r in cv.residues])
+        for cv in recipe.collective_variables
+    ] or [(name, "hinge_angle", list(groups)) for name, groups in zip(about.variables, hinges, strict=True)]
+    variables = tuple(
+        CollectiveVariable.of(name, [group.tolist() for group in groups], kind, first.position)
+        for name, kind, groups in declared
+    )
+    return first, build_system(first, second, domain, forbidden, recipe.network), body, variables
 
 
 @lru_cache(maxsize=2)
