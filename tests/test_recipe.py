@@ -257,7 +257,12 @@ def test_files_that_cannot_be_read(load, tmp_path):
     ],
 )
 def test_residues_are_sorted_and_each_is_there_once(text, numbers):
-    assert residues(text) == numbers
+    assert residues(text) == tuple(("", number) for number in numbers)
+    assert residues(f"A:{text}".replace(",", ", A : ")) == tuple(("A", number) for number in numbers)
+
+
+def test_residues_of_chains_are_apart():
+    assert residues("B:2-3, 7, A:2") == (("", 7), ("A", 2), ("B", 2), ("B", 3))
 
 
 def test_residues_written_as_ranges_come_back():
@@ -266,10 +271,13 @@ def test_residues_written_as_ranges_come_back():
         wanted = np.unique(rng.integers(-30, 60, size=rng.integers(1, 40)))
         runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
         parts = [f"{run[0]}-{run[-1]}" if len(run) > 1 or rng.random() < 0.5 else f"{run[0]}" for run in runs]
-        assert residues(", ".join(rng.permutation(parts))) == tuple(wanted.tolist())
+        assert residues(", ".join(rng.permutation(parts))) == tuple(("", number) for number in wanted.tolist())
 
 
-@pytest.mark.parametrize("text", ["", "1,", "a-b", "1-2-3", "1..3", "3-1", "1-200000", "1;2", "1 2", "9" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "1,", "a-b", "1-2-3", "1..3", "3-1", "1-200000", "1;2", "1 2", ":1", "A:", "A:B:1", "A:1-B:2", "9" * 5000],
+)
 def test_a_malformed_range_is_refused(text):
     with pytest.raises(ValueError, match=r"residue range|4300 digits"):
         residues(text)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from tempica.errors import RecipeError
-from tempica.recipe_base import MOST, Name, Section, in_unit, residues
+from tempica.recipe_base import MOST, Name, Section, in_unit, residues, told
 from tempica.recipe_dynamics import (
     Ar1,
     DoubleWell,
@@ -66,6 +66,7 @@ __all__ = [
     "load_recipe",
     "residues",
     "structure_path",
+    "told",
 ]
 
 

@@ -21,17 +21,25 @@ def in_unit(unit: str, description: str, **rule: Any) -> Any:
     return Field(description=description, json_schema_extra={"unit": unit}, **rule)
 
 
-def residues(text: str) -> tuple[int, ...]:
-    """Residue numbers of a range such as "1-29, 68-117": sorted, each once. Raises ValueError."""
-    numbers: set[int] = set()
+def residues(text: str) -> tuple[tuple[str, int], ...]:
+    """Residues of a range such as "1-29, 68-117" or "A:1-29, B:5": (chain, number), sorted, each once.
+
+    The chain is "" where none is given. Raises ValueError.
+    """
+    found: set[tuple[str, int]] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(-?\d+)(?:\s*-\s*(-?\d+))?\s*", part)
+        match = re.fullmatch(r"\s*(?:(\w+)\s*:)?\s*(-?\d+)(?:\s*-\s*(-?\d+))?\s*", part)
         if match is None:
-            raise ValueError(f"residue range '{part.strip()}' of '{text}' must look like '1-29, 68-117'")
-        first, last = int(match[1]), int(match[2] or match[1])
+            raise ValueError(f"residue range '{part.strip()}' of '{text}' must look like '1-29, 68-117' or 'A:1-29'")
+        first, last = int(match[2]), int(match[3] or match[2])
         if last < first:
             raise ValueError(f"residue range '{part.strip()}' runs backwards; write the smaller number first")
         if last - first > 100_000:
             raise ValueError(f"residue range '{part.strip()}' spans more than 100,000 residues")
-        numbers.update(range(first, last + 1))
-    return tuple(sorted(numbers))
+        found.update((match[1] or "", number) for number in range(first, last + 1))
+    return tuple(sorted(found))
+
+
+def told(residue: tuple[str, int]) -> str:
+    """A residue as recipes write it: "5", "A:5"."""
+    return f"{residue[0]}:{residue[1]}" if residue[0] else str(residue[1])

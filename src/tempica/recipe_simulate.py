@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
-from tempica.recipe_base import MOST, Name, Section, in_unit, residues
+from tempica.recipe_base import MOST, Name, Section, in_unit, residues, told
 from tempica.recipe_dynamics import Ar1, Driven, Dynamics, Modulated, Relaxation, TemperatureJump
 
 # kind -> how many groups of residues; what the groups are
@@ -41,7 +41,7 @@ class StructureRecipe(Section):
     @field_validator("domains")
     @classmethod
     def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
-        owner: dict[int, str] = {}
+        owner: dict[tuple[str, int], str] = {}
         for name, text in domains.items():
             try:
                 numbers = residues(text)
@@ -50,7 +50,7 @@ class StructureRecipe(Section):
             for number in numbers:
                 if number in owner:
                     raise ValueError(
-                        f"residue {number} is in domains {owner[number]} and {name}; they must be disjoint"
+                        f"residue {told(number)} is in domains {owner[number]} and {name}; they must be disjoint"
                     )
                 owner[number] = name
         return domains

@@ -7,6 +7,7 @@ import pytest
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.recipe import residues
 from tempica.simulate.structures import Molecule, load_molecule, matching, topology_json
 
 # MDTraj's readers leave a file open when they fail
@@ -107,7 +108,7 @@ X, NUMBER, NAME, ELEMENT = slice(30, 38), slice(22, 26), slice(12, 16), slice(76
         (lambda lines: edited(lines, 4, X, "nan"), "not finite"),
         (lambda lines: edited(lines, 4, X, "inf"), "not finite"),
         (lambda lines: edited(lines, 4, X, "eleven"), "cannot be read.*PDB or mmCIF"),
-        (lambda lines: lines + [line[:21] + "B" + line[22:] for line in lines], "residue number 1 more than once"),
+        (lambda lines: lines + lines, "residue number (A:)?1 more than once"),
         (lambda lines: edited(lines, 4, ELEMENT, "ZN"), "element 'Zn'; known are H, C, N, O, S"),
         (lambda lines: edited(lines, 4, ELEMENT, "SE"), "element 'Se'; known are"),
     ],
@@ -175,9 +176,25 @@ def test_a_second_form_must_have_the_residues_of_the_first(load, lines, tmp_path
 
 def test_a_residue_that_is_not_there_is_named(load, lines):
     molecule = load("\n".join(lines))
-    np.testing.assert_array_equal(molecule.atoms_of((3, 5), "domain LID"), [2, 4])
+    np.testing.assert_array_equal(molecule.atoms_of(residues("3, 5"), "domain LID"), [2, 4])
     with pytest.raises(StructureError, match=r"domain LID asks for residues 13, 99.*residues 1 to 12 \(12 "):
-        molecule.atoms_of((2, 13, 99), "domain LID")
+        molecule.atoms_of(residues("2, 13, 99"), "domain LID")
+
+
+def test_chains_may_number_their_residues_alike(load, lines):
+    """A dimer: ranges name the chain where a number alone would be ambiguous."""
+    other = [line[:21] + "B" + line[22:] for line in lines]
+    molecule = load("\n".join([*(line[:21] + "A" + line[22:] for line in lines), "TER", *other]))
+    assert len(molecule.residue) == 24
+    np.testing.assert_array_equal(molecule.atoms_of(residues("A:3, B:3-4"), "domain LID"), [2, 14, 15])
+    with pytest.raises(StructureError, match=r"residue 3, which chains A, B have\. Write A:3"):
+        molecule.atoms_of(residues("3"), "domain LID")
+    with pytest.raises(StructureError, match=r"residues 3 of chain C, but the structure \(chains A, B\) has"):
+        molecule.atoms_of(residues("C:3"), "domain LID")
+    with pytest.raises(StructureError, match=r"residues 13 of chain B, but the structure has residues 1 to 12"):
+        molecule.atoms_of(residues("B:13"), "domain LID")
+    with pytest.raises(StructureError, match="domain LID asks for atom CB, but its residues have atoms CA"):
+        molecule.atoms_of(residues("B:3"), "domain LID", "CB")
 
 
 def test_a_topology_survives_its_json(simulations):

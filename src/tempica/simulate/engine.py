@@ -104,6 +104,11 @@ def _network(
         beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in about.domains.items()}
     domain = np.full(len(first.residue), -1)
     for index, name in enumerate(names):
+        if (taken := beads[name][domain[beads[name]] >= 0]).size:
+            raise StructureError(
+                f"Residue {first.residue[taken[0]]} is in domains {names[domain[taken[0]]]} and {name}; they must be"
+                " disjoint."
+            )
         domain[beads[name]] = index
     forbidden = {frozenset(names.index(name) for name in pair) for pair in recipe.network.no_contacts}
     body = beads[about.body or names[0]] if about.body or about.n_domains else np.arange(len(first.residue))

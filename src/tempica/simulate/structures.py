@@ -1,10 +1,12 @@
-"""Structure files to coarse-grained molecules: one bead per residue, at its Cα atom."""
+"""Structure files to molecules: coarse-grained, one bead per residue at its Cα atom, or of all their atoms."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,11 +15,12 @@ import numpy as np
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.recipe import told
 
 
 @dataclass(frozen=True)
 class Molecule:
-    """Beads of a protein; positions in nm, centred on their centroid.
+    """Beads of a protein, or its atoms; positions in nm, centred on their centroid.
 
     `scattering_length` (Å) is the electron scattering amplitude F(0) of the residue's heavy atoms;
     `bead_width` (nm) is their root-mean-square spread per axis about their centroid, Rg/√3.
@@ -29,16 +32,50 @@ class Molecule:
     scattering_length: np.ndarray  # (atom,)
     bead_width: np.ndarray  # (atom,)
 
-    def atoms_of(self, numbers: tuple[int, ...], what: str) -> np.ndarray:
-        """Bead indices of residue numbers. Raises StructureError when the structure lacks one of them."""
-        missing = sorted(set(numbers) - set(self.residue.tolist()))
+    @cached_property
+    def chain(self) -> np.ndarray:
+        """Chain (atom,) of the file, "" where it has none."""
+        return np.array([atom.residue.chain.chain_id or "" for atom in self.topology.atoms])
+
+    def atoms_of(self, wanted: tuple[tuple[str, int], ...], what: str, names: str = "") -> np.ndarray:
+        """Indices of beads of residues (chain, number), of atoms called `names` alone ("C, CA") where they are given.
+
+        The chain may be "" where a number belongs to one chain only. Raises StructureError when the structure lacks
+        one of them, or has it twice.
+        """
+        chosen = np.zeros(len(self.residue), dtype=bool)
+        missing: dict[str, list[int]] = {}
+        for chain, number in wanted:
+            here = (self.residue == number) & ((self.chain == chain) if chain else True)
+            if not here.any():
+                missing.setdefault(chain, []).append(number)
+            elif len(chains := np.unique(self.chain[here])) > 1:
+                raise StructureError(
+                    f"{what} asks for residue {number}, which chains {', '.join(chains)} have."
+                    f" Write {chains[0]}:{number}."
+                )
+            chosen |= here
         if missing:
+            chain, numbers = next(iter(missing.items()))
+            which = f" of chain {chain}" if chain else ""
+            there = self.residue[self.chain == chain] if (self.chain == chain).any() and chain else self.residue
+            known = "" if not chain or (self.chain == chain).any() else f" (chains {', '.join(np.unique(self.chain))})"
             raise StructureError(
-                f"{what} asks for residues {_ranges(missing)}, but the structure has residues"
-                f" {self.residue.min()} to {self.residue.max()}"
-                f" ({len(self.residue)} with a Cα atom). Correct the residue range in the recipe."
+                f"{what} asks for residues {_ranges(numbers)}{which}, but the structure{known} has residues"
+                f" {there.min()} to {there.max()} ({len(np.unique(there))} in all). Correct the residue range in the"
+                " recipe."
             )
-        return np.flatnonzero(np.isin(self.residue, numbers))
+        if names:
+            asked = [name.strip() for name in names.split(",")]
+            called = np.array([atom.name for atom in self.topology.atoms])
+            absent = [name for name in asked if not (chosen & (called == name)).any()]
+            if absent:
+                raise StructureError(
+                    f"{what} asks for atom {absent[0]}, but its residues have atoms"
+                    f" {', '.join(dict.fromkeys(called[chosen]))}."
+                )
+            chosen &= np.isin(called, asked)
+        return np.flatnonzero(chosen)
 
 
 def load_molecule(path: Path) -> Molecule:
@@ -47,33 +84,16 @@ def load_molecule(path: Path) -> Molecule:
     Raises StructureError when the file is missing, malformed, has no Cα atoms, holds two residues of the
     same number, or has positions that are not finite.
     """
-    if not path.is_file():
-        raise StructureError(f"The structure file {path} does not exist. Correct `structure` in the recipe.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on remarks and records that do not concern us
-            model = mdtraj.load(str(path))
-    except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
-        raise StructureError(
-            f"The structure file {path} cannot be read ({type(error).__name__}: {error})."
-            " It must be a PDB or mmCIF file."
-        ) from error
+    model = read_structure(path)
     xyz = model.xyz[0].astype(np.float64)
-    alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and _symbol(atom) == "C"]
+    alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and symbol(atom) == "C"]
     if len(alpha) < 4:
         raise StructureError(
             f"The structure file {path} has {len(alpha)} Cα atoms among {model.n_atoms} atoms; a Cα network needs at"
             " least 4. Give a protein structure with its backbone."
         )
-    if not np.isfinite(xyz).all():
-        raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
     numbers = np.array([atom.residue.resSeq for atom in alpha])
-    values, counts = np.unique(numbers, return_counts=True)
-    if (counts > 1).any():
-        raise StructureError(
-            f"The structure file {path} has residue number {values[counts > 1][0]} more than once;"
-            " residue ranges would be ambiguous. Keep one chain and one conformation per residue."
-        )
+    _once([atom.residue for atom in alpha], path)
     length, width = zip(*(_residue_scattering(atom.residue, xyz, path) for atom in alpha), strict=True)
     position = xyz[[atom.index for atom in alpha]]
     return Molecule(
@@ -85,16 +105,48 @@ def load_molecule(path: Path) -> Molecule:
     )
 
 
+def read_structure(path: Path) -> mdtraj.Trajectory:
+    """A structure file as it is. Raises StructureError when it is missing, malformed, or not finite."""
+    if not path.is_file():
+        raise StructureError(f"The structure file {path} does not exist. Correct `structure` in the recipe.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on remarks and records that do not concern us
+            model = mdtraj.load(str(path))
+    except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
+        raise StructureError(
+            f"The structure file {path} cannot be read ({type(error).__name__}: {error})."
+            " It must be a PDB or mmCIF file."
+        ) from error
+    if not np.isfinite(model.xyz[0]).all():
+        raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
+    return model
+
+
+def _once(residues: list[mdtraj.core.topology.Residue], path: Path) -> None:
+    """Raise StructureError when a chain has a residue number twice."""
+    keys = [(residue.chain.chain_id or "", residue.resSeq) for residue in residues]
+    twice = next((key for key, number in Counter(keys).items() if number > 1), None)
+    if twice is not None:
+        raise StructureError(
+            f"The structure file {path} has residue number {told(twice)} more than once; residue ranges would be"
+            " ambiguous. Keep one conformation per residue, number inserted residues anew, and give chains names."
+        )
+
+
 def matching(first: Molecule, second: Molecule, path: Path) -> Molecule:
     """The second form of a molecule, whose beads must be those of the first.
 
     Raises StructureError when the two forms do not have the same residues in the same order.
     """
-    if first.residue.tolist() != second.residue.tolist():
-        odd = sorted(set(first.residue.tolist()) ^ set(second.residue.tolist()))
+    one, other = (list(zip(m.chain.tolist(), m.residue.tolist(), strict=True)) for m in (first, second))
+    if len(set(first.chain)) == len(set(second.chain)) == 1:  # whatever the chain is called
+        one, other = ([("", number) for number in m.residue.tolist()] for m in (first, second))
+    if one != other:
+        odd = sorted(set(one) ^ set(other))
         raise StructureError(
             f"The second structure {path} must have the residues of the first, in the same order; they differ"
-            f" {f'at residue {odd[0]}' if odd else 'in order'}."
+            f" {f'at residue {told(odd[0])}' if odd else 'in order'}."
         )
     return second
 
@@ -111,7 +163,7 @@ def topology_json(topology: mdtraj.Topology) -> str:
                     "resSeq": residue.resSeq,
                     "segmentID": residue.segment_id,
                     "atoms": [
-                        {"index": atom.index, "name": atom.name, "element": _symbol(atom)} for atom in residue.atoms
+                        {"index": atom.index, "name": atom.name, "element": symbol(atom)} for atom in residue.atoms
                     ],
                 }
                 for residue in chain.residues
@@ -123,20 +175,20 @@ def topology_json(topology: mdtraj.Topology) -> str:
     return json.dumps({"chains": chains, "bonds": bonds})
 
 
-def _symbol(atom: mdtraj.core.topology.Atom) -> str:
+def symbol(atom: mdtraj.core.topology.Atom) -> str:
     return atom.element.symbol if atom.element is not None else ""
 
 
 def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path) -> tuple[float, float]:
-    heavy = [atom for atom in residue.atoms if _symbol(atom) not in ("H", "D")]
-    unknown = [atom for atom in heavy if _symbol(atom) not in SCATTERING_LENGTH_A]
+    heavy = [atom for atom in residue.atoms if symbol(atom) not in ("H", "D")]
+    unknown = [atom for atom in heavy if symbol(atom) not in SCATTERING_LENGTH_A]
     if unknown:
         raise StructureError(
-            f"Atom {unknown[0]} of {path} has the element '{_symbol(unknown[0])}'; known are"
+            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are"
             f" {', '.join(SCATTERING_LENGTH_A)}. Rename it or take it out of the structure."
         )
     where = xyz[[atom.index for atom in heavy]]
-    length = sum(SCATTERING_LENGTH_A[_symbol(atom)] for atom in heavy)
+    length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)
     return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
 
 
