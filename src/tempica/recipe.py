@@ -31,6 +31,7 @@ from tempica.recipe_dynamics import (
 )
 from tempica.recipe_simulate import (
     ArmsRecipe,
+    AtomisticRecipe,
     CollectiveVariableRecipe,
     NetworkRecipe,
     ObservationRecipe,
@@ -41,6 +42,7 @@ from tempica.recipe_simulate import (
 __all__ = [
     "Ar1",
     "ArmsRecipe",
+    "AtomisticRecipe",
     "CollectiveVariableRecipe",
     "DoubleWell",
     "Driven",

@@ -80,6 +80,37 @@ class StructureRecipe(Section):
         return [name for name in (self.structure, self.second_structure) if name is not None]
 
 
+class AtomisticRecipe(Section):
+    """All atoms of a small protein or peptide in implicit solvent (Amber ff14SB, GBn2); its heavy atoms are recorded.
+
+    Bonds with hydrogen are rigid: a time step of 0.002 ps, or 0.004 ps with hydrogens of 3 u.
+    """
+
+    kind: Literal["atomistic"]
+    structure: str = Field(min_length=1, description="PDB or mmCIF file, relative to the recipe")
+    hydrogen_mass: float = in_unit(
+        "u", "mass of a hydrogen, taken from the atom it is bound to", default=1.008, ge=1, le=4
+    )
+    body: str | None = Field(
+        default=None, description="residue ranges on which every frame is superposed; all heavy atoms if none"
+    )
+
+    @field_validator("body")
+    @classmethod
+    def _ranges(cls, body: str | None) -> str | None:
+        if body is not None:
+            residues(body)
+        return body
+
+    @property
+    def files(self) -> list[str]:
+        return [self.structure]
+
+    @property
+    def variables(self) -> list[str]:
+        return []
+
+
 class ArmsRecipe(Section):
     """A designed molecule: a rigid hub with arms, each on one joint, so that as many sources exist by construction.
 
@@ -138,6 +169,10 @@ class CollectiveVariableRecipe(Section):
     name: Name
     kind: Literal["hinge_angle", "dihedral", "rotation", "distance"] = "hinge_angle"
     residues: list[str] = Field(description="residue ranges of the groups", min_length=2, max_length=4)
+    atoms: list[str] | None = Field(
+        default=None,
+        description="names of the groups' atoms in those residues, as in ['C', 'N', 'CA', 'C'] for a φ; all if none",
+    )
 
     @field_validator("residues")
     @classmethod
@@ -148,6 +183,29 @@ class CollectiveVariableRecipe(Section):
         if kind in VARIABLE_KINDS and len(ranges) != VARIABLE_KINDS[kind]:
             raise ValueError(f"there are {len(ranges)} groups; a {kind} has {VARIABLE_KINDS[kind]}")
         return ranges
+
+    @model_validator(mode="after")
+    def _atoms(self) -> CollectiveVariableRecipe:
+        names = self.atoms or [""] * len(self.residues)
+        if len(names) != len(self.residues):
+            raise ValueError(f"atoms has {len(names)} entries for {len(self.residues)} groups of residues")
+        groups = [
+            {(*residue, name.strip()) for residue in residues(text) for name in called.split(",")}
+            for text, called in zip(self.residues, names, strict=True)
+        ]
+        for i, one in enumerate(groups):
+            for j, other in enumerate(groups):
+                if i != j and one <= other:
+                    raise ValueError(
+                        f"the groups of {self.name} contradict each other: '{self.residues[i]}' lies within"
+                        f" '{self.residues[j]}', so the variable does not measure what moves between them"
+                    )
+        return self
+
+    @property
+    def groups(self) -> list[tuple[tuple[tuple[str, int], ...], str]]:
+        """Residues and atom names of each group."""
+        return [(residues(text), name) for text, name in zip(self.residues, self.atoms or [""] * 4, strict=False)]
 
 
 class ObservationRecipe(Section):
@@ -175,7 +233,9 @@ def _kind_of_molecule(value: Any) -> str:
 
 class SimulateRecipe(Section):
     molecule: Annotated[
-        Annotated[StructureRecipe, Tag("structure")] | Annotated[ArmsRecipe, Tag("arms")],
+        Annotated[StructureRecipe, Tag("structure")]
+        | Annotated[ArmsRecipe, Tag("arms")]
+        | Annotated[AtomisticRecipe, Tag("atomistic")],
         Discriminator(_kind_of_molecule),
     ]
     network: NetworkRecipe = NetworkRecipe()
@@ -203,6 +263,11 @@ class SimulateRecipe(Section):
     time_step: float = in_unit("ps", "integration step", default=0.02, gt=0, le=0.1)
     friction: float = in_unit("1/ps", "Langevin friction", default=1.0, gt=0)
     temperature: float = in_unit("K", "of the bath", default=300.0, gt=0, le=2000)
+    platform: Literal["auto", "Reference", "CPU", "OpenCL", "CUDA"] = Field(
+        default="auto",
+        description="of OpenMM; auto: Reference, in double precision, unless a short measurement shows another to be"
+        " twice as fast",
+    )
 
     @property
     def variables(self) -> list[str]:
@@ -217,6 +282,10 @@ class SimulateRecipe(Section):
     @model_validator(mode="after")
     def _consistent(self) -> SimulateRecipe:
         names = self.variables
+        if isinstance(self.molecule, AtomisticRecipe) and self.time_step > 0.0045:
+            raise ValueError(
+                f"time_step = {self.time_step} ps is too long for atoms: take 0.002, or 0.004 with hydrogen_mass 3"
+            )
         if isinstance(self.molecule, ArmsRecipe) and self.collective_variables:
             raise ValueError(f"a molecule of arms brings its own collective variables: {', '.join(names)}; give none")
         if not names:

@@ -234,6 +234,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "type": "string",
             "description": "JSON in the layout of MDTraj's HDF5 format",
         }
+        attributes["platform"] = {"type": "string", "description": "OpenMM's platform that computed it"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"{kind}.zarr",

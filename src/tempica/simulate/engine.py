@@ -6,9 +6,10 @@ so that a run that was killed goes on exactly as if it had not been.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tempica import seeds
 from tempica.errors import RecipeError, SimulationError, StructureError
 from tempica.recipe import (
     ArmsRecipe,
+    AtomisticRecipe,
     Driven,
     Recipe,
     SimulateRecipe,
@@ -30,6 +32,7 @@ from tempica.recipe import (
 )
 from tempica.simulate import protocols
 from tempica.simulate.arms import build_arms
+from tempica.simulate.atomistic import build_atomistic
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.domains import find_domains
 from tempica.simulate.networks import build_bodies, build_system
@@ -44,10 +47,16 @@ SUBSTEPS = 50  # the restraint's target moves at least this often, in integratio
 class Model:
     """A molecule ready to be simulated."""
 
-    molecule: Molecule
-    body: np.ndarray  # (atom,) beads on which frames are superposed
+    whole: Molecule
+    body: np.ndarray  # beads, counted among those recorded, on which frames are superposed
     variables: tuple[CollectiveVariable, ...]
     system: openmm.System
+    recorded: np.ndarray | None = None  # beads that frames hold; all if none
+
+    @cached_property
+    def molecule(self) -> Molecule:
+        """The part of it that frames hold."""
+        return self.whole if self.recorded is None else self.whole.part(self.recorded)
 
 
 @dataclass(frozen=True)
@@ -72,24 +81,48 @@ class State:
 def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
     """Load, check and build what a recipe describes. Raises StructureError, RecipeError."""
     if isinstance(recipe.molecule, ArmsRecipe):
-        molecule, bodies, variables = build_arms(recipe.molecule)
-        system, body = build_bodies(molecule, bodies, recipe.network), bodies[0]
+        whole, bodies, variables = build_arms(recipe.molecule)
+        model = Model(whole, bodies[0], variables, build_bodies(whole, bodies, recipe.network))
+    elif isinstance(recipe.molecule, AtomisticRecipe):
+        model = _atomistic(recipe, recipe.molecule, folder)
     else:
-        molecule, system, body, variables = _network(recipe, recipe.molecule, folder)
-    by_name = {variable.name: variable for variable in variables}
+        model = _network(recipe, recipe.molecule, folder)
+    by_name = {variable.name: variable for variable in model.variables}
     for entry in recipe.dynamics:
         variable = by_name[entry.collective_variable]
         if isinstance(entry, Driven):
-            system.addForce(variable.restraint(entry.stiffness))
+            model.system.addForce(variable.restraint(entry.stiffness))
         else:
-            system.addForce(variable.potential(entry))
-    return Model(molecule, body, variables, system)
+            model.system.addForce(variable.potential(entry))
+    return model
 
 
-def _network(
-    recipe: SimulateRecipe, about: StructureRecipe, folder: Path
-) -> tuple[Molecule, openmm.System, np.ndarray, tuple[CollectiveVariable, ...]]:
-    """A protein's beads, their elastic network, the beads of the body, and the collective variables."""
+def _atomistic(recipe: SimulateRecipe, about: AtomisticRecipe, folder: Path) -> Model:
+    whole, heavy, system = build_atomistic(about, structure_path(folder, about.structure))
+    body = np.arange(len(heavy))
+    if about.body is not None:
+        body = whole.part(heavy).atoms_of(residues(about.body), "The body")
+    return Model(whole, body, _declared(recipe, whole), system, heavy)
+
+
+def _declared(recipe: SimulateRecipe, molecule: Molecule) -> tuple[CollectiveVariable, ...]:
+    """The recipe's collective variables on a molecule."""
+    return tuple(
+        CollectiveVariable.of(
+            cv.name,
+            [
+                molecule.atoms_of(numbers, f"The collective variable {cv.name}", names).tolist()
+                for numbers, names in cv.groups
+            ],
+            cv.kind,
+            molecule.position,
+        )
+        for cv in recipe.collective_variables
+    )
+
+
+def _network(recipe: SimulateRecipe, about: StructureRecipe, folder: Path) -> Model:
+    """A protein's beads and their elastic network."""
     first = load_molecule(structure_path(folder, about.structure))
     second = first
     if about.second_structure is not None:
@@ -114,15 +147,11 @@ def _network(
     body = beads[about.body or names[0]] if about.body or about.n_domains else np.arange(len(first.residue))
     if len(body) < 3:
         raise StructureError(f"The body '{about.body}' has {len(body)} beads; a superposition needs 3.")
-    declared = [
-        (cv.name, cv.kind, [first.atoms_of(residues(r), f"collective variable {cv.name}") for r in cv.residues])
-        for cv in recipe.collective_variables
-    ] or [(name, "hinge_angle", list(groups)) for name, groups in zip(about.variables, hinges, strict=True)]
-    variables = tuple(
-        CollectiveVariable.of(name, [group.tolist() for group in groups], kind, first.position)
-        for name, kind, groups in declared
+    variables = _declared(recipe, first) or tuple(
+        CollectiveVariable.of(name, [group.tolist() for group in groups], "hinge_angle", first.position)
+        for name, groups in zip(about.variables, hinges, strict=True)
     )
-    return first, build_system(first, second, domain, forbidden, recipe.network), body, variables
+    return Model(first, body, variables, build_system(first, second, domain, forbidden, recipe.network))
 
 
 @lru_cache(maxsize=2)
@@ -146,20 +175,82 @@ def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.nda
     series = np.empty((1 + len(wanted), wanted.shape[1]))
     for column, entry in enumerate(simulate.drives):
         variable = by_name[entry.collective_variable]
-        series[0, column] = variable.measure(model.molecule.position)
+        series[0, column] = variable.measure(model.whole.position)
         series[1:, column] = np.clip(variable.from_recipe(wanted[:, column]), *variable.limits)
     return series
 
 
-def first_state(recipe: Recipe, model: Model, replica: int) -> State:
-    """The structure with velocities drawn at the temperature, kT = 0.008314 T kJ/mol."""
+def first_state(recipe: Recipe, model: Model, replica: int, platform: str = "Reference") -> State:
+    """The structure, relaxed if it has atoms, with velocities drawn at the temperature, kT = 0.008314 T kJ/mol."""
     rng = seeds.generator(recipe.seed, "velocity", replica)
-    speed = np.sqrt(_kt(recipe.simulate.temperature) / recipe.simulate.network.bead_mass)
-    return State(model.molecule.position, speed * rng.standard_normal(model.molecule.position.shape))
+    mass = np.array([model.system.getParticleMass(i)._value for i in range(model.system.getNumParticles())])
+    velocity = np.sqrt(_kt(recipe.simulate.temperature) / mass)[:, None] * rng.standard_normal((len(mass), 3))
+    if not isinstance(recipe.simulate.molecule, AtomisticRecipe):
+        return State(model.whole.position, velocity)
+    context = _context(model, openmm.VerletIntegrator(1e-3), platform)
+    context.setPositions(model.whole.position)
+    _set_targets(context, recipe.simulate, targets(recipe, model, replica, 1)[0])
+    openmm.LocalEnergyMinimizer.minimize(context, 1.0)
+    context.setVelocities(velocity)
+    context.applyVelocityConstraints(1e-8)
+    state = context.getState(positions=True, velocities=True)
+    return State(state.getPositions(asNumpy=True)._value, state.getVelocities(asNumpy=True)._value)
+
+
+def _context(model: Model, integrator: openmm.Integrator, platform: str) -> openmm.Context:
+    """One thread, since workers share the cores, and sums in one order."""
+    properties = {"Threads": "1", "DeterministicForces": "true"} if platform == "CPU" else {}
+    return openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName(platform), properties)
+
+
+def _set_targets(context: openmm.Context, simulate: SimulateRecipe, values: np.ndarray) -> None:
+    for drive, value in zip(simulate.drives, values, strict=True):
+        context.setParameter(f"target_{drive.collective_variable}", float(value))
+
+
+def choose_platform(recipe: Recipe, model: Model) -> tuple[str, dict[str, float]]:
+    """The recipe's platform; or Reference unless another is twice as fast. And seconds a step of those measured.
+
+    Twice, so that noise of the machine does not decide, and with it the last digits of every store.
+    Raises RecipeError when OpenMM lacks the recipe's platform here.
+    """
+    there = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+    wanted = recipe.simulate.platform
+    if wanted != "auto":
+        if wanted not in there:
+            raise RecipeError(f"simulate.platform = '{wanted}': OpenMM has {', '.join(there)} on this machine.")
+        return wanted, {}
+    seconds = {}
+    for name in [name for name in there if name in ("Reference", "CPU", "OpenCL", "CUDA")]:
+        simulate = recipe.simulate
+        integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step / 100)
+        try:
+            context = _context(model, integrator, name)
+            context.setPositions(model.whole.position)
+            _set_targets(context, simulate, targets(recipe, model, 0, 1)[0])
+            seconds[name] = min(_time(integrator) for _ in range(3))
+        except openmm.OpenMMException:  # a platform that is installed without its device
+            continue
+    fastest = min(seconds, key=lambda name: seconds[name])
+    return (fastest if seconds["Reference"] > 2 * seconds[fastest] else "Reference"), seconds
+
+
+def _time(integrator: openmm.Integrator, n_steps: int = 20) -> float:
+    integrator.step(1)
+    started = time.perf_counter()
+    integrator.step(n_steps)
+    return (time.perf_counter() - started) / n_steps
 
 
 def run_block(
-    recipe: Recipe, model: Model, replica: int, series: np.ndarray, state: State, first: int, last: int
+    recipe: Recipe,
+    model: Model,
+    replica: int,
+    series: np.ndarray,
+    state: State,
+    first: int,
+    last: int,
+    platform: str = "Reference",
 ) -> tuple[Frames, State]:
     """Simulate frames first … last − 1 (negative ones are equilibration), counted in rows of `series`.
 
@@ -173,11 +264,10 @@ def run_block(
     temperature = protocols.temperatures(simulate, n_frames)
     integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step)
     integrator.setRandomNumberSeed(seeds.integer(recipe.seed, "langevin", replica, first + offset))
-    context = openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context = _context(model, integrator, platform)
     context.setPositions(state.position)
     context.setVelocities(state.velocity)
-    names = [f"target_{drive.collective_variable}" for drive in simulate.drives]
-    position = np.empty((last - first, *model.molecule.position.shape))
+    position = np.empty((last - first, *model.whole.position.shape))
     energy = np.empty((last - first, 2))
     snapshot = context.getState(positions=True, velocities=True)
     for row, frame in enumerate(range(first, last)):
@@ -187,8 +277,7 @@ def run_block(
         edges = np.linspace(0, n_steps, max(1, n_steps // SUBSTEPS) + 1).round().astype(int)
         for start, end in pairwise(edges):
             now = before + (after - before) * (end / n_steps)
-            for name, value in zip(names, now, strict=True):
-                context.setParameter(name, float(value))
+            _set_targets(context, simulate, now)
             try:
                 integrator.step(int(end - start))
             except openmm.OpenMMException:  # OpenMM's own check for NaN
@@ -212,6 +301,8 @@ def run_block(
 
 def superpose(position: np.ndarray, model: Model) -> np.ndarray:
     """Frames (time, atom, space) rotated and shifted onto the first structure's body domain; float32."""
+    if model.recorded is not None:
+        position = position[:, model.recorded]
     stack = np.concatenate([model.molecule.position[None], position]).astype(np.float32)
     trajectory = mdtraj.Trajectory(stack, None)
     trajectory.superpose(trajectory, 0, atom_indices=model.body, parallel=False)

@@ -7,6 +7,7 @@ at the chosen frame interval, methods that order by slowness return it first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ N_MODES = 3
 N_COMPONENTS = 20  # principal components of the rest that are searched
 MOST_BEADS = 300  # evenly chosen of larger molecules: slow motions are collective
 LAG = 1
+BLOCK = 500  # frames read at a time
 
 
 @dataclass(frozen=True)
@@ -42,45 +44,47 @@ def find_slow_modes(trajectory: xarray.Dataset) -> SlowModes:
     n_atoms = trajectory.sizes["atom"]
     atoms = np.unique(np.linspace(0, n_atoms - 1, min(n_atoms, MOST_BEADS)).astype(int))
     molecule = trajectory["molecule"].values
-    flat = variable.reshape(-1, n_variables)
-    terms = _terms((flat - flat.mean(0)) / np.maximum(flat.std(0), 1e-12)).reshape(n_replicas, n_frames, -1)
+    together = molecule[:, LAG:] == molecule[:, :-LAG]
+    centre, spread = variable.mean((0, 1)), np.maximum(variable.std((0, 1)), 1e-12)
 
-    def positions(replica: int) -> np.ndarray:
-        chosen = trajectory["position"].isel(replica=replica, atom=atoms)
-        return chosen.values.reshape(n_frames, -1).astype(np.float64)
+    def blocks() -> Iterator[tuple[int, slice, np.ndarray, np.ndarray]]:
+        """Replica, frames, and of the frames [1, c, c c'] and positions; a block begins with the last of the one
+        before, so that every pair of neighbours is in one."""
+        for replica in range(n_replicas):
+            for first in range(0, n_frames, BLOCK):
+                span = slice(max(0, first - LAG), min(n_frames, first + BLOCK))
+                position = trajectory["position"].isel(replica=replica, time=span, atom=atoms).values
+                terms = _terms((variable[replica, span] - centre) / spread)
+                yield replica, span, terms, position.reshape(len(terms), -1).astype(np.float64)
 
-    # one replica in memory at a time: moments first, then the components' series
-    width = 3 * len(atoms)
-    joint = np.zeros((terms.shape[-1] + width,) * 2)
-    for r in range(n_replicas):
-        both = np.concatenate([terms[r], positions(r)], axis=1)
-        joint += both.T @ both
-    k = terms.shape[-1]
+    # three passes, a block in memory at a time: what is explained, memory of the rest, series of the slowest
+    joint = np.zeros(())
+    for _, span, terms, position in blocks():
+        new = np.concatenate([terms, position], axis=1)[LAG if span.start else 0 :]
+        joint = joint + new.T @ new
+    k = terms.shape[1]
     weight = linalg.lstsq(joint[:k, :k], joint[:k, k:])[0]
     rest = joint[k:, k:] - joint[k:, :k] @ weight
-    n_components = min(N_COMPONENTS, width)
-    _, direction = linalg.eigh(rest, subset_by_index=(width - n_components, width - 1))
-    y = np.stack([(positions(r) - terms[r] @ weight) @ direction for r in range(n_replicas)])
-
-    together = molecule[:, LAG:] == molecule[:, :-LAG]
-    series, value = _tica(y, together)
+    width = len(rest)
+    _, direction = linalg.eigh(rest, subset_by_index=(max(0, width - N_COMPONENTS), width - 1))
+    now, lagged = np.zeros((2, direction.shape[1], direction.shape[1]))
+    for replica, span, terms, position in blocks():
+        y = (position - terms @ weight) @ direction
+        now += y[LAG if span.start else 0 :].T @ y[LAG if span.start else 0 :]
+        pairs = together[replica, span.start : span.stop - LAG]
+        lagged += y[:-LAG][pairs].T @ y[LAG:][pairs]
+    now /= n_replicas * n_frames
+    lagged = (lagged + lagged.T) / (2 * max(1, together.sum()))
+    value, vector = linalg.eigh(lagged, now + 1e-9 * np.trace(now) * np.eye(len(now)))
+    value, vector = value[::-1][:N_MODES], vector[:, ::-1][:, :N_MODES]
+    series = np.empty((n_replicas, n_frames, N_MODES))
+    for replica, span, terms, position in blocks():
+        series[replica, span] = (position - terms @ weight) @ direction @ vector
     return SlowModes(
-        series[..., :N_MODES],
-        _timescale(value[:N_MODES]),
+        series,
+        _timescale(value),
         _timescale(np.array([_autocorrelation(variable[..., i], together) for i in range(n_variables)])),
     )
-
-
-def _tica(y: np.ndarray, together: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Independent components of (replica, time, component) and their autocorrelations, slowest first."""
-    flat = y.reshape(-1, y.shape[-1])
-    covariance = flat.T @ flat / len(flat)
-    if not together.any():
-        return y / np.maximum(flat.std(0), 1e-12), np.zeros(y.shape[-1])
-    here, there = y[:, :-LAG][together], y[:, LAG:][together]
-    lagged = (here.T @ there + there.T @ here) / (2 * len(here))
-    value, vector = linalg.eigh(lagged, covariance + 1e-9 * np.trace(covariance) * np.eye(len(covariance)))
-    return y @ vector[:, ::-1], value[::-1]
 
 
 def _autocorrelation(x: np.ndarray, together: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from tempica.simulate.slow_modes import N_MODES
 
 if TYPE_CHECKING:
     from tempica.pipeline import Work
+    from tempica.simulate.engine import Model
 
 ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo 2³²
 
@@ -36,7 +38,8 @@ def run(work: Work) -> None:
     model = build_model(recipe, work.run)
     shared = {"atom": len(model.molecule.residue), "space": 3}
     chunks = {"replica": 1, "time": BLOCK_FRAMES}
-    topology = {"topology": topology_json(model.molecule.topology)}
+    platform = _platform(work, model)
+    topology = {"topology": topology_json(model.molecule.topology), "platform": platform}
     sizes = {
         "replica": recipe.n_replicas,
         "time": recipe.n_frames,
@@ -75,7 +78,7 @@ def run(work: Work) -> None:
         edges = [0, *range(BLOCK_FRAMES, n, BLOCK_FRAMES), n]
         chains.append(
             [
-                (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b))
+                (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b, platform))
                 for a, b in pairwise(edges)
             ]
         )
@@ -94,6 +97,19 @@ def run(work: Work) -> None:
     warning = outliving(dict(zip([v.name for v in model.variables], modes["variable_timescale"], strict=True)), modes)
     if warning:
         work.progress.say(f"simulate: {warning}")
+
+
+def _platform(work: Work, model: Model) -> str:
+    """The platform that this run began with, chosen when it began."""
+    from tempica.simulate.engine import choose_platform
+
+    kept = work.folder / "platform.json"
+    if not kept.exists():
+        name, seconds = choose_platform(work.recipe, model)
+        told = ", ".join(f"{one} {1e6 * value:.0f} µs a step" for one, value in seconds.items())
+        work.progress.say(f"simulate: OpenMM's platform {name}" + (f" ({told})" if told else ""))
+        store.write_json(kept, name)
+    return str(json.loads(kept.read_text(encoding="utf-8")))
 
 
 def slow_modes(path: Path, out: Path) -> None:
@@ -116,7 +132,9 @@ def outliving(variables: dict[str, float], modes: dict[str, np.ndarray]) -> str:
     )
 
 
-def simulate_block(recipe_json: str, folder: str, path: Path, replica: int, first: int, last: int) -> None:
+def simulate_block(
+    recipe_json: str, folder: str, path: Path, replica: int, first: int, last: int, platform: str
+) -> None:
     """One block of one replica: from the state that the block before left to frames in the store."""
     from tempica.simulate import engine
 
@@ -126,12 +144,13 @@ def simulate_block(recipe_json: str, folder: str, path: Path, replica: int, firs
     series = engine.targets(recipe, model, number, n_frames)
     left = path.parent / "state"
     if first == 0:
-        state = engine.first_state(recipe, model, number)
+        state = engine.first_state(recipe, model, number, platform)
         if recipe.simulate.equilibration_frames:
-            _, state = engine.run_block(recipe, model, number, series, state, -recipe.simulate.equilibration_frames, 0)
+            before = -recipe.simulate.equilibration_frames
+            _, state = engine.run_block(recipe, model, number, series, state, before, 0, platform)
     else:
         state = engine.State(**store.load_arrays(left / f"{replica}-{first}.npz"))
-    frames, state = engine.run_block(recipe, model, number, series, state, first, last)
+    frames, state = engine.run_block(recipe, model, number, series, state, first, last, platform)
     span = slice(first, last)
     if replica == ENSEMBLE:
         store.write(path, {"position": frames.position}, time=span)

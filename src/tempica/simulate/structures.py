@@ -37,6 +37,16 @@ class Molecule:
         """Chain (atom,) of the file, "" where it has none."""
         return np.array([atom.residue.chain.chain_id or "" for atom in self.topology.atoms])
 
+    def part(self, atoms: np.ndarray) -> Molecule:
+        """Some of its atoms, where they are."""
+        return Molecule(
+            self.topology.subset(atoms),
+            self.position[atoms],
+            self.residue[atoms],
+            self.scattering_length[atoms],
+            self.bead_width[atoms],
+        )
+
     def atoms_of(self, wanted: tuple[tuple[str, int], ...], what: str, names: str = "") -> np.ndarray:
         """Indices of beads of residues (chain, number), of atoms called `names` alone ("C, CA") where they are given.
 
