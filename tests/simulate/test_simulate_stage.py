@@ -1,6 +1,8 @@
 """The whole stage, in this process: five replicas and the ensemble, two blocks each or more."""
 
 from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +11,10 @@ from tempica import store
 from tempica.errors import StructureError
 from tempica.pipeline import Work
 from tempica.progress import Progress
+from tempica.recipe import Ar1, Driven, Free, Modulated, load_recipe
 from tempica.simulate import engine, stage
+
+SIMULATIONS = Path(__file__).parents[2] / "simulations"
 
 STORES = ("trajectory", "ensemble")
 
@@ -88,3 +93,24 @@ def test_a_recipe_is_checked_before_anything_is_written(make_recipe, simulations
     stage.check(make_recipe(), simulations)
     with pytest.raises(StructureError, match="does not exist"):
         stage.check(make_recipe(), tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(SIMULATIONS.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_committed_recipe_can_be_simulated(path):
+    recipe, _ = load_recipe(path)
+    assert recipe.name == path.stem
+    stage.check(recipe, path.parent)
+
+
+def test_every_process_has_a_committed_recipe():
+    """One at least of each kind of dynamics, observation and innovation that a recipe can state."""
+    recipes = [load_recipe(path)[0].simulate for path in SIMULATIONS.glob("*.toml")]
+    entries = [entry for recipe in recipes for entry in recipe.dynamics]
+    for variant in get_args(Driven) + get_args(Free):
+        assert any(isinstance(entry, variant) for entry in entries), variant
+    ar1 = [entry for entry in entries if isinstance(entry, Ar1)]
+    assert {entry.innovation for entry in ar1} == set(get_args(Ar1.model_fields["innovation"].annotation))
+    assert any(entry.coupled_to for entry in ar1)
+    assert any(isinstance(entry, Modulated) and entry.control == "common" for entry in entries)
+    assert any(recipe.temperature_jump for recipe in recipes)
+    assert {recipe.observation.mode for recipe in recipes} == {"movie", "snapshots", "pairs"}

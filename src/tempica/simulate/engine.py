@@ -189,7 +189,7 @@ def first_state(recipe: Recipe, model: Model, replica: int, platform: str = "Ref
         return State(model.whole.position, velocity)
     context = _context(model, openmm.VerletIntegrator(1e-3), platform)
     context.setPositions(model.whole.position)
-    _set_targets(context, recipe.simulate, targets(recipe, model, replica, 1)[0])
+    _set_targets(context, _parameters(recipe.simulate), targets(recipe, model, replica, 1)[0])
     openmm.LocalEnergyMinimizer.minimize(context, 1.0)
     context.setVelocities(velocity)
     context.applyVelocityConstraints(1e-8)
@@ -203,9 +203,14 @@ def _context(model: Model, integrator: openmm.Integrator, platform: str) -> open
     return openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName(platform), properties)
 
 
-def _set_targets(context: openmm.Context, simulate: SimulateRecipe, values: np.ndarray) -> None:
-    for drive, value in zip(simulate.drives, values, strict=True):
-        context.setParameter(f"target_{drive.collective_variable}", float(value))
+def _set_targets(context: openmm.Context, names: list[str], values: np.ndarray) -> None:
+    for name, value in zip(names, values.tolist(), strict=True):
+        context.setParameter(name, value)
+
+
+def _parameters(simulate: SimulateRecipe) -> list[str]:
+    """The global parameters that hold the targets."""
+    return [f"target_{drive.collective_variable}" for drive in simulate.drives]
 
 
 def choose_platform(recipe: Recipe, model: Model) -> tuple[str, dict[str, float]]:
@@ -227,7 +232,7 @@ def choose_platform(recipe: Recipe, model: Model) -> tuple[str, dict[str, float]
         try:
             context = _context(model, integrator, name)
             context.setPositions(model.whole.position)
-            _set_targets(context, simulate, targets(recipe, model, 0, 1)[0])
+            _set_targets(context, _parameters(simulate), targets(recipe, model, 0, 1)[0])
             seconds[name] = min(_time(integrator) for _ in range(3))
         except openmm.OpenMMException:  # a platform that is installed without its device
             continue
@@ -267,6 +272,7 @@ def run_block(
     context = _context(model, integrator, platform)
     context.setPositions(state.position)
     context.setVelocities(state.velocity)
+    names = _parameters(simulate)
     position = np.empty((last - first, *model.whole.position.shape))
     energy = np.empty((last - first, 2))
     snapshot = context.getState(positions=True, velocities=True)
@@ -274,12 +280,11 @@ def run_block(
         before, after = series[frame + offset - 1], series[frame + offset]
         n_steps = int(intervals[frame + offset - 1]) * simulate.steps_per_frame
         integrator.setTemperature(temperature[frame + offset - 1])
-        edges = np.linspace(0, n_steps, max(1, n_steps // SUBSTEPS) + 1).round().astype(int)
-        for start, end in pairwise(edges):
+        for start, end in pairwise(_substeps(n_steps)):
             now = before + (after - before) * (end / n_steps)
-            _set_targets(context, simulate, now)
+            _set_targets(context, names, now)
             try:
-                integrator.step(int(end - start))
+                integrator.step(end - start)
             except openmm.OpenMMException:  # OpenMM's own check for NaN
                 raise _blown_up(replica, frame, simulate, context, snapshot, n_steps) from None
         before_frame, snapshot = snapshot, context.getState(positions=True, velocities=True, energy=True)
@@ -322,6 +327,12 @@ def check_targets(recipe: Recipe, model: Model) -> None:
                 f" deviations about the mean); a {variable.kind} must stay within {scale * least:.4g} …"
                 f" {scale * most:.4g} {unit_name}. Change its mean or deviation."
             )
+
+
+@lru_cache(maxsize=16)
+def _substeps(n_steps: int) -> list[int]:
+    """Steps of a frame at which the targets have moved on, from 0 to all."""
+    return [round(n_steps * i / n) for n in (max(1, n_steps // SUBSTEPS),) for i in range(n + 1)]
 
 
 def _kt(temperature: float) -> float:
