@@ -195,7 +195,7 @@ def test_a_mistake_is_told_with_its_value_and_its_rule(load, where, value, fragm
     [
         (("sead",), "embed, evaluate, name, render, report, seed, simulate, train"),
         (("embed", "modes"), "n_iterations, n_modes"),
-        (("simulate", "collective_variables", 1, "unit"), "kind, name, residues"),
+        (("simulate", "collective_variables", 1, "unit"), "atoms, kind, name, residues"),
         (("simulate", "dynamics", 0, "rho"), "coefficient, collective_variable, coupled_to"),
         (("simulate", "molecule", "chain"), "body, domains, kind, n_domains, second_structure, structure"),
     ],

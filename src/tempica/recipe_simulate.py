@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
@@ -193,13 +194,13 @@ class CollectiveVariableRecipe(Section):
             {(*residue, name.strip()) for residue in residues(text) for name in called.split(",")}
             for text, called in zip(self.residues, names, strict=True)
         ]
-        for i, one in enumerate(groups):
-            for j, other in enumerate(groups):
-                if i != j and one <= other:
-                    raise ValueError(
-                        f"the groups of {self.name} contradict each other: '{self.residues[i]}' lies within"
-                        f" '{self.residues[j]}', so the variable does not measure what moves between them"
-                    )
+        for (i, one), (j, other) in permutations(enumerate(groups), 2):
+            # the ends of an axis may be part of the body that carries it
+            if one == other or (one < other and self.kind != "rotation"):
+                raise ValueError(
+                    f"the groups of {self.name} contradict each other: '{self.residues[i]}' lies within"
+                    f" '{self.residues[j]}', so the variable does not measure what moves between them"
+                )
         return self
 
     @property

@@ -322,9 +322,14 @@ def check_targets(recipe: Recipe, model: Model) -> None:
         (low, high), (least, most) = entry.reach, variable.limits
         unit_name, scale = ("nm", 1.0) if variable.unit == "nm" else ("°", 180 / np.pi)
         if low < scale * least - 1e-9 or high > scale * most + 1e-9:
+            about = "".join(
+                f", {name} {getattr(entry, name)}"
+                for name in ("mean", "deviation", "amplitude")
+                if hasattr(entry, name)
+            )
             raise RecipeError(
-                f"The {entry.process} dynamics of {variable.name} reach {low:.4g} … {high:.4g} {unit_name} (three"
-                f" deviations about the mean); a {variable.kind} must stay within {scale * least:.4g} …"
+                f"The {entry.process} dynamics of {variable.name}{about}, reach {low:.4g} … {high:.4g} {unit_name}"
+                f" (three deviations); a {variable.kind} must stay within {scale * least:.4g} …"
                 f" {scale * most:.4g} {unit_name}. Change its mean or deviation."
             )
 
