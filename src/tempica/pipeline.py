@@ -143,12 +143,10 @@ class Run:
         try:
             lock = locks.hold(self.hidden / "lock")
         except StoreError:
-            with contextlib.suppress(StoreError):  # array tasks share it
-                os.close(locks.hold(self.hidden / "lock", shared=True))
-                raise StoreError(
-                    f"Array tasks (--replica) are at work in {self.path}. Wait until they have ended."
-                ) from None
-            raise
+            os.close(locks.hold(self.hidden / "lock", shared=True))  # as array tasks do; raises if it is none of them
+            raise StoreError(
+                f"Array tasks (--replica) are at work in {self.path}. Wait until they have ended."
+            ) from None
         self._introduce()
         for lease in (self.lease, *self.hidden.glob("simulate-*/*.lease")):
             locks.renew(lease, say=say)

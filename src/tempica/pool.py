@@ -7,6 +7,7 @@ cluster instead, whose workers live on. Either way a task computes with one thre
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -31,7 +32,7 @@ from tempica.errors import ClusterError, WorkerError
 Task = Callable[[], object]
 
 # Sums of floating-point numbers depend on how many threads share them; one thread gives one answer.
-_THREADS = (
+THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -40,7 +41,7 @@ _THREADS = (
     "NUMEXPR_NUM_THREADS",
 )
 
-_CONNECT_SECONDS = 8
+_CONNECT_SECONDS = 6
 
 _all_started: Barrier  # in a worker
 _turn = threading.Lock()  # in a worker with several threads, as Dask's may have
@@ -57,7 +58,9 @@ def one_thread() -> Iterator[None]:
 
     Tasks that share a process, as on a Dask worker of several threads, take turns.
     """
-    with _turn, _environment(), contextlib.ExitStack() as stack:
+    # a numba that has been loaded looks at its variable again whenever it compiles, and minds a change
+    names = [name for name in THREADS if "numba" not in sys.modules or not name.startswith("NUMBA")]
+    with _turn, _environment(names), contextlib.ExitStack() as stack:
         if "torch" in sys.modules:
             import torch
 
@@ -112,12 +115,14 @@ def dask_cluster(address: str) -> Iterator[Executor]:
     """
     try:
         import distributed
-        from distributed.comm import CommClosedError
+        from distributed.comm import CommClosedError, get_address_host_port
     except ImportError:
         raise ClusterError(
             "--scheduler needs Dask, which is not installed. Install it with: pip install 'tempica[dask]'"
         ) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its failures are told below, in one line
     try:
+        get_address_host_port(address)  # a Client that fails at this waits for itself at its end
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
@@ -187,11 +192,9 @@ def run_chains(executor: Executor, chains: Iterable[Sequence[Task]], on_done: Ca
 
 
 @contextlib.contextmanager
-def _environment() -> Iterator[None]:
+def _environment(names: Sequence[str] = THREADS) -> Iterator[None]:
     """One thread for every library that is loaded, or process that is started, meanwhile."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    if "numba" in sys.modules:
-        before.pop("NUMBA_NUM_THREADS")  # numba looks again whenever it compiles, and minds a change
+    before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(before, "1"))
     try:
         yield
