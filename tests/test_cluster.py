@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -14,8 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from tempica.pool import THREADS
+from tempica import pool
+from tempica.cli import cli
+from tempica.errors import ClusterError, RecipeError, StoreError
+from tempica.pipeline import open_run
+from tempica.pipeline import run as run_recipe
 
 from .conftest import tempica, tree
 
@@ -30,19 +34,14 @@ def _cluster(folder: Path, n_workers: int, allowed_failures: int = 3) -> Iterato
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
-    environment = {name: value for name, value in os.environ.items() if name not in THREADS}
+    environment = {name: value for name, value in os.environ.items() if name not in pool.THREADS}
     environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = str(allowed_failures)
     commands = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
     commands += n_workers * [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]]
-    processes = [
-        Process(
-            [sys.executable, "-m", "dask", *command],
-            cwd=folder,
-            env=environment,
-            stderr=(folder / f"{i}.txt").open("w"),
-        )
-        for i, command in enumerate(commands)
-    ]
+    processes = []
+    for number, command in enumerate(commands):
+        with (folder / f"{number}.txt").open("w") as log:
+            processes.append(Process([sys.executable, "-m", "dask", *command], cwd=folder, env=environment, stderr=log))
     try:
         yield address, processes[1:]
     finally:
@@ -88,32 +87,42 @@ def test_dask_gives_the_same_though_workers_and_parent_are_killed(small_run: Pat
         assert tree(run / "latents.zarr") == tree(small_run / "latents.zarr")
 
 
-def test_dask_giving_up_is_told_with_the_command_that_resumes(small_run: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with _cluster(tmp_path, 1, allowed_failures=0) as (address, workers):
-        parent = _start("simulate", small_run.parent / "small.toml", "--out", run, "--scheduler", address)
-        _wait_for_marks(run, 1)
-        workers[0].kill()
-        _, told = parent.communicate(timeout=60)
-    assert parent.returncode == 1
-    assert "Traceback" not in told
-    assert "gave up" in told
-    assert f"tempica simulate {small_run.parent / 'small.toml'} --out {run} --scheduler {address}" in told
+def test_dask_giving_up_is_told_with_the_command_that_resumes(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from tempica import cli, pipeline, pool
+def run(*_, scheduler, **__):
+    with pool.dask_cluster(scheduler) as executor:
+        executor.submit(os._exit, 9).result()
+pipeline.run = run
+cli.main()
+"""
+    with _cluster(tmp_path, 1, allowed_failures=0) as (address, _):
+        command = [sys.executable, "-c", code, "run", "r.toml", "--scheduler", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "gave up" in done.stderr
+    assert f"tempica run r.toml --scheduler {address}" in done.stderr
 
 
-def test_a_cluster_that_is_not_there_gets_one_clear_error(small_run: Path, tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_gets_one_clear_error(small_run: Path, tmp_path: Path) -> None:
     recipe = small_run.parent / "small.toml"
     done = tempica("simulate", recipe, "--out", tmp_path / "run", "--scheduler", "tcp://127.0.0.1:9")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "No Dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
-    code = "import sys; sys.modules['distributed'] = None; from tempica.cli import main; main()"
-    arguments = ["simulate", str(recipe), "--out", str(tmp_path / "run"), "--scheduler", "tcp://127.0.0.1:9"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "pip install 'tempica[dask]'" in done.stderr
-    done = tempica("simulate", recipe, "--jobs", 2, "--replica", 1)
-    assert (done.returncode, "only one of" in done.stderr) == (2, True)
     assert not (tmp_path / "run").exists()
+
+
+def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match=r"pip install 'tempica\[dask\]'"), pool.dask_cluster("tcp://127.0.0.1:9"):
+        pass
+
+
+def test_only_one_may_say_who_does_the_work() -> None:
+    done = CliRunner().invoke(cli, ["simulate", "r.toml", "--jobs", "2", "--replica", "1"])
+    assert (done.exit_code, "only one of" in done.output) == (2, True)
 
 
 def test_array_tasks_give_the_same(small_run: Path, tmp_path: Path) -> None:
@@ -121,31 +130,28 @@ def test_array_tasks_give_the_same(small_run: Path, tmp_path: Path) -> None:
     array = ("simulate", recipe, "--out", run, "--replica")
     first = [_start(*array, n) for n in (0, 4)]  # side by side, from nothing; 4 is the ensemble
     _wait_for_marks(run, 1)
-    refused = tempica("run", recipe, "--out", run)
-    assert refused.returncode == 2
-    assert "Array tasks (--replica) are at work" in refused.stderr
+    with pytest.raises(StoreError, match="Array tasks"):
+        open_run(recipe, run).claim()
     for task in first:
         _, told = task.communicate()
         assert task.returncode == 0, told
     killed = _start(*array, 1)
     _wait_for_marks(run, 5)
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.communicate()
-    for both in ((1, 2), (1, 3)):
-        for task in [_start(*array, n) for n in both]:
-            _, told = task.communicate()
-            assert task.returncode == 0, told
-    assert "all are done" in told
+    for task in [_start(*array, n) for n in (1, 2)]:
+        _, told = task.communicate()
+        assert task.returncode == 0, told
+    assert "not done yet" in told
     done = tempica("simulate", recipe, "--out", run)
     assert done.returncode == 0, done.stderr
-    assert "10 of 10" in done.stderr.splitlines()[0]  # nothing is computed twice
+    assert "8 of 10" in done.stderr.splitlines()[0]  # nothing is computed twice
     _same_simulation(run, small_run)
-    assert "every replica is done" in tempica(*array, 1).stderr
+    assert run_recipe(recipe, out=run, replica=1) == (run, [])
 
 
 @pytest.mark.parametrize("number", [5, -1])
 def test_a_replica_that_there_is_not_is_refused(number: int, small_run: Path, tmp_path: Path) -> None:
-    done = tempica("simulate", small_run.parent / "small.toml", "--out", tmp_path / "run", "--replica", number)
-    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
-    assert "--replica" in done.stderr
+    with pytest.raises(RecipeError, match=f"--replica {number}: .* 0 … 3, and 4 is the separate ensemble"):
+        run_recipe(small_run.parent / "small.toml", out=tmp_path / "run", replica=number)
     assert not (tmp_path / "run").exists()

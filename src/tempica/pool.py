@@ -120,7 +120,9 @@ def dask_cluster(address: str) -> Iterator[Executor]:
         raise ClusterError(
             "--scheduler needs Dask, which is not installed. Install it with: pip install 'tempica[dask]'"
         ) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its failures are told below, in one line
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("distributed", "tornado")}
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)  # failures are told below, in one line
     try:
         get_address_host_port(address)  # a Client that fails at this waits for itself at its end
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
@@ -129,9 +131,8 @@ def dask_cluster(address: str) -> Iterator[Executor]:
             f"No Dask scheduler answers at {address} ({type(error).__name__}). Start one with `dask scheduler`, or"
             " correct --scheduler; its form is tcp://HOST:8786."
         ) from None
-    executor = client.get_executor(pure=False)
     try:
-        yield executor
+        yield client.get_executor(pure=False)
     except distributed.KilledWorker as error:
         raise WorkerError(
             f"Dask gave up on a task: each of the {error.allowed_failures + 1} workers that took it was killed"
@@ -140,8 +141,9 @@ def dask_cluster(address: str) -> Iterator[Executor]:
     except (CancelledError, CommClosedError):
         raise WorkerError(f"the Dask scheduler at {address} went away") from None
     finally:
-        executor.shutdown(wait=False)  # what runs on goes on to its end, holding its lease
-        client.close()
+        client.close()  # the scheduler forgets what waits; what is running goes on to its end, holding its lease
+        for logger, level in loggers.items():
+            logger.setLevel(level)
 
 
 def check_cluster(executor: Executor, folder: Path, version: str, say: Callable[[str], None]) -> None:
