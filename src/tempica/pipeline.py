@@ -350,7 +350,7 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
         stack.callback(os.close, locks.hold(folder / f"replica-{replica}.lock", refusal=at_it))
         lease = folder.resolve() / f"replica-{replica}.lease"
         token = locks.renew(lease, say=progress.say)
-        executor = stack.enter_context(pool.process_pool(1))
+        executor = pool.Here()
         run.log(stage="simulate", event="replica started", replica=replica, fingerprint=digest)
         _make(_work(run, "simulate", lease, token, executor, progress, replica))
         run.log(stage="simulate", event="replica done", replica=replica)

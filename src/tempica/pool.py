@@ -1,7 +1,7 @@
 """Tasks on any executor: chains of picklable calls, in order within a chain, side by side between chains.
 
 Results travel on disk. By default the executor is a pool of processes that die with their parent; it may be a Dask
-cluster instead, whose workers live on. Either way a task computes with one thread.
+cluster, whose workers live on, or this process. Always a task computes with one thread.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from concurrent.futures import (
 )
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 from tempica.errors import ClusterError, WorkerError
 
@@ -105,6 +106,15 @@ def process_pool(jobs: int) -> Iterator[Executor]:
             ) from None
         raise
     executor.shutdown()
+
+
+class Here(Executor):
+    """This process itself, for an array task: it does each task as it is submitted."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 @contextlib.contextmanager
