@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tempica import pool
-from tempica.errors import StoreError
+from tempica.errors import WorkerError
+
+from .conftest import ROOT
 
 
 def test_chains_keep_their_order_and_all_tasks_run() -> None:
@@ -41,7 +43,7 @@ def _threads_of_worker() -> tuple[int, str | None]:
 
 def test_workers_have_one_thread_and_leave_the_parent_as_it_was(tmp_path: Path) -> None:
     before = dict(os.environ)
-    with pool.process_pool(3, tmp_path / "lock") as executor:
+    with pool.process_pool(3) as executor:
         assert dict(os.environ) == before
         answers = [executor.submit(_threads_of_worker) for _ in range(3)]
         workers, threads = zip(*[answer.result() for answer in answers], strict=True)
@@ -49,21 +51,63 @@ def test_workers_have_one_thread_and_leave_the_parent_as_it_was(tmp_path: Path) 
         assert set(threads) == {"1"}
 
 
-def test_a_lock_is_exclusive_until_it_is_let_go(tmp_path: Path) -> None:
-    first = pool.hold(tmp_path / "lock")
-    with pytest.raises(StoreError, match="Another tempica"):
-        pool.hold(tmp_path / "lock")
-    os.close(first)
-    os.close(pool.hold(tmp_path / "lock"))
+def _threads() -> list[int]:
+    from threadpoolctl import threadpool_info
+
+    return [library["num_threads"] for library in threadpool_info()]
+
+
+def test_a_task_has_one_thread_whatever_its_worker_loaded_before() -> None:
+    """A Dask worker may have loaded its libraries with all cores, and its threads share them."""
+    code = """
+import os
+import numba, scipy.linalg, torch
+from concurrent.futures import ThreadPoolExecutor
+from tempica import pool
+from tests.test_pool import _threads
+def look(_):
+    with pool.one_thread():
+        return max(_threads()), torch.get_num_threads(), numba.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+before = _threads(), torch.get_num_threads(), numba.get_num_threads(), dict(os.environ)
+with ThreadPoolExecutor(4) as executor:
+    assert set(executor.map(look, range(8))) == {(1, 1, 1, "1")}
+assert before == (_threads(), torch.get_num_threads(), numba.get_num_threads(), dict(os.environ))
+assert torch.get_num_threads() == 3
+"""
+    many = dict.fromkeys(pool.THREADS, "3")
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | many, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_tasks_of_one_process_take_turns() -> None:
+    inside: list[int] = []
+
+    def task() -> int:
+        with pool.one_thread():
+            inside.append(1)
+            together = len(inside)
+            time.sleep(0.02)
+            inside.pop()
+            return together
+
+    with ThreadPoolExecutor(4) as executor:
+        assert {answer.result() for answer in [executor.submit(task) for _ in range(8)]} == {1}
+
+
+def test_a_killed_worker_ends_the_run() -> None:
+    with pytest.raises(WorkerError, match="killed"), pool.process_pool(2) as executor:
+        executor.submit(os._exit, 9).result()
 
 
 def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
-    code = f"""
+    code = """
 import os, time
 from pathlib import Path
 from tempica import pool
 if __name__ == "__main__":
-    with pool.process_pool(2, Path({str(tmp_path / "lock")!r})) as executor:
+    with pool.process_pool(2) as executor:
         print(executor.submit(os.getpid).result(), flush=True)
         executor.submit(time.sleep, 60).result()
 """
@@ -74,7 +118,6 @@ if __name__ == "__main__":
     worker = int(parent.stdout.readline())
     parent.kill()
     parent.communicate()
-    os.close(pool.hold(tmp_path / "lock", patience=20.0))  # shared by workers as long as they live
     deadline = time.monotonic() + 10
     while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)

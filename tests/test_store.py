@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -45,6 +47,22 @@ def test_a_store_that_is_there_is_not_made_again(ensemble: Path) -> None:
     store.create(ensemble, "ensemble", SIZES, attributes={}, chunks={})
     store.seal(ensemble)
     np.testing.assert_array_equal(store.open_store(ensemble, "ensemble")["position"].values, position)
+
+
+def test_makers_and_writers_at_once_do_no_harm(tmp_path: Path) -> None:
+    """As array tasks that begin together, and a task that a cluster does twice."""
+    path, everybody = tmp_path / "ensemble.zarr", Barrier(8)
+
+    def work(_: int) -> np.ndarray:
+        everybody.wait()
+        store.create(path, "ensemble", SIZES, attributes={"seed": 7}, chunks={"time": 4})
+        return _fill(path, [slice(0, 4), slice(4, 8), slice(8, 10)] * 3)
+
+    with ThreadPoolExecutor(8) as executor:
+        position = list(executor.map(work, range(8))).pop()
+    assert [p.name for p in tmp_path.iterdir()] == ["ensemble.zarr"]
+    assert not list(path.rglob(f"*{store.UNFINISHED}"))
+    np.testing.assert_array_equal(store.open_unsealed(path)["position"].values, position)
 
 
 def test_sealing_twice_promises_the_same(ensemble: Path) -> None:

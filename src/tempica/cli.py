@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import shlex
 import sys
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tempica import __version__
-from tempica.errors import TempicaError
+from tempica.errors import TempicaError, WorkerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ def cli() -> None:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where kernels run."),
+        click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers do it."),
         click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given."),
     ):
@@ -59,9 +59,22 @@ def _stage_command(stage: str, help_text: str) -> None:
     def command(run_or_recipe: Path, **options: Any) -> None:
         _execute(run_or_recipe, (stage,), **options)
 
+    if stage == "simulate":
+        click.option(
+            "--replica",
+            type=click.IntRange(min=0),
+            help="Only this one, beside other processes that do others; the number after the last replica is the"
+            " separate ensemble. For job arrays, as of Slurm.",
+        )(command)
+
+
+_ARRAY = """On Slurm, with n_replicas = 8 (0 … 7, and 8 is the ensemble), complete it with `tempica run` afterwards:
+
+\b
+  sbatch --array=0-8 --wrap='tempica simulate RECIPE --replica $SLURM_ARRAY_TASK_ID'"""
 
 for _stage, _help in (
-    ("simulate", "Move the molecule: trajectory.zarr, with the truth, and ensemble.zarr."),
+    ("simulate", f"Move the molecule: trajectory.zarr, with the truth, and ensemble.zarr.\n\n{_ARRAY}"),
     ("render", "Photograph the trajectory: movie.zarr."),
     ("embed", "Turn images into posteriors of displacement modes: latents.zarr."),
     ("train", "Unmix the latents into sources: sources.zarr."),
@@ -83,17 +96,28 @@ def schema(out: Path) -> None:
         click.echo(path)
 
 
-def _execute(target: Path, stages: Sequence[str], *, out: Path | None, jobs: int | None, device: str) -> None:
+def _execute(
+    target: Path,
+    stages: Sequence[str],
+    *,
+    out: Path | None,
+    jobs: int | None,
+    device: str,
+    scheduler: str | None,
+    replica: int | None = None,
+) -> None:
     from tempica import pipeline
 
+    if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
+        raise click.UsageError("Give only one of --jobs, --scheduler and --replica: each says who does the work.")
     if device == "cuda":
         raise TempicaError("--device cuda: no stage of this version has a GPU kernel yet. Use --device cpu.")
-    folder, done = pipeline.run(target, out=out, stages=stages, jobs=jobs)
+    folder, done = pipeline.run(target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica)
     if not done:
         click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
     if "report" in stages or "evaluate" in stages:
         _show_scores(folder, report="report" in stages)
-    elif done:
+    elif done and replica is None:
         click.echo(f"Done: {', '.join(done)} in {folder}")
 
 
@@ -137,16 +161,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
+    except WorkerError as error:
+        print(f"tempica: {error}; what is done is kept. Resume with:\n  {_command()}", file=sys.stderr)
+        sys.exit(1)
     except TempicaError as error:
         print(f"tempica: {error}", file=sys.stderr)
         sys.exit(2)
-    except concurrent.futures.BrokenExecutor:
-        print(
-            "tempica: a worker process was killed from outside (out of memory?); what is done is kept."
-            f" Resume, perhaps with fewer --jobs, with:\n  {_command()}",
-            file=sys.stderr,
-        )
-        sys.exit(1)
     except BrokenPipeError:  # somebody closed our output, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -27,3 +27,11 @@ class StoreError(TempicaError, OSError):
 
 class TruthError(TempicaError, PermissionError):
     """A stage asked for a store that it must not see."""
+
+
+class ClusterError(TempicaError, ConnectionError):
+    """A cluster cannot be used: nobody answers, something is not installed, the run folder cannot be seen."""
+
+
+class WorkerError(TempicaError, RuntimeError):
+    """Workers were killed or lost; what is done is kept. The command line adds how to resume and exits with 1."""

@@ -2,6 +2,8 @@
 
 Every stage works in `.tempica/<stage>-<fingerprint>/` and commits by renaming what it made into the run folder.
 A stage is up to date when its outputs are complete and carry the fingerprint of its part of the recipe.
+One replica alone (an array task of a cluster) is done in the same working folder, beside others; a later run finds
+their marks and completes the stage.
 """
 
 from __future__ import annotations
@@ -14,15 +16,15 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tempica import __version__, pool, store
-from tempica.errors import StoreError, TempicaError
+from tempica import __version__, locks, pool, store
+from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.progress import Progress
 from tempica.recipe import Recipe, fingerprint, load_recipe, structure_path
 
@@ -47,18 +49,26 @@ class Work:
     recipe: Recipe
     recipe_text: str
     fingerprint: str
+    lease: Path
+    token: str
     executor: Executor
     progress: Progress
+    replica: int | None = None  # the only one to be simulated
 
     def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
         """Run chains of (key, task) that have not been done before; a key names its task within the stage."""
         marks = self.folder / "done"
         marks.mkdir(exist_ok=True)
-        left = [[task for key, task in chain if not (marks / key).exists()] for chain in chains]
-        marked = [[_Marked(task, marks / key) for key, task in chain if not (marks / key).exists()] for chain in chains]
+        left = [
+            [_Marked(task, marks / key, self.lease, self.token) for key, task in chain if not (marks / key).exists()]
+            for chain in chains
+        ]
         total = sum(map(len, chains))
         with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
-            pool.run_chains(self.executor, marked, advance)
+            pool.run_chains(self.executor, left, advance)
+
+    def is_done(self, key: str) -> bool:
+        return (self.folder / "done" / key).exists()
 
     def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
         """Make the store of a kind in the working folder unless it is there; see `store.create`."""
@@ -70,14 +80,22 @@ class Work:
 
 @dataclass(frozen=True)
 class _Marked:
-    """A task that leaves a mark once it is done."""
+    """A task that leaves a mark once it is done, and is not done again.
+
+    A cluster that loses sight of a worker gives its task to another while the first is still at it. Both then write
+    the same bytes, each file under a name of its own until it is complete, so that it does not matter who is last.
+    """
 
     task: pool.Task
     mark: Path
+    lease: Path
+    token: str
 
     def __call__(self) -> None:
-        self.task()
-        self.mark.touch()
+        with pool.one_thread(), locks.at_work(self.lease, self.token):
+            if not self.mark.exists():
+                self.task()
+                self.mark.touch()
 
 
 @dataclass(frozen=True)
@@ -116,11 +134,47 @@ class Run:
         """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""
         return all(_stamp(self.path / name) == self.fingerprints[stage] for name in STAGES[stage][1])
 
-    def claim(self) -> int:
-        """Take the folder for this run: make it and lock it; returns the lock's descriptor.
+    def claim(self, say: Callable[[str], None] = lambda _: None) -> int:
+        """Take the folder for this run alone: make it and lock it; returns the lock's descriptor.
 
         Raises StoreError when the folder holds something else or another tempica is at work in it.
         """
+        self._begin()
+        try:
+            lock = locks.hold(self.hidden / "lock")
+        except StoreError:
+            os.close(locks.hold(self.hidden / "lock", shared=True))  # as array tasks do; raises if it is none of them
+            raise StoreError(
+                f"Array tasks (--replica) are at work in {self.path}. Wait until they have ended."
+            ) from None
+        self._introduce()
+        for lease in (self.lease, *self.hidden.glob("simulate-*/*.lease")):
+            locks.renew(lease, say=say)
+        return lock
+
+    def join(self) -> int:
+        """Take the folder together with other array tasks; returns the shared lock's descriptor. Raises StoreError."""
+        self._begin()
+        lock = locks.hold(self.hidden / "lock", shared=True)
+        turn = locks.hold(self.hidden / "array.lock", patience=60.0)
+        try:
+            self._introduce()
+            if self._outdated():
+                raise StoreError(
+                    f"The run folder {self.path} is of an earlier version of this recipe, which array tasks leave"
+                    " alone. Give --out another folder, or do the stage without --replica."
+                )
+            self.freeze()
+        finally:
+            os.close(turn)
+        return lock
+
+    @property
+    def lease(self) -> Path:
+        return self.hidden / "workers.lock"
+
+    def _begin(self) -> None:
+        """Make the folder. Raises StoreError when it holds something else."""
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(f"The output folder {self.path} is a file. Give --out another name.")
         if self.path.is_dir() and self._holds_something():
@@ -140,32 +194,42 @@ class Run:
             self.hidden.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"The output folder {self.path} cannot be made: {error}.") from None
+
+    def _introduce(self) -> None:
+        """Write down whose folder this is."""
+        for pattern in (".tempica/run.json.*.new", "recipe.toml.*.new", "structures/*.new"):
+            for leftover in self.path.glob(pattern):  # of a killed run
+                leftover.unlink()
         if not (self.hidden / "run.json").exists():
             store.write_json(self.hidden / "run.json", {"name": self.recipe.name, "tempica": __version__})
-        lock = pool.hold(self.hidden / "lock")
-        os.close(pool.hold(self.hidden / "workers.lock", patience=30.0))  # workers of a killed run end by themselves
-        return lock
 
     def _holds_something(self) -> bool:
         """Whether the folder is more than what a run that was killed at its very start leaves behind."""
-        begun = {self.hidden, self.hidden / "run.json.new"}
+        begun = {self.hidden, self.hidden / "lock", self.hidden / "array.lock"}
+        begun.update(self.hidden.glob("run.json.*new"))
         return any(path not in begun for path in (*self.path.iterdir(), *self.hidden.glob("*")))
 
     def freeze(self) -> None:
-        """Keep the recipe and its structure files with the run; an older recipe goes to `superseded`."""
-        frozen = self.path / "recipe.toml"
-        if frozen.exists() and frozen.read_text(encoding="utf-8") != self.recipe_text:
-            self.set_aside(["recipe.toml"])
-        if not frozen.exists():
-            store.write_text(frozen, self.recipe_text)
+        """Keep the recipe and its structure files with the run; older ones go to `superseded`."""
+        self.set_aside(self._outdated())
+        if not (self.path / "recipe.toml").exists():
+            store.write_text(self.path / "recipe.toml", self.recipe_text)
         for path in self._structures():
             kept = self.path / "structures" / path.name
             kept.parent.mkdir(exist_ok=True)
-            if kept.exists() and kept.read_bytes() != path.read_bytes():
-                self.set_aside([f"structures/{path.name}"])
             if not kept.exists():
                 shutil.copyfile(path, kept.with_name(path.name + ".new"))
                 os.replace(kept.with_name(path.name + ".new"), kept)
+
+    def _outdated(self) -> list[str]:
+        """What was kept with the run and is not what this recipe says."""
+        frozen = self.path / "recipe.toml"
+        found = ["recipe.toml"] if frozen.exists() and frozen.read_text(encoding="utf-8") != self.recipe_text else []
+        for path in self._structures():
+            kept = self.path / "structures" / path.name
+            if kept.exists() and kept.read_bytes() != path.read_bytes():
+                found.append(f"structures/{path.name}")
+        return found
 
     def set_aside(self, names: Sequence[str]) -> Path | None:
         """Move outputs of another recipe to `superseded/<n>/`; returns that folder if there were any."""
@@ -209,22 +273,33 @@ def run(
     out: str | Path | None = None,
     stages: Sequence[str] = tuple(STAGES),
     jobs: int | None = None,
+    scheduler: str | None = None,
+    replica: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, list[str]]:
     """Carry out those stages of a recipe, or of a run folder, that are not up to date.
 
+    Tasks go to `jobs` processes of this machine, or to the Dask cluster of a `scheduler` (its address), whose workers
+    must see the run folder. With `replica` only that replica is simulated, beside other processes that do others;
+    the number n_replicas means the separate ensemble.
+
     Returns the run folder and the stages that were done. Worker processes are spawned, so a script that calls
-    this needs the usual `if __name__ == "__main__":`. Raises TempicaError for every mistake in the input.
+    this needs the usual `if __name__ == "__main__":`. Raises TempicaError for every mistake in the input, and its
+    child WorkerError when workers are killed.
     """
     work = open_run(Path(target), None if out is None else Path(out))
-    return work.path, execute(work, stages, jobs=jobs or pool.usable_cores(), progress=progress or Progress())
+    progress = progress or Progress()
+    if replica is not None:
+        return work.path, simulate_replica(work, replica, progress)
+    return work.path, execute(work, stages, jobs=jobs or pool.usable_cores(), scheduler=scheduler, progress=progress)
 
 
-def execute(run: Run, stages: Sequence[str], *, jobs: int, progress: Progress) -> list[str]:
+def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
     importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
-    lock = run.claim()
-    try:
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(pool.dask_cluster(scheduler)) if scheduler else None
+        stack.callback(os.close, run.claim(progress.say))
         current = {stage: run.is_current(stage) for stage in STAGES}  # look at all before anything moves
         names = list(STAGES)
         for earlier in names[: names.index(stages[0])]:
@@ -234,6 +309,8 @@ def execute(run: Run, stages: Sequence[str], *, jobs: int, progress: Progress) -
                     f"The stage {stages[0]} needs {' and '.join(made)} in {run.path}, missing or of another recipe."
                     f" Do all stages up to it with: tempica run {run.path} --until {stages[0]}"
                 )
+        if cluster:
+            pool.check_cluster(cluster, run.hidden.resolve(), __version__, progress.say)
         run.freeze()
         for stage in stages:
             if current[stage]:
@@ -242,16 +319,69 @@ def execute(run: Run, stages: Sequence[str], *, jobs: int, progress: Progress) -
                     shutil.rmtree(leftover)
         todo = [stage for stage in stages if not current[stage]]
         if todo:
-            with pool.process_pool(jobs, run.hidden / "workers.lock") as executor:
-                for stage in todo:
-                    _carry_out(run, stage, executor, progress)
+            executor = cluster or stack.enter_context(pool.process_pool(jobs))
+            for stage in todo:
+                _carry_out(run, stage, executor, progress)
         return todo
-    finally:
-        os.close(lock)
+
+
+def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
+    """Simulate one replica, or with the number n_replicas the separate ensemble; returns the stages it worked on.
+
+    Any number of such processes may be at work in one folder, each with a replica of its own. None of them seals
+    a store or moves anything: a run does that once they have ended.
+    """
+    importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
+    ensemble = run.recipe.simulate.n_replicas
+    if not 0 <= replica <= ensemble:
+        raise RecipeError(
+            f"--replica {replica}: the recipe's replicas are 0 … {ensemble - 1}, and {ensemble} is the separate"
+            f" ensemble (sbatch --array=0-{ensemble})."
+        )
+    digest = run.fingerprints["simulate"]
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, run.join())
+        folder = run.hidden / f"simulate-{digest}"
+        if run.is_current("simulate") or list(folder.glob("*.sealed")):
+            progress.say("simulate: every replica is done")
+            return []
+        folder.mkdir(exist_ok=True)
+        at_it = f"Another tempica is at work on replica {replica} in {run.path}. Wait until it has ended."
+        stack.callback(os.close, locks.hold(folder / f"replica-{replica}.lock", refusal=at_it))
+        lease = folder.resolve() / f"replica-{replica}.lease"
+        token = locks.renew(lease, say=progress.say)
+        executor = pool.Here()
+        run.log(stage="simulate", event="replica started", replica=replica, fingerprint=digest)
+        _make(_work(run, "simulate", lease, token, executor, progress, replica))
+        run.log(stage="simulate", event="replica done", replica=replica)
+    return ["simulate"]
+
+
+def _work(
+    run: Run, stage: str, lease: Path, token: str, executor: Executor, progress: Progress, replica: int | None = None
+) -> Work:
+    """What a stage is handed; workers may stand in another folder, so paths are absolute."""
+    digest = run.fingerprints[stage]
+    path, folder = run.path.resolve(), run.hidden.resolve() / f"{stage}-{digest}"
+    return Work(
+        stage, path, folder, run.recipe, run.recipe_text, digest, lease.resolve(), token, executor, progress, replica
+    )
+
+
+def _make(work: Work) -> None:
+    room = STAGES[work.stage][0]
+    try:
+        importlib.import_module(f"tempica.{room}.stage").run(work)
+    except TempicaError:
+        raise
+    except Exception:
+        for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
+            store.read_all(work.run / f"{kind}.zarr")
+        raise
 
 
 def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> None:
-    room, outputs = STAGES[stage]
+    outputs = STAGES[stage][1]
     digest = run.fingerprints[stage]
     shelf = run.set_aside([name for name in outputs if _stamp(run.path / name) not in (None, digest)])
     if shelf is not None:
@@ -262,18 +392,12 @@ def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> 
     folder = run.hidden / f"{stage}-{digest}"
     resumed = folder.exists()
     folder.mkdir(exist_ok=True)
-    work = Work(stage, run.path, folder, run.recipe, run.recipe_text, digest, executor, progress)
     started = time.monotonic()
     run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest)
     if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
-        try:
-            importlib.import_module(f"tempica.{room}.stage").run(work)
-        except (TempicaError, BrokenExecutor):
-            raise
-        except Exception:
-            for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
-                store.read_all(run.path / f"{kind}.zarr")
-            raise
+        token = locks.renew(run.lease, say=progress.say)
+        _make(_work(run, stage, run.lease, token, executor, progress))
+        locks.renew(run.lease, say=progress.say)  # a task that was done twice may still be at its second end
         for name in outputs:
             if name.endswith(".zarr"):
                 store.seal(folder / name)

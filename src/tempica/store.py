@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -108,15 +109,15 @@ def create(
     """Make an empty store of a kind, or leave the one that is there.
 
     `sizes` and `chunks` are by dim (a dim without chunk is one chunk); `scale` gives packed variables their
-    (scale_factor, add_offset). The store appears under its name only when all its arrays are declared.
+    (scale_factor, add_offset). The store appears under its name only when all its arrays are declared; several
+    processes may make it at once.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
 
     if path.exists():
         return
-    fresh = path.with_name(path.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    fresh = _fresh(path)
     group = zarr.create_group(store=fresh, zarr_format=3, attributes={**attributes, "kind": kind})
     for name, rule in schema.STORES[kind].items():
         shape = tuple(sizes[dim] for dim in rule.dims)
@@ -134,7 +135,12 @@ def create(
             attributes=about,
             config={"write_empty_chunks": True},
         )
-    os.rename(fresh, path)
+    try:
+        os.rename(fresh, path)
+    except OSError:
+        if not path.exists():
+            raise
+        shutil.rmtree(fresh)  # another process was faster, with the same
 
 
 def write(path: Path, values: Mapping[str, Any], **region: int | slice) -> None:
@@ -199,7 +205,7 @@ def write_json(path: Path, value: object) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step."""
-    fresh = path.with_name(path.name + ".new")
+    fresh = _fresh(path)
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
 
@@ -207,7 +213,7 @@ def write_text(path: Path, text: str) -> None:
 def save_arrays(path: Path, **arrays: Any) -> None:
     """Write an .npz of intermediate results in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fresh = _fresh(path)
     with fresh.open("wb") as file:
         np.savez(file, **arrays)
     os.replace(fresh, path)
@@ -217,6 +223,11 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read what `save_arrays` wrote."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def _fresh(path: Path) -> Path:
+    """A name beside a path that no other process takes, on whatever machine."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array:

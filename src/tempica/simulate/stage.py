@@ -82,6 +82,14 @@ def run(work: Work) -> None:
                 for a, b in pairwise(edges)
             ]
         )
+    if work.replica is not None:
+        work.run_chains(f"replica {work.replica}, blocks of {BLOCK_FRAMES} frames", [chains[work.replica]])
+        missing = [str(n) for n, chain in enumerate(chains) if not all(work.is_done(key) for key, _ in chain)]
+        rest = (
+            f"replicas not done yet: {', '.join(missing)}" if missing else "all are done, and a run can complete them"
+        )
+        work.progress.say(f"simulate: replica {work.replica} is done; {rest}")
+        return
     work.run_chains(f"blocks of {BLOCK_FRAMES} frames", chains)
     found = work.folder / "slow_modes.npz"
     work.run_chains("slow modes", [[("slow-modes", partial(slow_modes, trajectory, found))]])
