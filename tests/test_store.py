@@ -141,3 +141,10 @@ def test_text_and_arrays_appear_whole(tmp_path: Path) -> None:
     store.save_arrays(tmp_path / "deep" / "c.npz", x=np.arange(3))
     np.testing.assert_array_equal(store.load_arrays(tmp_path / "deep" / "c.npz")["x"], np.arange(3))
     assert not list(tmp_path.rglob("*.new"))
+
+
+def test_the_first_of_several_decides(tmp_path: Path) -> None:
+    path = tmp_path / "choice.json"
+    assert store.write_json_once(path, "Reference") == "Reference"
+    assert store.write_json_once(path, "CPU") == "Reference"
+    assert [p.name for p in tmp_path.iterdir()] == ["choice.json"]

@@ -5,6 +5,7 @@ A store is filled under a working name and sealed, then renamed: what carries it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -208,6 +209,17 @@ def write_text(path: Path, text: str) -> None:
     fresh = _fresh(path)
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
+
+
+def write_json_once(path: Path, value: object) -> Any:
+    """Write a JSON file unless it is there, and return what it holds: the first of several processes decides."""
+    if not path.exists():
+        fresh = _fresh(path)
+        fresh.write_text(json.dumps(value), encoding="utf-8")
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def save_arrays(path: Path, **arrays: Any) -> None:

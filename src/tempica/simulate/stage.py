@@ -116,7 +116,7 @@ def _platform(work: Work, model: Model) -> str:
         name, seconds = choose_platform(work.recipe, model)
         told = ", ".join(f"{one} {1e6 * value:.0f} µs a step" for one, value in seconds.items())
         work.progress.say(f"simulate: OpenMM's platform {name}" + (f" ({told})" if told else ""))
-        store.write_json(kept, name)
+        store.write_json_once(kept, name)
     return str(json.loads(kept.read_text(encoding="utf-8")))
 
 
