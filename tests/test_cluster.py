@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ Process = subprocess.Popen
 
 
 @contextmanager
-def _cluster(folder: Path, n_workers: int, allowed_failures: int = 3) -> Iterator[tuple[str, list[Process]]]:
+def _cluster(folder: Path, n_workers: int, **settings: object) -> Iterator[tuple[str, list[Process]]]:
     """Address of a real scheduler on loopback, and its worker processes: no nanny, nothing pinned."""
     pytest.importorskip("distributed")
     with socket.socket() as probe:
@@ -34,7 +35,7 @@ def _cluster(folder: Path, n_workers: int, allowed_failures: int = 3) -> Iterato
         port = probe.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if name not in pool.THREADS}
-    environment["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = str(allowed_failures)
+    environment |= {f"DASK_DISTRIBUTED__SCHEDULER__{name.upper()}": str(value) for name, value in settings.items()}
     commands = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
     commands += n_workers * [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]]
     processes = []
@@ -80,6 +81,23 @@ def test_dask_gives_the_same_though_workers_and_parent_are_killed(small_run: Pat
         _, told = again.communicate()
         assert again.returncode == 0, told
         _same_simulation(run, small_run)
+
+
+@pytest.mark.slow
+def test_a_worker_that_only_seemed_lost_is_waited_for(small_run: Path, tmp_path: Path) -> None:
+    """It is suspended until its task has been done by the other, and then goes on writing."""
+    run, news = tmp_path / "run", tmp_path / "news.txt"
+    with _cluster(tmp_path, 2, worker_ttl="6s") as (address, workers), news.open("w") as stderr:
+        command = ["simulate", str(small_run.parent / "small.toml"), "--out", str(run), "--scheduler", address]
+        parent = Process([sys.executable, "-m", "tempica.cli", *command], stderr=stderr)
+        _wait_for_marks(run, 2)
+        workers[0].send_signal(signal.SIGSTOP)
+        while parent.poll() is None and "waiting for tasks" not in news.read_text():
+            time.sleep(0.1)
+        assert not (run / "trajectory.zarr").exists()
+        workers[0].send_signal(signal.SIGCONT)
+        assert parent.wait(60) == 0
+    _same_simulation(run, small_run)
 
 
 def test_dask_giving_up_is_told_with_the_command_that_resumes(tmp_path: Path) -> None:

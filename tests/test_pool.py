@@ -51,10 +51,10 @@ def test_workers_have_one_thread_and_leave_the_parent_as_it_was(tmp_path: Path) 
         assert set(threads) == {"1"}
 
 
-def _threads() -> list[int]:
+def _threads() -> dict[str, int]:
     from threadpoolctl import threadpool_info
 
-    return [library["num_threads"] for library in threadpool_info()]
+    return {library["filepath"]: library["num_threads"] for library in threadpool_info()}
 
 
 def test_a_task_has_one_thread_whatever_its_worker_loaded_before() -> None:
@@ -67,12 +67,13 @@ from tempica import pool
 from tests.test_pool import _threads
 def look(_):
     with pool.one_thread():
-        return max(_threads()), torch.get_num_threads(), numba.get_num_threads(), os.environ["OMP_NUM_THREADS"]
-before = _threads(), torch.get_num_threads(), numba.get_num_threads(), dict(os.environ)
+        return max(_threads().values()), torch.get_num_threads(), numba.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+before, torch_before, environment = _threads(), torch.get_num_threads(), dict(os.environ)
 with ThreadPoolExecutor(4) as executor:
     assert set(executor.map(look, range(8))) == {(1, 1, 1, "1")}
-assert before == (_threads(), torch.get_num_threads(), numba.get_num_threads(), dict(os.environ))
-assert torch.get_num_threads() == 3
+assert before.items() <= _threads().items()  # numba may load one more, with one thread
+assert (torch_before, environment) == (torch.get_num_threads(), dict(os.environ))
+assert len(os.sched_getaffinity(0)) == 1 or max(before.values()) > 1
 """
     many = dict.fromkeys(pool.THREADS, "3")
     done = subprocess.run(
