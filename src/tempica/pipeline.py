@@ -49,10 +49,10 @@ class Work:
     recipe: Recipe
     recipe_text: str
     fingerprint: str
-    lease: Path
-    token: str
     executor: Executor
     progress: Progress
+    lease: Path | None = None  # under which its tasks work, with the token; none where nobody else can be at work
+    token: str = ""
     replica: int | None = None  # the only one to be simulated
 
     def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
@@ -88,11 +88,11 @@ class _Marked:
 
     task: pool.Task
     mark: Path
-    lease: Path
+    lease: Path | None
     token: str
 
     def __call__(self) -> None:
-        with pool.one_thread(), locks.at_work(self.lease, self.token):
+        with pool.one_thread(), locks.at_work(self.lease, self.token) if self.lease else contextlib.nullcontext():
             if not self.mark.exists():
                 self.task()
                 self.mark.touch()
@@ -364,7 +364,7 @@ def _work(
     digest = run.fingerprints[stage]
     path, folder = run.path.resolve(), run.hidden.resolve() / f"{stage}-{digest}"
     return Work(
-        stage, path, folder, run.recipe, run.recipe_text, digest, lease.resolve(), token, executor, progress, replica
+        stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease.resolve(), token, replica
     )
 
 
