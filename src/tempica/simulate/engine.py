@@ -25,6 +25,7 @@ from tempica.recipe import (
     Recipe,
     SimulateRecipe,
     StructureRecipe,
+    TrajectoryRecipe,
     residues,
     structure_path,
 )
@@ -73,17 +74,11 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
     if isinstance(recipe.molecule, ArmsRecipe):
         molecule, bodies, variables = build_arms(recipe.molecule)
         system, body = build_bodies(molecule, bodies, recipe.network), bodies[0]
+    elif isinstance(recipe.molecule, TrajectoryRecipe):
+        raise TypeError("a foreign trajectory is read, not simulated")
     else:
         molecule, system, body = _network(recipe.molecule, recipe.network, folder)
-        variables = tuple(
-            CollectiveVariable.of(
-                cv.name,
-                [molecule.atoms_of(residues(r), f"collective variable {cv.name}").tolist() for r in cv.residues],
-                cv.kind,
-                molecule.position,
-            )
-            for cv in recipe.collective_variables
-        )
+        variables = declared(recipe, molecule)
     by_name = {variable.name: variable for variable in variables}
     for entry in recipe.dynamics:
         variable = by_name[entry.collective_variable]
@@ -92,6 +87,19 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
         else:
             system.addForce(variable.potential(entry))
     return Model(molecule, body, variables, system)
+
+
+def declared(recipe: SimulateRecipe, molecule: Molecule) -> tuple[CollectiveVariable, ...]:
+    """The collective variables that a recipe declares. Raises StructureError when residues are absent."""
+    return tuple(
+        CollectiveVariable.of(
+            cv.name,
+            [molecule.atoms_of(residues(r), f"collective variable {cv.name}").tolist() for r in cv.residues],
+            cv.kind,
+            molecule.position,
+        )
+        for cv in recipe.collective_variables
+    )
 
 
 def _network(
@@ -202,9 +210,14 @@ def run_block(
 
 def superpose(position: np.ndarray, model: Model) -> np.ndarray:
     """Frames (time, atom, space) rotated and shifted onto the first structure's body domain; float32."""
-    stack = np.concatenate([model.molecule.position[None], position]).astype(np.float32)
+    return superpose_onto(model.molecule.position, model.body, position)
+
+
+def superpose_onto(reference: np.ndarray, body: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Frames (time, atom, space) rotated and shifted onto a reference's beads of the body (atom,); float32."""
+    stack = np.concatenate([reference[None], position]).astype(np.float32)
     trajectory = mdtraj.Trajectory(stack, None)
-    trajectory.superpose(trajectory, 0, atom_indices=model.body, parallel=False)
+    trajectory.superpose(trajectory, 0, atom_indices=body, parallel=False)
     return trajectory.xyz[1:]
 
 

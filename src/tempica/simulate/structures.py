@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import mdtraj
@@ -13,6 +12,7 @@ import numpy as np
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.recipe_base import spans
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Molecule:
         missing = sorted(set(numbers) - set(self.residue.tolist()))
         if missing:
             raise StructureError(
-                f"{what} asks for residues {_ranges(missing)}, but the structure has residues"
+                f"{what} asks for residues {spans(missing)}, but the structure has residues"
                 f" {self.residue.min()} to {self.residue.max()}"
-                f" ({len(self.residue)} with a Cα atom). Correct the residue range in the recipe."
+                f" ({len(self.residue)} with a bead). Correct the residue range in the recipe."
             )
         return np.flatnonzero(np.isin(self.residue, numbers))
 
@@ -59,7 +59,7 @@ def load_molecule(path: Path) -> Molecule:
             " It must be a PDB or mmCIF file."
         ) from error
     xyz = model.xyz[0].astype(np.float64)
-    alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and _symbol(atom) == "C"]
+    alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and symbol(atom) == "C"]
     if len(alpha) < 4:
         raise StructureError(
             f"The structure file {path} has {len(alpha)} Cα atoms among {model.n_atoms} atoms; a Cα network needs at"
@@ -111,7 +111,7 @@ def topology_json(topology: mdtraj.Topology) -> str:
                     "resSeq": residue.resSeq,
                     "segmentID": residue.segment_id,
                     "atoms": [
-                        {"index": atom.index, "name": atom.name, "element": _symbol(atom)} for atom in residue.atoms
+                        {"index": atom.index, "name": atom.name, "element": symbol(atom)} for atom in residue.atoms
                     ],
                 }
                 for residue in chain.residues
@@ -123,26 +123,19 @@ def topology_json(topology: mdtraj.Topology) -> str:
     return json.dumps({"chains": chains, "bonds": bonds})
 
 
-def _symbol(atom: mdtraj.core.topology.Atom) -> str:
+def symbol(atom: mdtraj.core.topology.Atom) -> str:
+    """Chemical symbol of an atom; empty where the file does not tell."""
     return atom.element.symbol if atom.element is not None else ""
 
 
 def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path) -> tuple[float, float]:
-    heavy = [atom for atom in residue.atoms if _symbol(atom) not in ("H", "D")]
-    unknown = [atom for atom in heavy if _symbol(atom) not in SCATTERING_LENGTH_A]
+    heavy = [atom for atom in residue.atoms if symbol(atom) not in ("H", "D")]
+    unknown = [atom for atom in heavy if symbol(atom) not in SCATTERING_LENGTH_A]
     if unknown:
         raise StructureError(
-            f"Atom {unknown[0]} of {path} has the element '{_symbol(unknown[0])}'; known are"
+            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are"
             f" {', '.join(SCATTERING_LENGTH_A)}. Rename it or take it out of the structure."
         )
     where = xyz[[atom.index for atom in heavy]]
-    length = sum(SCATTERING_LENGTH_A[_symbol(atom)] for atom in heavy)
+    length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)
     return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
-
-
-def _ranges(numbers: list[int], most: int = 5) -> str:
-    """Sorted whole numbers as a recipe writes them, "1-29, 68"; the first ranges alone when there are many."""
-    breaks = [i for i in range(1, len(numbers)) if numbers[i] > numbers[i - 1] + 1]
-    parts = [numbers[a:b] for a, b in pairwise([0, *breaks, len(numbers)])]
-    told = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
-    return ", ".join([*told[:most], *(["…"] if len(told) > most else [])])
