@@ -6,6 +6,7 @@ formats' file objects are read directly: a frame is found by its number, and not
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -14,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tempica.errors import StructureError
 
 SUFFIXES = (".dcd", ".xtc", ".trr", ".h5", ".hdf5", ".nc", ".ncdf", ".netcdf")
 HDF5 = (".h5", ".hdf5")
+MOST_OPEN = 4
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ def read(path: Path, frames: np.ndarray, atoms: np.ndarray | None = None) -> Chu
     Raises StructureError when the file is damaged there or ends before.
     """
     runs = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
-    with _readable(path), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on slower readers and missing unit cells
+    with _readable(path):
         file = _open(*_identity(path))
         parts = [_READERS[path.suffix.lower()](_sought(file, int(run[0])), len(run), atoms) for run in runs]
     if sum(len(part[0]) for part in parts) != len(frames):
@@ -73,8 +73,7 @@ def topology_of(path: Path) -> mdtraj.Topology:
     if not path.is_file():
         raise StructureError(f"The topology file {path} does not exist. Correct `topology` in the recipe.")
     try:
-        with warnings.catch_warnings(), _hushed():
-            warnings.simplefilter("ignore")
+        with _hushed():
             topology = _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(str(path))
     except StructureError:
         raise
@@ -122,10 +121,23 @@ def _identity(path: Path) -> tuple[Path, int, int]:
     return path, about.st_size, about.st_mtime_ns
 
 
-@lru_cache(maxsize=4)
+_held: dict[tuple[Path, int, int], Any] = {}
+
+
 def _open(path: Path, size: int, modified: int) -> Any:
     """An open file of a process, kept: XTC and TRR files are scanned for their frames when opened."""
-    return mdtraj.open(str(path))
+    key = path, size, modified
+    if key not in _held:
+        while len(_held) >= MOST_OPEN:
+            _held.pop(next(iter(_held))).close()
+        _held[key] = mdtraj.open(str(path))
+    return _held[key]
+
+
+@atexit.register
+def _close_all() -> None:
+    while _held:
+        _held.popitem()[1].close()
 
 
 def _sought(file: Any, frame: int) -> Any:
@@ -197,7 +209,9 @@ def _hushed() -> Iterator[None]:
     try:
         for number, _ in kept:
             os.dup2(nowhere, number)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on slower readers and missing unit cells
+            yield
     finally:
         ctypes.CDLL(None).fflush(None)  # what C has buffered must not come out afterwards
         for number, copy in kept:

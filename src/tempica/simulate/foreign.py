@@ -362,11 +362,13 @@ def _scattering(topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndar
         of_residue.setdefault(topology.atom(atom).residue.index, []).append(bead)
     for index, own in of_residue.items():
         residue = topology.residue(index)
-        atoms = [a for a in residue.atoms if symbol(a) not in ("H", "D", "VS") or a.index in set(chosen[own].tolist())]
-        unknown = [atom for atom in atoms if symbol(atom) not in SCATTERING_LENGTH_A]
+        atoms = [
+            a for a in residue.atoms if _element(a) not in ("H", "D", "VS") or a.index in set(chosen[own].tolist())
+        ]
+        unknown = [atom for atom in atoms if _element(atom) not in SCATTERING_LENGTH_A]
         if unknown:
             raise StructureError(
-                f"Atom {unknown[0]} of the topology has the element '{symbol(unknown[0])}'; known are"
+                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are"
                 f" {', '.join(SCATTERING_LENGTH_A)}. Leave its residue out of simulate.molecule.selection."
             )
         if len(atoms) == 1 and atoms[0].name == "CA":  # stands for the whole residue
@@ -380,11 +382,18 @@ def _scattering(topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndar
         for k, bead in enumerate(own):
             part = where[nearest == k]
             length[bead] = sum(
-                SCATTERING_LENGTH_A[symbol(a)] for a, near in zip(atoms, nearest, strict=True) if near == k
+                SCATTERING_LENGTH_A[_element(a)] for a, near in zip(atoms, nearest, strict=True) if near == k
             )
             spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
             width[bead] = max(spread, ATOM_WIDTH_NM)
     return length, width
+
+
+def _element(atom: mdtraj.core.topology.Atom) -> str:
+    """Symbol of an atom; of a protein's by the first letter of its name, where readers take CA for calcium."""
+    letter = atom.name.lstrip("0123456789")[:1].upper()
+    protein = atom.residue.is_protein and letter in SCATTERING_LENGTH_A and atom.residue.n_atoms > 1
+    return letter if protein or not symbol(atom) else symbol(atom)
 
 
 def _rounding(step: float, largest: float) -> float:
