@@ -47,6 +47,8 @@ STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "report": ("report", ("report.html",)),
 }
 
+LARGE = 2 * 10**9  # bytes that take long enough to be announced
+
 
 @dataclass(frozen=True)
 class Work:
@@ -144,6 +146,15 @@ class Run:
             same = (about for about in known.values() if place.items() <= about.items())
             found[name] = next(same, place | {"sha256": _digest(path)})
         return found
+
+    @property
+    def undigested(self) -> int:
+        """Bytes of trajectory files that this run does not know."""
+        names, known = self.recipe.simulate.molecule.trajectory_files, recorded(self.path)
+        if self.source == self.path and all(name in known for name in names):
+            return 0
+        places = [_place(trajectory_path(self.source, name).resolve()) for name in names]
+        return sum(p["bytes"] for p in places if not any(p.items() <= about.items() for about in known.values()))
 
     def verify_trajectories(self) -> None:
         """Raise StoreError when a trajectory file that this run has written down has gone or changed since."""
@@ -317,6 +328,8 @@ def import_trajectory(
 
 def execute(run: Run, stages: Sequence[str], *, jobs: int, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
+    if run.undigested > LARGE:
+        progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
     if not run.is_current("simulate"):
         run.verify_trajectories()
         importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)

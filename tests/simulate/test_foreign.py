@@ -341,6 +341,11 @@ MISTAKES = {
     ),
     "NaN in the last": (lambda f, p: save(poisoned(p, 59), f / "all.dcd"), {}, ["ALA3-CA", "frame 59 of"]),
     "empty file": (lambda f, p: (f / "all.dcd").write_bytes(b""), {}, ["all.dcd", "0 bytes"]),
+    "no frames": (
+        lambda f, p: (f / "all.dcd").write_bytes((f / "all.dcd").read_bytes()[:300]),
+        {},
+        ["all.dcd", "holds no frames"],
+    ),
     "garbage as DCD": (lambda f, p: (f / "all.dcd").write_bytes(os.urandom(5000)), {}, ["all.dcd", "cannot be read"]),
     "garbage as XTC": (
         lambda f, p: (f / "a.xtc").write_bytes(os.urandom(5000)),
@@ -474,6 +479,12 @@ def test_a_file_that_is_damaged_in_the_middle_is_named_when_it_is_reached(peptid
     with pytest.raises(StructureError, match=r"Frames 40 and 41 of .*gap\.xtc are 52 ps apart, and 2 ps are expected"):
         simulate(recipe_of(["gap.xtc"], frame_interval=None), folder, folder / "gap")
     simulate(recipe_of(["gap.xtc"]), folder, folder / "told")
+
+
+def test_a_slow_motion_beyond_the_data_is_not_given_a_number():
+    told = stage.outliving({"bend": 3.0}, {"timescale": np.array([1e9])}, "simulate.molecule.stride", 15)
+    assert "more than the 15 of a replica" in told
+    assert "(simulate.molecule.stride)" in told
 
 
 def test_residue_numbers_must_be_unambiguous(peptide, folder):

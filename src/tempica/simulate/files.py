@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Chunk:
 def count(path: Path) -> int:
     """Number of frames of a file, without reading them. Raises StructureError."""
     with _readable(path):
-        return len(_open(*_identity(path)))
+        return _count(*_identity(path))
 
 
 def read(path: Path, frames: np.ndarray, atoms: np.ndarray | None = None) -> Chunk:
@@ -74,7 +75,7 @@ def topology_of(path: Path) -> mdtraj.Topology:
         raise StructureError(f"The topology file {path} does not exist. Correct `topology` in the recipe.")
     try:
         with _hushed():
-            topology = _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(str(path))
+            topology = _topology(path, path.stat().st_size, path.stat().st_mtime_ns)
     except StructureError:
         raise
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
@@ -132,6 +133,16 @@ def _open(path: Path, size: int, modified: int) -> Any:
             _held.pop(next(iter(_held))).close()
         _held[key] = mdtraj.open(str(path))
     return _held[key]
+
+
+@cache
+def _count(path: Path, size: int, modified: int) -> int:
+    return len(_open(path, size, modified))
+
+
+@lru_cache(maxsize=2)
+def _topology(path: Path, size: int, modified: int) -> mdtraj.Topology:
+    return _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(str(path))
 
 
 @atexit.register

@@ -97,7 +97,9 @@ def run(work: Work) -> None:
             "cv_timescale": step * modes["variable_timescale"],
         },
     )
-    warning = outliving(dict(zip([v.name for v in model.variables], modes["variable_timescale"], strict=True)), modes)
+    remedy = "simulate.molecule.stride" if isinstance(model, Foreign) else "simulate.steps_per_frame"
+    timescales = dict(zip([v.name for v in model.variables], modes["variable_timescale"], strict=True))
+    warning = outliving(timescales, modes, remedy, recipe.n_frames)
     if warning:
         work.progress.say(f"simulate: {warning}")
 
@@ -169,15 +171,25 @@ def slow_modes(path: Path, out: Path) -> None:
     store.save_arrays(out, **vars(find_slow_modes(store.open_unsealed(path))))
 
 
-def outliving(variables: dict[str, float], modes: dict[str, np.ndarray]) -> str:
-    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is."""
+def outliving(
+    variables: dict[str, float],
+    modes: dict[str, np.ndarray],
+    remedy: str = "simulate.steps_per_frame",
+    n_frames: int | None = None,
+) -> str:
+    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is.
+
+    `remedy` is the recipe's field that lengthens the frame interval; a timescale beyond `n_frames`, those of a
+    replica, is told as no more than that.
+    """
     slowest = float(modes["timescale"][0])
     passed = [f"{name} ({value:.2g})" for name, value in variables.items() if 0 < value < slowest]
     if not passed:
         return ""
+    told = f"of more than the {n_frames} of a replica" if n_frames and slowest > n_frames else f"of {slowest:.2g}"
     return (
-        f"warning: an undeclared motion with a timescale of {slowest:.2g} frames outlives {', '.join(passed)}; methods"
-        " that order sources by slowness will return it. Take a longer frame interval (simulate.steps_per_frame), or"
+        f"warning: an undeclared motion with a timescale {told} frames outlives {', '.join(passed)}; methods"
+        f" that order sources by slowness will return it. Take a longer frame interval ({remedy}), or"
         " expect one source more (train.n_components)."
     )
 
