@@ -341,11 +341,12 @@ MISTAKES = {
     ),
     "NaN in the last": (lambda f, p: save(poisoned(p, 59), f / "all.dcd"), {}, ["ALA3-CA", "frame 59 of"]),
     "empty file": (lambda f, p: (f / "all.dcd").write_bytes(b""), {}, ["all.dcd", "0 bytes"]),
-    "no frames": (
+    "header alone": (
         lambda f, p: (f / "all.dcd").write_bytes((f / "all.dcd").read_bytes()[:300]),
         {},
-        ["all.dcd", "holds no frames"],
+        ["all.dcd", "cannot be read"],
     ),
+    "no frames": (lambda f, p: save(p[:0], f / "a.nc"), {"files": ["a.nc"]}, ["a.nc", "no frames"]),
     "garbage as DCD": (lambda f, p: (f / "all.dcd").write_bytes(os.urandom(5000)), {}, ["all.dcd", "cannot be read"]),
     "garbage as XTC": (
         lambda f, p: (f / "a.xtc").write_bytes(os.urandom(5000)),
