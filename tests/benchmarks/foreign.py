@@ -59,7 +59,7 @@ def chain(data: Path, out: Path, selection: str) -> dict[str, object]:
     times.append(time.perf_counter() - started)
     store = open_store(out / "paths" / "trajectory.zarr", "trajectory")
     stored = np.degrees(store["collective_variable"].values)
-    blocks = [angles(mdtraj.load(str(data / name), top=str(data / "adk.psf"))) for name in PATHS]
+    blocks = [angles(mdtraj.load(str(data / name), top=str(data / "adk.psf")), selection) for name in PATHS]
     plain = np.concatenate([x[: len(x) // N_FRAMES * N_FRAMES].reshape(-1, N_FRAMES, 2) for x in blocks])
     rows = json.loads((out / "paths" / "scores.json").read_text())["rows"]
     return {
@@ -100,11 +100,11 @@ def solvated(data: Path, out: Path) -> dict[str, object]:
     }
 
 
-def angles(trajectory: mdtraj.Trajectory) -> np.ndarray:
-    """Hinge angles (frame, hinge) in degrees from the Cα centroids, by the arc cosine."""
-    alpha = [atom for atom in trajectory.topology.atoms if atom.name == "CA" and atom.residue.is_protein]
-    numbers = np.array([atom.residue.resSeq for atom in alpha])
-    xyz = trajectory.xyz[:, [atom.index for atom in alpha]].astype(np.float64)
+def angles(trajectory: mdtraj.Trajectory, selection: str = "name CA") -> np.ndarray:
+    """Hinge angles (frame, hinge) in degrees from the centroids of the selected atoms, by the arc cosine."""
+    chosen = trajectory.topology.select(selection)
+    numbers = np.array([trajectory.topology.atom(i).residue.resSeq for i in chosen])
+    xyz = trajectory.xyz[:, chosen].astype(np.float64)
     found = []
     for hinge in HINGES:
         a, b, c = (xyz[:, np.isin(numbers, residues(text))].mean(1) for text in hinge["residues"])

@@ -329,7 +329,11 @@ MISTAKES = {
     "no topology": (None, {"topology": None}, ["topology is missing", "--topology"]),
     "other atoms": (other_topology, {"topology": "fewer.pdb"}, ["120 atoms", "topology 100"]),
     "nothing selected": (None, {"selection": "name XX"}, ["name XX", "selects 0 of"]),
-    "selection without syntax": (None, {"selection": "name CA and or"}, ["name CA and or", "no selection"]),
+    "selection without syntax": (
+        None,
+        {"selection": "name CA and or"},
+        ["name CA and or", "no selection", "at character 12."],
+    ),
     "selection of half words": (None, {"selection": "nom CA"}, ["nom CA", "no selection"]),
     "body without syntax": (None, {"body": "resSeq <"}, ["body", "resSeq <"]),
     "small body": (None, {"body": "1-2"}, ["body", "2 of the selected", "needs 3"]),
@@ -484,7 +488,7 @@ def test_a_file_that_is_damaged_in_the_middle_is_named_when_it_is_reached(peptid
 
 def test_a_slow_motion_beyond_the_data_is_not_given_a_number():
     told = stage.outliving({"bend": 3.0}, {"timescale": np.array([1e9])}, "simulate.molecule.stride", 15)
-    assert "more than the 15 of a replica" in told
+    assert "a timescale of more than the 15 frames of a replica outlives bend (3)" in told
     assert "(simulate.molecule.stride)" in told
 
 

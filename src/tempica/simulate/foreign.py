@@ -298,9 +298,10 @@ def _select(topology: mdtraj.Topology, text: str, field: str) -> np.ndarray:
     try:
         return np.asarray(topology.select(text), dtype=int)
     except Exception as error:  # its parser raises errors of several kinds
+        place = getattr(error, "loc", None)  # of the parser itself; what it expected there would fill a page
+        what = f"it stops making sense at character {place + 1}" if place is not None else f"{str(error)[:100]}"
         raise RecipeError(
-            f"simulate.molecule.{field} = '{text}' is no selection that MDTraj understands"
-            f" ({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}). Write it as in"
+            f"simulate.molecule.{field} = '{text}' is no selection that MDTraj understands: {what}. Write it as in"
             " 'name CA and chainid 0'."
         ) from None
 

@@ -186,9 +186,10 @@ def outliving(
     passed = [f"{name} ({value:.2g})" for name, value in variables.items() if 0 < value < slowest]
     if not passed:
         return ""
-    told = f"of more than the {n_frames} of a replica" if n_frames and slowest > n_frames else f"of {slowest:.2g}"
+    beyond = n_frames is not None and slowest > n_frames
+    told = f"more than the {n_frames} frames of a replica" if beyond else f"{slowest:.2g} frames"
     return (
-        f"warning: an undeclared motion with a timescale {told} frames outlives {', '.join(passed)}; methods"
+        f"warning: an undeclared motion with a timescale of {told} outlives {', '.join(passed)}; methods"
         f" that order sources by slowness will return it. Take a longer frame interval ({remedy}), or"
         " expect one source more (train.n_components)."
     )
