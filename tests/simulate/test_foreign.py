@@ -332,7 +332,7 @@ MISTAKES = {
     "selection without syntax": (
         None,
         {"selection": "name CA and or"},
-        ["name CA and or", "no selection", "at character 12."],
+        ["name CA and or", "at character 12."],
     ),
     "selection of half words": (None, {"selection": "nom CA"}, ["nom CA", "no selection"]),
     "body without syntax": (None, {"body": "resSeq <"}, ["body", "resSeq <"]),

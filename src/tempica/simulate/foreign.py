@@ -5,6 +5,7 @@ A block of frames is a pure function of the files and of its number, so that rea
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -298,8 +299,8 @@ def _select(topology: mdtraj.Topology, text: str, field: str) -> np.ndarray:
     try:
         return np.asarray(topology.select(text), dtype=int)
     except Exception as error:  # its parser raises errors of several kinds
-        place = getattr(error, "loc", None)  # of the parser itself; what it expected there would fill a page
-        what = f"it stops making sense at character {place + 1}" if place is not None else f"{str(error)[:100]}"
+        place = re.search(r"\(at char (\d+)\)", str(error))  # what was expected there would fill a page
+        what = f"it stops making sense at character {int(place[1]) + 1}" if place else str(error)[:100]
         raise RecipeError(
             f"simulate.molecule.{field} = '{text}' is no selection that MDTraj understands: {what}. Write it as in"
             " 'name CA and chainid 0'."
