@@ -20,7 +20,7 @@ from tempica.importing import complete_recipe
 from tempica.pipeline import Work, open_run
 from tempica.progress import Progress
 from tempica.recipe import Recipe, load_recipe
-from tempica.simulate import engine, files, foreign, stage
+from tempica.simulate import engine, files, foreign, replicas, stage
 
 N_RESIDUES, N_FRAMES, INTERVAL = 24, 60, 2.0
 GROUPS = {"bend": ["1-6", "9-15", "18-24"], "length": ["1-4", "21-24"]}
@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_file(ending, peptide, folder):
         long.time = INTERVAL * np.arange(len(long))
         save(long, folder / f"{times}.{ending}")
         recipe = recipe_of([f"{times}.{ending}"])
-        model, plan = foreign.build_foreign(recipe.simulate, folder), foreign.layout(recipe.simulate, folder)
+        model, plan = foreign.build_foreign(recipe.simulate, folder), replicas.layout(recipe.simulate, folder)
         tracemalloc.start()
         for first in range(0, 15, 5):
             foreign.read_block(model, plan.pieces(3, first, first + 5), "replica 3", first, None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tempica.pipeline import Work
     from tempica.simulate.engine import Model
-    from tempica.simulate.foreign import Piece
+    from tempica.simulate.replicas import Piece
 
 ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo 2³²
 
@@ -39,7 +39,8 @@ def run(work: Work) -> None:
     modes."""
     from tempica.simulate import protocols
     from tempica.simulate.engine import BLOCK_FRAMES, build_model
-    from tempica.simulate.foreign import Foreign, build_foreign, frame_interval
+    from tempica.simulate.foreign import Foreign, build_foreign
+    from tempica.simulate.replicas import frame_interval
     from tempica.simulate.structures import topology_json
 
     recipe = work.recipe.simulate
@@ -122,7 +123,7 @@ def _simulate(work: Work, trajectory: Path, ensemble: Path) -> None:
 
 def _read(work: Work, trajectory: Path, ensemble: Path) -> None:
     """Fill the trajectory from foreign files, then the ensemble from the trajectory's training replicas."""
-    from tempica.simulate.foreign import frame_interval, layout
+    from tempica.simulate.replicas import frame_interval, layout
 
     recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
     assert isinstance(recipe.molecule, TrajectoryRecipe)
