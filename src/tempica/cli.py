@@ -84,6 +84,28 @@ for _stage, _help in (
     _stage_command(_stage, _help)
 
 
+@cli.command("import")
+@click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--topology", type=click.Path(path_type=Path), help="PDB, mmCIF, GRO, PSF, prmtop …; HDF5 needs none.")
+@click.option("--recipe", type=click.Path(path_type=Path), required=True, help="All but the molecule's files.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given.")
+@click.option("--stride", type=click.IntRange(1), help="Use every so manieth frame.")
+@click.option("--selection", help="Atoms that become beads, as MDTraj selects; name CA if not given.")
+@click.option("--name", help="Name of the recipe, if not its own.")
+@click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
+def import_files(files: tuple[Path, ...], **options: Any) -> None:
+    """Make trajectory.zarr and ensemble.zarr of another program's trajectory.
+
+    FILES are DCD, XTC, TRR, HDF5 or NetCDF, each a replica. RECIPE is a recipe without simulate.molecule; the run
+    folder gets it completed, and `tempica run` on that folder goes on from there.
+    """
+    from tempica import pipeline
+
+    folder, done = pipeline.import_trajectory(files, **options)
+    said = "Done: simulate in" if done else "Up to date; nothing was done:"
+    click.echo(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
+
+
 @cli.command()
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("data_schemas"), show_default=True

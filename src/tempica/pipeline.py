@@ -26,7 +26,18 @@ from typing import Any
 from tempica import __version__, locks, pool, store
 from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.progress import Progress
-from tempica.recipe import Recipe, fingerprint, load_recipe, structure_path
+from tempica.recipe import (
+    RECORD,
+    Recipe,
+    TrajectoryRecipe,
+    fingerprint,
+    load_recipe,
+    parse_recipe,
+    read_text,
+    recorded,
+    structure_path,
+    trajectory_path,
+)
 
 # stage -> (room, what it makes)
 STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -37,6 +48,8 @@ STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate": ("evaluate", ("scores.json",)),
     "report": ("report", ("report.html",)),
 }
+
+LARGE = 2 * 10**9  # bytes that take long enough to be announced
 
 
 @dataclass(frozen=True)
@@ -118,17 +131,69 @@ class Run:
     def fingerprints(self) -> dict[str, str]:
         """Digest of everything that each stage's output depends on, the stages before it included."""
         digests: dict[str, str] = {}
-        before = fingerprint(__version__, self.recipe.name, self.recipe.seed, *map(_digest, self._structures()))
+        content = [*map(_digest, self._structures()), *(about["sha256"] for about in self.trajectories.values())]
+        if isinstance(self.recipe.simulate.molecule, TrajectoryRecipe):
+            content += self.recipe.splits  # the ensemble is taken from the training replicas
+        before = fingerprint(__version__, self.recipe.name, self.recipe.seed, *content)
         for stage in STAGES:
             section = getattr(self.recipe, stage).model_dump(
                 mode="json",
-                exclude={"molecule": {"structure", "second_structure"}},  # their content counts, not their place
+                # their content counts, not their place
+                exclude={"molecule": {"structure", "second_structure", "topology", "files"}},
             )
             before = digests[stage] = fingerprint(before, stage, section)
         return digests
 
     def _structures(self) -> list[Path]:
-        return [self.structure(name) for name in self.recipe.simulate.molecule.files]
+        return [self.structure(name) for name in self.recipe.simulate.molecule.structure_files]
+
+    @cached_property
+    def trajectories(self) -> dict[str, dict[str, Any]]:
+        """What is known of each foreign trajectory file by the name that the recipe gives it; see `recipe.recorded`.
+
+        A run folder goes by its own record. Elsewhere files are digested, unless the run knows them by place, size
+        and time of change.
+        """
+        names, known = self.recipe.simulate.molecule.trajectory_files, recorded(self.path)
+        if self.source == self.path and all(name in known for name in names):
+            return {name: known[name] for name in names}
+        found = {}
+        for name in names:
+            path = trajectory_path(self.source, name).resolve()
+            place = _place(path)
+            same = (about for about in known.values() if place.items() <= about.items())
+            found[name] = next(same, place | {"sha256": _digest(path)})
+        return found
+
+    @property
+    def undigested(self) -> int:
+        """Bytes of trajectory files that this run does not know."""
+        names, known = self.recipe.simulate.molecule.trajectory_files, recorded(self.path)
+        if self.source == self.path and all(name in known for name in names):
+            return 0
+        places = [_place(trajectory_path(self.source, name).resolve()) for name in names]
+        return sum(p["bytes"] for p in places if not any(p.items() <= about.items() for about in known.values()))
+
+    def verify_trajectories(self) -> None:
+        """Raise StoreError when a trajectory file that this run has written down has gone or changed since."""
+        known = recorded(self.path) if self.source == self.path else {}
+        for name in self.recipe.simulate.molecule.trajectory_files:
+            about = known.get(name)
+            if about is None:
+                continue
+            path = Path(about["path"])
+            if not path.is_file():
+                raise StoreError(
+                    f"The trajectory file {path}, from which the run {self.path} is made, has gone. Put it back, or"
+                    " import it from its new place into the same run with the same recipe."
+                )
+            if _place(path) != {key: about[key] for key in ("path", "bytes", "modified")} and (
+                (now := _digest(path)) != about["sha256"]
+            ):
+                raise StoreError(
+                    f"The trajectory file {path} has changed since the run {self.path} began: its SHA-256 was"
+                    f" {about['sha256'][:16]}… and is {now[:16]}…. Restore it, or import it into another run."
+                )
 
     def is_current(self, stage: str) -> bool:
         """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""
@@ -210,7 +275,10 @@ class Run:
         return any(path not in begun for path in (*self.path.iterdir(), *self.hidden.glob("*")))
 
     def freeze(self) -> None:
-        """Keep the recipe and its structure files with the run; older ones go to `superseded`."""
+        """Keep the recipe and its structure files with the run; older ones go to `superseded`.
+
+        Trajectory files, which may be large, stay where they are: their place and digest are written down.
+        """
         self.set_aside(self._outdated())
         if not (self.path / "recipe.toml").exists():
             store.write_text(self.path / "recipe.toml", self.recipe_text)
@@ -220,6 +288,11 @@ class Run:
             if not kept.exists():
                 shutil.copyfile(path, kept.with_name(path.name + ".new"))
                 os.replace(kept.with_name(path.name + ".new"), kept)
+        known = recorded(self.path)
+        if self.trajectories and known != self.trajectories:
+            if {a["sha256"] for a in known.values()} - {a["sha256"] for a in self.trajectories.values()}:
+                self.set_aside([RECORD])
+            store.write_json(self.path / RECORD, self.trajectories)
 
     def _outdated(self) -> list[str]:
         """What was kept with the run and is not what this recipe says."""
@@ -294,9 +367,48 @@ def run(
     return work.path, execute(work, stages, jobs=jobs or pool.usable_cores(), scheduler=scheduler, progress=progress)
 
 
+def import_trajectory(
+    files: Sequence[str | Path],
+    recipe: str | Path,
+    *,
+    topology: str | Path | None = None,
+    out: str | Path | None = None,
+    stride: int | None = None,
+    selection: str | None = None,
+    name: str | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, list[str]]:
+    """Make a run's trajectory and ensemble from files of another program; `run` on its folder does the rest.
+
+    `recipe` is a recipe without the molecule's files; the run gets it completed. Returns as `run` does.
+    """
+    from tempica.importing import complete_recipe
+
+    path = Path(recipe)
+    text = complete_recipe(
+        read_text(path),
+        path,
+        [Path(file) for file in files],
+        topology=None if topology is None else Path(topology),
+        stride=stride,
+        selection=selection,
+        name=name,
+    )
+    checked = parse_recipe(text, path)
+    work = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
+    return work.path, execute(
+        work, ("simulate",), jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress()
+    )
+
+
 def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
-    importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
+    if run.undigested > LARGE:
+        progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
+    if not run.is_current("simulate"):
+        run.verify_trajectories()
+        importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(pool.dask_cluster(scheduler)) if scheduler else None
         stack.callback(os.close, run.claim(progress.say))
@@ -430,8 +542,18 @@ def _stamp(path: Path) -> str | None:
     )
 
 
+def _place(path: Path) -> dict[str, Any]:
+    """Where a file is, and what tells quickly whether it is still the same."""
+    try:
+        about = path.stat()
+    except OSError:
+        return {"path": str(path), "bytes": 0, "modified": 0}
+    return {"path": str(path), "bytes": about.st_size, "modified": about.st_mtime_ns}
+
+
 def _digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("rb") as file:  # piece by piece: trajectories are large
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return "missing"  # the simulate stage's own check reports it

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from tempica.errors import RecipeError
+from tempica.errors import RecipeError, StoreError
 from tempica.recipe_base import MOST, Name, Section, in_unit, residues, told
 from tempica.recipe_dynamics import (
     Ar1,
@@ -37,6 +37,7 @@ from tempica.recipe_simulate import (
     ObservationRecipe,
     SimulateRecipe,
     StructureRecipe,
+    TrajectoryRecipe,
 )
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "StructureRecipe",
     "TemperatureJump",
     "TrainRecipe",
+    "TrajectoryRecipe",
     "fingerprint",
     "load_recipe",
     "residues",
@@ -174,6 +176,12 @@ class Recipe(Section):
                 f" frames apart, and simulate.observation.mode = '{self.simulate.observation.mode}' has {each} a"
                 " molecule. Give no methods, a lag of 1, or another mode"
             )
+        trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
+        if isinstance(self.simulate.molecule, TrajectoryRecipe) and self.simulate.ensemble_frames > trained:
+            raise ValueError(
+                f"simulate.ensemble_frames = {self.simulate.ensemble_frames} must not exceed the {trained} frames of"
+                " the training replicas, of which they are a sample"
+            )
         if self.train.lag >= self.simulate.n_frames // 2:
             raise ValueError(
                 f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
@@ -189,29 +197,59 @@ class Recipe(Section):
 
 def load_recipe(path: Path) -> tuple[Recipe, str]:
     """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it."""
+    text = read_text(path)
+    return parse_recipe(text, path), text
+
+
+def read_text(path: Path) -> str:
+    """The text of a recipe, unchecked. Raises RecipeError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe {path}. Recipes are TOML files, as in simulations/.") from None
     except UnicodeDecodeError as error:
         raise RecipeError(f"The recipe {path} must be a TOML file, text in UTF-8: {error}.") from None
     except OSError as error:
         raise RecipeError(f"The recipe {path} cannot be read: {error}.") from None
+
+
+def parse_recipe(text: str, path: Path) -> Recipe:
+    """A checked recipe from its text, which errors say to be that of `path`. Raises RecipeError."""
     try:
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # beyond its own error, tomllib lets those of int() through
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
     try:
-        return Recipe.model_validate(content), text
+        return Recipe.model_validate(content)
     except ValidationError as error:
         mistakes = [_explain(one) for one in error.errors()]
         raise RecipeError("\n".join([f"The recipe {path} cannot be used:", *mistakes])) from None
 
 
 def structure_path(folder: Path, name: str) -> Path:
-    """Where a recipe's structure file lies: as it says, or among the frozen copies of a run folder."""
+    """Where a recipe's structure file lies: among the frozen copies of a run folder; else as the recipe says."""
     frozen = folder / "structures" / Path(name).name
-    return folder / name if (folder / name).exists() or not frozen.exists() else frozen
+    own = (folder / ".tempica" / "run.json").exists() or not (folder / name).exists()
+    return frozen if own and frozen.exists() else folder / name
+
+
+def trajectory_path(folder: Path, name: str) -> Path:
+    """Where a recipe's trajectory file lies: a run folder has written it down; else as the recipe says."""
+    kept = recorded(folder).get(name)
+    return Path(kept["path"]) if kept else folder / name
+
+
+def recorded(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a run folder has written down of each trajectory file: `path`, `bytes`, `modified` (ns), `sha256`."""
+    try:
+        return json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"The file {folder / RECORD} is damaged: {error}. Import the trajectory anew.") from None
+
+
+RECORD = "trajectories.json"
 
 
 def fingerprint(*parts: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,3 +45,12 @@ def residues(text: str) -> tuple[tuple[str, int], ...]:
 def told(residue: tuple[str, int]) -> str:
     """A residue as recipes write it: "5", "A:5"."""
     return f"{residue[0]}:{residue[1]}" if residue[0] else str(residue[1])
+
+
+def spans(numbers: Iterable[int], most: int = 5) -> str:
+    """Whole numbers as a recipe writes them, "1-29, 68"; the first ranges alone when there are many."""
+    numbers = sorted(numbers)
+    breaks = [i for i in range(1, len(numbers)) if numbers[i] > numbers[i - 1] + 1]
+    parts = [numbers[a:b] for a, b in pairwise([0, *breaks, len(numbers)])]
+    told = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
+    return ", ".join([*told[:most], *(["…"] if len(told) > most else [])])

@@ -77,8 +77,14 @@ class StructureRecipe(Section):
         return [f"hinge_{i}" for i in range(1, self.n_domains or 1)]
 
     @property
-    def files(self) -> list[str]:
+    def structure_files(self) -> list[str]:
+        """Small files, of which a run keeps copies."""
         return [name for name in (self.structure, self.second_structure) if name is not None]
+
+    @property
+    def trajectory_files(self) -> list[str]:
+        """Large files, of which a run keeps place and digest."""
+        return []
 
 
 class AtomisticRecipe(Section):
@@ -104,8 +110,12 @@ class AtomisticRecipe(Section):
         return body
 
     @property
-    def files(self) -> list[str]:
+    def structure_files(self) -> list[str]:
         return [self.structure]
+
+    @property
+    def trajectory_files(self) -> list[str]:
+        return []
 
     @property
     def variables(self) -> list[str]:
@@ -135,12 +145,88 @@ class ArmsRecipe(Section):
     arm_length: float = in_unit("nm", "of the longest arm", default=2.2, ge=1.5, le=10)
 
     @property
-    def files(self) -> list[str]:
+    def structure_files(self) -> list[str]:
+        return []
+
+    @property
+    def trajectory_files(self) -> list[str]:
         return []
 
     @property
     def variables(self) -> list[str]:
         return [f"arm_{i + 1}" for i in range(self.n_arms)]
+
+
+class TrajectoryRecipe(Section):
+    """Frames that another program made, read through MDTraj instead of simulated.
+
+    Files are glued in time, `files_per_replica` at a time, and each such stretch is a replica of `n_frames` frames,
+    what is left over at its end unused. When there are fewer stretches than replicas, each is cut into as many
+    consecutive replicas as it has frames for, until there are `n_replicas`: replicas next to each other in one
+    stretch are then not independent, and held-out ones come last. Molecules broken by a periodic box are made whole
+    along their bonds, or bead by bead along the chain where the topology has no bonds; several chains are not brought
+    together.
+    """
+
+    kind: Literal["trajectory"]
+    topology: str | None = Field(
+        default=None,
+        min_length=1,
+        description="PDB, mmCIF, GRO, PSF, prmtop, MOL2 or HDF5 file, relative to the recipe; not needed where the"
+        " first of `files` is HDF5, which carries its own",
+    )
+    files: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, description="DCD, XTC, TRR, HDF5 or NetCDF files, in order, relative to the recipe"
+    )
+    files_per_replica: int = Field(default=1, ge=1, le=MOST, description="consecutive files glued in time")
+    stride: int = in_unit("frame", "every so manieth frame is used, counted from the first", default=1, ge=1, le=MOST)
+    selection: str = Field(
+        default="name CA",
+        min_length=1,
+        description="atoms that become beads, as MDTraj selects; the heavy atoms of a residue scatter from the nearest",
+    )
+    body: str | None = Field(
+        default=None,
+        min_length=1,
+        description="beads on which every frame is superposed onto the first, as residue ranges or as MDTraj selects;"
+        " all beads if none",
+    )
+    frame_interval: float | None = in_unit(
+        "ps",
+        "between neighbouring frames of the files, before any stride; from the times in the files if none",
+        default=None,
+        gt=0,
+    )
+
+    @field_validator("files")
+    @classmethod
+    def _once(cls, files: list[str]) -> list[str]:
+        if len(set(files)) < len(files):
+            twice = next(name for name in files if files.count(name) > 1)
+            raise ValueError(f"the file '{twice}' is listed more than once; replicas must differ")
+        return files
+
+    @model_validator(mode="after")
+    def _glued(self) -> TrajectoryRecipe:
+        if len(self.files) % self.files_per_replica:
+            raise ValueError(
+                f"files lists {len(self.files)} files, which is no multiple of files_per_replica ="
+                f" {self.files_per_replica}"
+            )
+        return self
+
+    @property
+    def structure_files(self) -> list[str]:
+        return [] if self.topology is None or self.topology.lower().endswith((".h5", ".hdf5")) else [self.topology]
+
+    @property
+    def trajectory_files(self) -> list[str]:
+        own = self.topology is not None and not self.structure_files and self.topology not in self.files
+        return [*([str(self.topology)] if own else []), *self.files]
+
+    @property
+    def variables(self) -> list[str]:
+        return []
 
 
 class NetworkRecipe(Section):
@@ -227,6 +313,20 @@ class ObservationRecipe(Section):
         return {"movie": None, "snapshots": 1, "pairs": 2}[self.mode]
 
 
+_OF_A_SIMULATION = (
+    "network",
+    "dynamics",
+    "temperature_jump",
+    "segment_frames",
+    "observation",
+    "steps_per_frame",
+    "equilibration_frames",
+    "time_step",
+    "friction",
+    "temperature",
+)  # fields without a meaning for a foreign trajectory
+
+
 def _kind_of_molecule(value: Any) -> str:
     kind = value.get("kind", "structure") if isinstance(value, dict) else getattr(value, "kind", "structure")
     return kind if isinstance(kind, str) else "structure"
@@ -236,7 +336,8 @@ class SimulateRecipe(Section):
     molecule: Annotated[
         Annotated[StructureRecipe, Tag("structure")]
         | Annotated[ArmsRecipe, Tag("arms")]
-        | Annotated[AtomisticRecipe, Tag("atomistic")],
+        | Annotated[AtomisticRecipe, Tag("atomistic")]
+        | Annotated[TrajectoryRecipe, Tag("trajectory")],
         Discriminator(_kind_of_molecule),
     ]
     network: NetworkRecipe = NetworkRecipe()
@@ -259,7 +360,8 @@ class SimulateRecipe(Section):
         default=400,
         ge=10,
         le=MOST,
-        description="frames of the separate replica from which displacement modes are learned",
+        description="frames of the separate replica from which displacement modes are learned; of a foreign trajectory,"
+        " a sample of its training replicas",
     )
     time_step: float = in_unit("ps", "integration step", default=0.02, gt=0, le=0.1)
     friction: float = in_unit("1/ps", "Langevin friction", default=1.0, gt=0)
@@ -318,7 +420,24 @@ class SimulateRecipe(Section):
                         domains = ", ".join(self.molecule.domain_names) or "none"
                         raise ValueError(f"network.no_contacts names '{name}'; domains are {domains}")
         self._check_segments()
+        self._check_foreign()
         return self
+
+    def _check_foreign(self) -> None:
+        """What is simulated elsewhere is not simulated here."""
+        if not isinstance(self.molecule, TrajectoryRecipe):
+            return
+        blank = SimulateRecipe.model_fields
+        given = [
+            name
+            for name in _OF_A_SIMULATION
+            if getattr(self, name) != blank[name].get_default(call_default_factory=True, validated_data={})
+        ]
+        if given:
+            raise ValueError(
+                f"a molecule of kind 'trajectory' is read, not simulated, and {', '.join(given)} would mean nothing:"
+                " leave it out" + (" (the mode is always movie)" if "observation" in given else "")
+            )
 
     def _check_segments(self) -> None:
         labelled = {

@@ -29,7 +29,9 @@ _BEADS = {
 }
 _FRAMES = {
     "replica": Variable(("replica",), "int64", "1", "number of the independent movie"),
-    "time": Variable(("time",), "float64", "ps", "simulated time of the frame"),
+    "time": Variable(
+        ("time",), "float64", "ps", "simulated time of the frame; of a foreign trajectory, from its first frame on"
+    ),
 }
 
 _LABELS = {
@@ -61,7 +63,7 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time", "source_name"),
             "float32",
             "rad or nm",
-            "what was driven: the restraint's target; for the unit see cv_units",
+            "what was driven: the restraint's target; for the unit see cv_units; nothing in a foreign trajectory",
         ),
         "collective_variable": Variable(
             ("replica", "time", "cv"),
@@ -79,8 +81,12 @@ STORES: dict[str, dict[str, Variable]] = {
             ("slow_mode_number",), "float64", "ps", "−Δt / ln(autocorrelation) of each slow mode; 0 where none"
         ),
         "cv_timescale": Variable(("cv",), "float64", "ps", "the same of each collective variable"),
-        "potential_energy": Variable(("replica", "time"), "float64", "kJ/mol", "network and restraints"),
-        "kinetic_energy": Variable(("replica", "time"), "float64", "kJ/mol", "of all beads"),
+        "potential_energy": Variable(
+            ("replica", "time"), "float64", "kJ/mol", "network and restraints; NaN in a foreign trajectory"
+        ),
+        "kinetic_energy": Variable(
+            ("replica", "time"), "float64", "kJ/mol", "of all beads; NaN in a foreign trajectory"
+        ),
         **_BEADS,
     },
     "ensemble": {
@@ -89,7 +95,8 @@ STORES: dict[str, dict[str, Variable]] = {
             ("time", "atom", "space"),
             "float32",
             "nm",
-            "bead positions of a separate simulation, same superposition",
+            "bead positions of a separate simulation, same superposition; where the trajectory is foreign, an even"
+            " sample of its training replicas",
         ),
         **_BEADS,
     },

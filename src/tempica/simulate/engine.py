@@ -27,6 +27,7 @@ from tempica.recipe import (
     Recipe,
     SimulateRecipe,
     StructureRecipe,
+    TrajectoryRecipe,
     residues,
     structure_path,
 )
@@ -85,6 +86,8 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
         model = Model(whole, bodies[0], variables, build_bodies(whole, bodies, recipe.network))
     elif isinstance(recipe.molecule, AtomisticRecipe):
         model = _atomistic(recipe, recipe.molecule, folder)
+    elif isinstance(recipe.molecule, TrajectoryRecipe):
+        raise TypeError("a foreign trajectory is read, not simulated")
     else:
         model = _network(recipe, recipe.molecule, folder)
     by_name = {variable.name: variable for variable in model.variables}
@@ -102,11 +105,11 @@ def _atomistic(recipe: SimulateRecipe, about: AtomisticRecipe, folder: Path) -> 
     body = np.arange(len(heavy))
     if about.body is not None:
         body = whole.part(heavy).atoms_of(residues(about.body), "The body")
-    return Model(whole, body, _declared(recipe, whole), system, heavy)
+    return Model(whole, body, declared(recipe, whole), system, heavy)
 
 
-def _declared(recipe: SimulateRecipe, molecule: Molecule) -> tuple[CollectiveVariable, ...]:
-    """The recipe's collective variables on a molecule."""
+def declared(recipe: SimulateRecipe, molecule: Molecule) -> tuple[CollectiveVariable, ...]:
+    """The collective variables that a recipe declares. Raises StructureError when residues are absent."""
     return tuple(
         CollectiveVariable.of(
             cv.name,
@@ -147,7 +150,7 @@ def _network(recipe: SimulateRecipe, about: StructureRecipe, folder: Path) -> Mo
     body = beads[about.body or names[0]] if about.body or about.n_domains else np.arange(len(first.residue))
     if len(body) < 3:
         raise StructureError(f"The body '{about.body}' has {len(body)} beads; a superposition needs 3.")
-    variables = _declared(recipe, first) or tuple(
+    variables = declared(recipe, first) or tuple(
         CollectiveVariable.of(name, [group.tolist() for group in groups], "hinge_angle", first.position)
         for name, groups in zip(about.variables, hinges, strict=True)
     )
@@ -308,9 +311,14 @@ def superpose(position: np.ndarray, model: Model) -> np.ndarray:
     """Frames (time, atom, space) rotated and shifted onto the first structure's body domain; float32."""
     if model.recorded is not None:
         position = position[:, model.recorded]
-    stack = np.concatenate([model.molecule.position[None], position]).astype(np.float32)
+    return superpose_onto(model.molecule.position, model.body, position)
+
+
+def superpose_onto(reference: np.ndarray, body: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Frames (time, atom, space) rotated and shifted onto a reference's beads of the body (atom,); float32."""
+    stack = np.concatenate([reference[None], position]).astype(np.float32)
     trajectory = mdtraj.Trajectory(stack, None)
-    trajectory.superpose(trajectory, 0, atom_indices=model.body, parallel=False)
+    trajectory.superpose(trajectory, 0, atom_indices=body, parallel=False)
     return trajectory.xyz[1:]
 
 

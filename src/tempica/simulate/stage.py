@@ -1,4 +1,4 @@
-"""Simulates every replica and the separate ensemble, block by block."""
+"""Simulates every replica and the separate ensemble, block by block; or reads them, where another program did."""
 
 from __future__ import annotations
 
@@ -11,34 +11,52 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica import store
-from tempica.recipe import Recipe
+from tempica.recipe import Recipe, TrajectoryRecipe
 from tempica.simulate.slow_modes import N_MODES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tempica.pipeline import Work
     from tempica.simulate.engine import Model
+    from tempica.simulate.replicas import Piece
 
 ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo 2³²
 
 
 def check(recipe: Recipe, folder: Path) -> None:
     """Raise whatever is wrong with a recipe's molecule before anything is written."""
+    if isinstance(recipe.simulate.molecule, TrajectoryRecipe):
+        from tempica.simulate import foreign
+
+        return foreign.check(recipe.simulate, folder)
     from tempica.simulate.engine import build_model, check_targets
 
     check_targets(recipe, build_model(recipe.simulate, folder))
 
 
 def run(work: Work) -> None:
-    """Simulate every replica and the separate ensemble, block by block; then look for slow modes nobody declared."""
+    """Simulate every replica and the separate ensemble, block by block, or read them; then look for undeclared slow
+    modes."""
     from tempica.simulate import protocols
     from tempica.simulate.engine import BLOCK_FRAMES, build_model
+    from tempica.simulate.foreign import Foreign, build_foreign
+    from tempica.simulate.replicas import frame_interval
     from tempica.simulate.structures import topology_json
 
     recipe = work.recipe.simulate
-    model = build_model(recipe, work.run)
+    if isinstance(recipe.molecule, TrajectoryRecipe):
+        model: Foreign | Model = build_foreign(recipe, work.run)
+        step = frame_interval(recipe, work.run)
+        time: np.ndarray = step * np.arange(recipe.n_frames)
+        ensemble_time: np.ndarray = step * sample(work.recipe)[1]
+    else:
+        model = build_model(recipe, work.run)
+        step = recipe.steps_per_frame * recipe.time_step
+        time, ensemble_time = step * np.arange(1, recipe.n_frames + 1), step * np.arange(1, recipe.ensemble_frames + 1)
     shared = {"atom": len(model.molecule.residue), "space": 3}
     chunks = {"replica": 1, "time": BLOCK_FRAMES}
-    platform = _platform(work, model)
+    platform = "" if isinstance(model, Foreign) else _platform(work, model)
     topology = {"topology": topology_json(model.molecule.topology), "platform": platform}
     sizes = {
         "replica": recipe.n_replicas,
@@ -52,14 +70,13 @@ def run(work: Work) -> None:
         "ensemble", {"time": recipe.ensemble_frames} | shared, chunks=chunks, attributes=topology
     )
     beads = {"scattering_length": model.molecule.scattering_length, "bead_width": model.molecule.bead_width}
-    step = recipe.steps_per_frame * recipe.time_step
-    store.write(ensemble, beads | {"time": step * np.arange(1, recipe.ensemble_frames + 1)})
+    store.write(ensemble, beads | {"time": ensemble_time})
     store.write(
         trajectory,
         beads
         | {
             "replica": np.arange(recipe.n_replicas),
-            "time": step * np.arange(1, recipe.n_frames + 1),
+            "time": time,
             "cv": [variable.name for variable in model.variables],
             "cv_units": [variable.unit for variable in model.variables],
             "source_name": [drive.collective_variable for drive in recipe.drives],
@@ -70,27 +87,9 @@ def run(work: Work) -> None:
             ),
         },
     )
-    recipe_json = work.recipe.model_dump_json()
-    chains = []
-    for replica in (*range(recipe.n_replicas), ENSEMBLE):
-        path = ensemble if replica == ENSEMBLE else trajectory
-        n = recipe.ensemble_frames if replica == ENSEMBLE else recipe.n_frames
-        edges = [0, *range(BLOCK_FRAMES, n, BLOCK_FRAMES), n]
-        chains.append(
-            [
-                (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b, platform))
-                for a, b in pairwise(edges)
-            ]
-        )
-    if work.replica is not None:
-        work.run_chains(f"replica {work.replica}, blocks of {BLOCK_FRAMES} frames", [chains[work.replica]])
-        missing = [str(n) for n, chain in enumerate(chains) if not all(work.is_done(key) for key, _ in chain)]
-        rest = (
-            f"replicas not done yet: {', '.join(missing)}" if missing else "all are done, and a run can complete them"
-        )
-        work.progress.say(f"simulate: replica {work.replica} is done; {rest}")
+    fill = _read if isinstance(recipe.molecule, TrajectoryRecipe) else _simulate
+    if not fill(work, trajectory, ensemble):
         return
-    work.run_chains(f"blocks of {BLOCK_FRAMES} frames", chains)
     found = work.folder / "slow_modes.npz"
     work.run_chains("slow modes", [[("slow-modes", partial(slow_modes, trajectory, found))]])
     modes = store.load_arrays(found)
@@ -102,7 +101,9 @@ def run(work: Work) -> None:
             "cv_timescale": step * modes["variable_timescale"],
         },
     )
-    warning = outliving(dict(zip([v.name for v in model.variables], modes["variable_timescale"], strict=True)), modes)
+    remedy = "simulate.molecule.stride" if isinstance(model, Foreign) else "simulate.steps_per_frame"
+    timescales = dict(zip([v.name for v in model.variables], modes["variable_timescale"], strict=True))
+    warning = outliving(timescales, modes, remedy, recipe.n_frames)
     if warning:
         work.progress.say(f"simulate: {warning}")
 
@@ -120,6 +121,75 @@ def _platform(work: Work, model: Model) -> str:
     return str(json.loads(kept.read_text(encoding="utf-8")))
 
 
+def _simulate(work: Work, trajectory: Path, ensemble: Path) -> bool:
+    """Fill both stores by integration, or one replica's part, and tell whether they are full."""
+    recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
+    platform = json.loads((work.folder / "platform.json").read_text(encoding="utf-8"))
+    chains = []
+    for replica in (*range(recipe.n_replicas), ENSEMBLE):
+        path = ensemble if replica == ENSEMBLE else trajectory
+        n = recipe.ensemble_frames if replica == ENSEMBLE else recipe.n_frames
+        chains.append(
+            [
+                (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b, platform))
+                for a, b in _blocks(n)
+            ]
+        )
+    if work.replica is None:
+        work.run_chains(f"blocks of {_block_frames()} frames", chains)
+        return True
+    work.run_chains(f"replica {work.replica}, blocks of {_block_frames()} frames", [chains[work.replica]])
+    missing = [str(n) for n, chain in enumerate(chains) if not all(work.is_done(key) for key, _ in chain)]
+    rest = f"replicas not done yet: {', '.join(missing)}" if missing else "all are done, and a run can complete them"
+    work.progress.say(f"simulate: replica {work.replica} is done; {rest}")
+    return False
+
+
+def _read(work: Work, trajectory: Path, ensemble: Path) -> bool:
+    """Fill the trajectory from foreign files, then the ensemble from the trajectory's training replicas."""
+    from tempica.simulate.replicas import frame_interval, layout
+
+    recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
+    assert isinstance(recipe.molecule, TrajectoryRecipe)
+    plan = layout(recipe, work.run)
+    step = frame_interval(recipe, work.run) if recipe.molecule.frame_interval is None else None
+    where = (recipe_json, str(work.run), trajectory)
+    blocks = [
+        [(f"{r}-{b}", partial(read_block, *where, r, a, b, plan.pieces(r, a, b), step))]
+        for r in range(recipe.n_replicas)
+        for a, b in _blocks(recipe.n_frames)
+    ]
+    work.run_chains(f"reading blocks of {_block_frames()} frames", blocks)
+    replica, frame = sample(work.recipe)
+    parts = [
+        [(f"ensemble-{b}", partial(copy_frames, trajectory, ensemble, replica[a:b], frame[a:b], a, b))]
+        for a, b in _blocks(recipe.ensemble_frames)
+    ]
+    work.run_chains("ensemble of training frames", parts)
+    return True
+
+
+def sample(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Replica and frame (time,) of an ensemble spread evenly over the training replicas of a foreign trajectory.
+
+    Held-out replicas are kept out: what `embed` learns modes from must not have seen them.
+    """
+    train = np.flatnonzero(np.array(recipe.splits) == "train")
+    n_frames = recipe.simulate.n_frames
+    which = np.linspace(0, len(train) * n_frames - 1, recipe.simulate.ensemble_frames).round().astype(int)
+    return train[which // n_frames], which % n_frames
+
+
+def _block_frames() -> int:
+    from tempica.simulate import engine
+
+    return engine.BLOCK_FRAMES
+
+
+def _blocks(n: int) -> Iterator[tuple[int, int]]:
+    return pairwise([0, *range(_block_frames(), n, _block_frames()), n])
+
+
 def slow_modes(path: Path, out: Path) -> None:
     """Find the slow modes of a filled trajectory store."""
     from tempica.simulate.slow_modes import find_slow_modes
@@ -127,15 +197,26 @@ def slow_modes(path: Path, out: Path) -> None:
     store.save_arrays(out, **vars(find_slow_modes(store.open_unsealed(path))))
 
 
-def outliving(variables: dict[str, float], modes: dict[str, np.ndarray]) -> str:
-    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is."""
+def outliving(
+    variables: dict[str, float],
+    modes: dict[str, np.ndarray],
+    remedy: str = "simulate.steps_per_frame",
+    n_frames: int | None = None,
+) -> str:
+    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is.
+
+    `remedy` is the recipe's field that lengthens the frame interval; a timescale beyond `n_frames`, those of a
+    replica, is told as no more than that.
+    """
     slowest = float(modes["timescale"][0])
     passed = [f"{name} ({value:.2g})" for name, value in variables.items() if 0 < value < slowest]
     if not passed:
         return ""
+    beyond = n_frames is not None and slowest > n_frames
+    told = f"more than the {n_frames} frames of a replica" if beyond else f"{slowest:.2g} frames"
     return (
-        f"warning: an undeclared motion with a timescale of {slowest:.2g} frames outlives {', '.join(passed)}; methods"
-        " that order sources by slowness will return it. Take a longer frame interval (simulate.steps_per_frame), or"
+        f"warning: an undeclared motion with a timescale of {told} outlives {', '.join(passed)}; methods"
+        f" that order sources by slowness will return it. Take a longer frame interval ({remedy}), or"
         " expect one source more (train.n_components)."
     )
 
@@ -165,3 +246,27 @@ def simulate_block(
     else:
         store.write(path, vars(frames), replica=replica, time=span)
     store.save_arrays(left / f"{replica}-{last}.npz", **vars(state))
+
+
+def read_block(
+    recipe_json: str,
+    folder: str,
+    path: Path,
+    replica: int,
+    first: int,
+    last: int,
+    pieces: list[Piece],
+    step: float | None,
+) -> None:
+    """One block of one replica, from foreign files to frames in the store."""
+    from tempica.simulate import foreign
+
+    frames = foreign.read_block(foreign.cached_foreign(recipe_json, folder), pieces, f"replica {replica}", first, step)
+    store.write(path, vars(frames), replica=replica, time=slice(first, last))
+
+
+def copy_frames(source: Path, target: Path, replica: np.ndarray, frame: np.ndarray, first: int, last: int) -> None:
+    """Frames of a filled trajectory store into the ensemble's frames first … last − 1."""
+    position = store.open_unsealed(source)["position"]
+    parts = [position.isel(replica=r, time=frame[replica == r]).values for r in np.unique(replica)]
+    store.write(target, {"position": np.concatenate(parts)}, time=slice(first, last))

@@ -7,7 +7,6 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 
 import mdtraj
@@ -15,7 +14,7 @@ import numpy as np
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A
-from tempica.recipe import told
+from tempica.recipe_base import spans, told
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Molecule:
             there = self.residue[self.chain == chain] if (self.chain == chain).any() and chain else self.residue
             known = "" if not chain or (self.chain == chain).any() else f" (chains {', '.join(np.unique(self.chain))})"
             raise StructureError(
-                f"{what} asks for residues {_ranges(numbers)}{which}, but the structure{known} has residues"
+                f"{what} asks for residues {spans(numbers)}{which}, but the structure{known} has residues"
                 f" {there.min()} to {there.max()} ({len(np.unique(there))} in all). Correct the residue range in the"
                 " recipe."
             )
@@ -186,6 +185,7 @@ def topology_json(topology: mdtraj.Topology) -> str:
 
 
 def symbol(atom: mdtraj.core.topology.Atom) -> str:
+    """Chemical symbol of an atom; empty where the file does not tell."""
     return atom.element.symbol if atom.element is not None else ""
 
 
@@ -200,11 +200,3 @@ def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, 
     where = xyz[[atom.index for atom in heavy]]
     length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)
     return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
-
-
-def _ranges(numbers: list[int], most: int = 5) -> str:
-    """Sorted whole numbers as a recipe writes them, "1-29, 68"; the first ranges alone when there are many."""
-    breaks = [i for i in range(1, len(numbers)) if numbers[i] > numbers[i - 1] + 1]
-    parts = [numbers[a:b] for a, b in pairwise([0, *breaks, len(numbers)])]
-    told = [f"{part[0]}-{part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts]
-    return ", ".join([*told[:most], *(["…"] if len(told) > most else [])])

@@ -1,0 +1,87 @@
+"""A recipe that leaves the molecule open, completed with the trajectory files of another program."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tempica.errors import RecipeError
+
+_TABLE = re.compile(r"^[ \t]*\[[ \t]*simulate[ \t]*\.[ \t]*molecule[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
+_FIRST_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_NAME = re.compile(r"^[ \t]*name[ \t]*=.*$", re.MULTILINE)
+
+
+def complete_recipe(
+    text: str,
+    path: Path,
+    trajectories: Sequence[Path],
+    *,
+    topology: Path | None = None,
+    stride: int | None = None,
+    selection: str | None = None,
+    name: str | None = None,
+) -> str:
+    """The text of a recipe with its molecule's files filled in, as absolute paths; comments stay.
+
+    The recipe may have a table [simulate.molecule] of kind "trajectory" with everything but what is given here.
+    Raises RecipeError when it has another molecule, or says the same thing itself.
+    """
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
+    given: dict[str, Any] = {
+        "topology": None if topology is None else str(topology.resolve()),
+        "files": [str(file.resolve()) for file in trajectories],
+        "stride": stride,
+        "selection": selection,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    simulate = content.get("simulate", {})
+    molecule = simulate.get("molecule") if isinstance(simulate, dict) else None
+    if molecule is not None and not (isinstance(molecule, dict) and molecule.get("kind", "trajectory") == "trajectory"):
+        raise RecipeError(
+            f"The recipe {path} has a molecule of its own, which `tempica import` would have to replace. Take the table"
+            " simulate.molecule out of it, together with the dynamics and network of a simulation."
+        )
+    for key in given:
+        if molecule is not None and key in molecule:
+            raise RecipeError(
+                f"The recipe {path} has simulate.molecule.{key} = {molecule[key]!r}, which the command gives too. Take"
+                " it out of one of them."
+            )
+    if not (molecule and "kind" in molecule):
+        given = {"kind": "trajectory"} | given
+    lines = "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
+    if molecule is None:
+        text = text.rstrip("\n") + f"\n\n[simulate.molecule]\n{lines}\n"
+    else:
+        header = _TABLE.search(text)
+        if header is None:
+            raise RecipeError(
+                f"The recipe {path} writes simulate.molecule in one line. Write it as a table of its own,"
+                " [simulate.molecule], so that the files can be filled in."
+            )
+        text = text[: header.end()] + "\n" + lines + text[header.end() :]
+    if name is not None:
+        text = _named(text, name)
+    try:
+        tomllib.loads(text)
+    except ValueError as error:
+        raise RecipeError(
+            f"The molecule cannot be filled into the recipe {path} ({error}). Write [simulate] as a table of its own."
+        ) from None
+    return text
+
+
+def _named(text: str, name: str) -> str:
+    """The recipe under another name."""
+    line, table = f"name = {json.dumps(name)}", _FIRST_TABLE.search(text)
+    top = table.start() if table else len(text)
+    found = _NAME.search(text, 0, top)
+    return text[: found.start()] + line + text[found.end() :] if found else f"{line}\n{text}"

@@ -1,0 +1,236 @@
+"""Trajectory files of other programs, read a few frames at a time through MDTraj; nm and ps whatever the format.
+
+MDTraj's own `iterload` cuts the topology anew with every chunk and strides differently from format to format, so the
+formats' file objects are read directly: a frame is found by its number, and nothing else is held in memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import struct
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import mdtraj
+import numpy as np
+from mdtraj.utils import lengths_and_angles_to_box_vectors
+
+from tempica.errors import StructureError
+
+SUFFIXES = (".dcd", ".xtc", ".trr", ".h5", ".hdf5", ".nc", ".ncdf", ".netcdf")
+HDF5 = (".h5", ".hdf5")
+MOST_OPEN = 4
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive frames of a file."""
+
+    position: np.ndarray  # (time, atom, space) float32, nm
+    time: np.ndarray | None  # (time,) ps; none where the format has none
+    box: np.ndarray | None  # (time, vector, space) nm, unit cell vectors; none without a unit cell
+
+
+def count(path: Path) -> int:
+    """Number of frames of a file, without reading them. Raises StructureError."""
+    with _readable(path):
+        return _count(*_identity(path))
+
+
+def read(path: Path, frames: np.ndarray, atoms: np.ndarray | None = None) -> Chunk:
+    """Frames of the given increasing numbers, of some atoms or all.
+
+    Raises StructureError when the file is damaged there or ends before.
+    """
+    runs = np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1)
+    with _readable(path):
+        file = _open(*_identity(path))
+        parts = [_READERS[path.suffix.lower()](_sought(file, int(run[0])), len(run), atoms) for run in runs]
+    if sum(len(part[0]) for part in parts) != len(frames):
+        raise StructureError(
+            f"The trajectory file {path} ends before its frame {frames[-1]}: it is truncated{_promised(path)}."
+            " Copy it again, or lower simulate.n_frames."
+        )
+    position, time, box = (
+        None if any(part[i] is None for part in parts) else np.concatenate([part[i] for part in parts])
+        for i in range(3)
+    )
+    if box is not None and not (np.abs(np.linalg.det(box)) > 0).all():
+        box = None  # a cell of no volume is how some programs say that there is none
+    assert position is not None
+    return Chunk(position, time, box)
+
+
+def topology_of(path: Path) -> mdtraj.Topology:
+    """The topology of a structure file, or the one that an HDF5 trajectory carries. Raises StructureError."""
+    if not path.is_file():
+        raise StructureError(f"The topology file {path} does not exist. Correct `topology` in the recipe.")
+    try:
+        with _hushed():
+            topology = _topology(path, path.stat().st_size, path.stat().st_mtime_ns)
+    except StructureError:
+        raise
+    except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
+        raise StructureError(
+            f"The topology file {path} cannot be read ({_told(error)}). It must be a PDB, mmCIF, GRO, PSF, prmtop,"
+            " MOL2 or HDF5 file whose ending says which."
+        ) from None
+    if topology is None or topology.n_atoms == 0:
+        raise StructureError(f"The topology file {path} holds no atoms. Give the structure the trajectory was made of.")
+    return topology
+
+
+def is_hdf5(path: Path) -> bool:
+    return path.suffix.lower() in HDF5
+
+
+def promised(path: Path) -> int | None:
+    """Frames that the header of a DCD file announces; none for other formats."""
+    if path.suffix.lower() != ".dcd":
+        return None
+    with path.open("rb") as file:
+        head = file.read(12)
+    return int(struct.unpack("<i" if head[:4] == b"\x54\0\0\0" else ">i", head[8:12])[0])
+
+
+def _promised(path: Path) -> str:
+    number = promised(path)
+    return f"; its header promises {number} frames" if number else ""
+
+
+def _identity(path: Path) -> tuple[Path, int, int]:
+    """What an open file is known by: another one may have taken its name."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise StructureError(
+            f"The trajectory file {path} ends in '{path.suffix}'; tempica reads {', '.join(SUFFIXES)}. Convert it,"
+            " for example with mdconvert, which comes with MDTraj."
+        )
+    try:
+        about = path.stat()
+    except OSError:
+        raise StructureError(f"The trajectory file {path} does not exist. Correct `files` in the recipe.") from None
+    if about.st_size == 0:
+        raise StructureError(f"The trajectory file {path} is empty: it has 0 bytes. Copy it again.")
+    return path, about.st_size, about.st_mtime_ns
+
+
+_held: dict[tuple[Path, int, int], Any] = {}
+
+
+def _open(path: Path, size: int, modified: int) -> Any:
+    """An open file of a process, kept: XTC and TRR files are scanned for their frames when opened."""
+    key = path, size, modified
+    if key not in _held:
+        while len(_held) >= MOST_OPEN:
+            _held.pop(next(iter(_held))).close()
+        _held[key] = mdtraj.open(str(path))
+    return _held[key]
+
+
+@cache
+def _count(path: Path, size: int, modified: int) -> int:
+    return len(_open(path, size, modified))
+
+
+@lru_cache(maxsize=2)
+def _topology(path: Path, size: int, modified: int) -> mdtraj.Topology:
+    return _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(str(path))
+
+
+@atexit.register
+def _close_all() -> None:
+    while _held:
+        _held.popitem()[1].close()
+
+
+def _sought(file: Any, frame: int) -> Any:
+    file.seek(frame)
+    return file
+
+
+_Read = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
+
+
+def _dcd(file: Any, n: int, atoms: np.ndarray | None) -> _Read:
+    position, length, angle = file.read(n_frames=n, atom_indices=atoms)
+    return 0.1 * position, None, _box(length, angle, 0.1)
+
+
+def _gromacs(file: Any, n: int, atoms: np.ndarray | None) -> _Read:
+    found = file.read(n_frames=n, atom_indices=atoms)
+    return found[0], found[1], found[3]
+
+
+def _netcdf(file: Any, n: int, atoms: np.ndarray | None) -> _Read:
+    position, time, length, angle = file.read(n_frames=n, atom_indices=atoms)
+    return 0.1 * position, time, _box(length, angle, 0.1)
+
+
+def _hdf5(file: Any, n: int, atoms: np.ndarray | None) -> _Read:
+    found = file.read(n_frames=n, atom_indices=atoms)
+    return found.coordinates, found.time, _box(found.cell_lengths, found.cell_angles, 1.0)
+
+
+_READERS: dict[str, Callable[[Any, int, np.ndarray | None], _Read]] = {
+    ".dcd": _dcd,
+    ".xtc": _gromacs,
+    ".trr": _gromacs,
+} | {suffix: _hdf5 if suffix in HDF5 else _netcdf for suffix in SUFFIXES[3:]}
+
+
+def _box(length: np.ndarray | None, angle: np.ndarray | None, scale: float) -> np.ndarray | None:
+    if length is None or angle is None or not (length > 0).all() or not (angle > 0).all():
+        return None
+    return np.stack(lengths_and_angles_to_box_vectors(*(scale * length).T, *angle.T), axis=1)
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        with _hushed():
+            yield
+    except StructureError:
+        raise
+    except ImportError as error:
+        raise StructureError(
+            f"Reading {path} needs a package that is not installed ({_told(error)}). For HDF5 files: pip install tables"
+        ) from None
+    except Exception as error:  # every format has errors of its own
+        raise StructureError(
+            f"The trajectory file {path} cannot be read ({_told(error)}): it is damaged, truncated, or of another"
+            " format than its ending says. Copy or convert it again."
+        ) from None
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """The C readers print on their own; what matters of it is in the errors."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number, _ in kept:
+            os.dup2(nowhere, number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on slower readers and missing unit cells
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C has buffered must not come out afterwards
+        for number, copy in kept:
+            os.dup2(copy, number)
+            os.close(copy)
+        os.close(nowhere)
+
+
+def _told(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
