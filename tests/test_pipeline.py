@@ -112,7 +112,7 @@ BAD_RECIPES = {
     "negative snr": ({"snr": "-0.1"}, None, ["snr", "-0.1", "greater than 0"]),
     "zero pixel": ({"pixel_size_A": "0"}, None, ["pixel_size_A"]),
     "missing structure": ({}, ("adk_open.pdb", "adk_opened.pdb"), ["adk_opened.pdb", "does not exist"]),
-    "unknown residues": ({}, ('"35-55"', '"200-555"'), ["NMP", "214", "555"]),
+    "unknown residues": ({}, ('"35-55"', '"535-555"'), ["NMP", "214", "555"]),
     "unknown domain residue": ({}, ('"118-160"', '"118-160, 900"'), ["LID", "900"]),
     "word as residue": ({}, ('"35-55"', '"thirty"'), ["thirty", "1-29"]),
     "not toml": ({}, ("[render]", "[render"), ["TOML"]),

@@ -243,7 +243,7 @@ def recorded(folder: Path) -> dict[str, dict[str, Any]]:
     """What a run folder has written down of each trajectory file: `path`, `bytes`, `modified` (ns), `sha256`."""
     try:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         raise StoreError(f"The file {folder / RECORD} is damaged: {error}. Import the trajectory anew.") from None

@@ -201,7 +201,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except ImportError as error:
         raise StructureError(
-            f"Reading {path} needs a package that is not installed ({_told(error)}). For HDF5 files: pip install tables"
+            f"Reading {path} needs a package that is not installed ({_told(error)}). For HDF5 files:"
+            " pip install 'tempica[hdf5]'"
         ) from None
     except Exception as error:  # every format has errors of its own
         raise StructureError(

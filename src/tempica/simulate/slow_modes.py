@@ -29,7 +29,9 @@ class SlowModes:
     """The slowest independent motions beyond the collective variables, slowest first."""
 
     series: np.ndarray  # (replica, time, slow_mode), unit variance
-    timescale: np.ndarray  # (slow_mode,) frames, −1 / ln of the autocorrelation; 0 where there is none
+    timescale: (
+        np.ndarray
+    )  # (slow_mode,) frames, −1 / ln of the autocorrelation; 0 where there is none, n_frames at most
     variable_timescale: np.ndarray  # (cv,) frames, of the collective variables alike
 
 
@@ -82,8 +84,8 @@ def find_slow_modes(trajectory: xarray.Dataset) -> SlowModes:
         series[replica, span] = (position - terms @ weight) @ direction @ vector
     return SlowModes(
         series,
-        _timescale(value),
-        _timescale(np.array([_autocorrelation(variable[..., i], together) for i in range(n_variables)])),
+        _timescale(value, n_frames),
+        _timescale(np.array([_autocorrelation(variable[..., i], together) for i in range(n_variables)]), n_frames),
     )
 
 
@@ -94,8 +96,9 @@ def _autocorrelation(x: np.ndarray, together: np.ndarray) -> float:
     return float((x[:, :-LAG] * x[:, LAG:])[together].mean() / x.var())
 
 
-def _timescale(autocorrelation: np.ndarray) -> np.ndarray:
-    inside = np.clip(autocorrelation, 1e-300, 1 - 1e-9)
+def _timescale(autocorrelation: np.ndarray, n_frames: int) -> np.ndarray:
+    """In frames; the length of a replica at most, beyond which the data say nothing."""
+    inside = np.clip(autocorrelation, 1e-300, np.exp(-LAG / n_frames))
     return np.where(autocorrelation > 0, -LAG / np.log(inside), 0.0)
 
 
