@@ -54,8 +54,8 @@ def test_who_begins_late_does_nothing(tmp_path: Path) -> None:
     """Left in a cluster's queue by a run that was killed."""
     done: list[int] = []
     lease = tmp_path / "lease"
-    late = _Marked(partial(done.append, 1), tmp_path / "mark", lease, locks.renew(lease))
-    current = _Marked(partial(done.append, 2), tmp_path / "mark", lease, locks.renew(lease))
+    late = _Marked(partial(done.append, 1), tmp_path / "mark", (lease, locks.renew(lease)))
+    current = _Marked(partial(done.append, 2), tmp_path / "mark", (lease, locks.renew(lease)))
     with pytest.raises(StoreError, match="earlier run"):
         late()
     assert done == []

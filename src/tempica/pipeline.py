@@ -52,6 +52,9 @@ STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
 LARGE = 2 * 10**9  # bytes that take long enough to be announced
 
 
+Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
+
+
 @dataclass(frozen=True)
 class Work:
     """What a stage is handed: the recipe, a place to work in, and hands to work with."""
@@ -64,8 +67,7 @@ class Work:
     fingerprint: str
     executor: Executor
     progress: Progress
-    lease: Path | None = None  # under which its tasks work, with the token; none where nobody else can be at work
-    token: str = ""
+    lease: Lease | None = None  # of those who work elsewhere
     replica: int | None = None  # the only one to be simulated
 
     def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
@@ -73,7 +75,7 @@ class Work:
         marks = self.folder / "done"
         marks.mkdir(exist_ok=True)
         left = [
-            [_Marked(task, marks / key, self.lease, self.token) for key, task in chain if not (marks / key).exists()]
+            [_Marked(task, marks / key, self.lease) for key, task in chain if not (marks / key).exists()]
             for chain in chains
         ]
         total = sum(map(len, chains))
@@ -101,11 +103,10 @@ class _Marked:
 
     task: pool.Task
     mark: Path
-    lease: Path | None
-    token: str
+    lease: Lease | None
 
     def __call__(self) -> None:
-        with pool.one_thread(), locks.at_work(self.lease, self.token) if self.lease else contextlib.nullcontext():
+        with pool.one_thread(), locks.at_work(*self.lease) if self.lease else contextlib.nullcontext():
             if not self.mark.exists():
                 self.task()
                 self.mark.touch()
@@ -464,20 +465,18 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
         token = locks.renew(lease, say=progress.say)
         executor = pool.Here()
         run.log(stage="simulate", event="replica started", replica=replica, fingerprint=digest)
-        _make(_work(run, "simulate", lease, token, executor, progress, replica))
+        _make(_work(run, "simulate", (lease, token), executor, progress, replica))
         run.log(stage="simulate", event="replica done", replica=replica)
     return ["simulate"]
 
 
 def _work(
-    run: Run, stage: str, lease: Path, token: str, executor: Executor, progress: Progress, replica: int | None = None
+    run: Run, stage: str, lease: Lease, executor: Executor, progress: Progress, replica: int | None = None
 ) -> Work:
     """What a stage is handed; workers may stand in another folder, so paths are absolute."""
     digest = run.fingerprints[stage]
     path, folder = run.path.resolve(), run.hidden.resolve() / f"{stage}-{digest}"
-    return Work(
-        stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease.resolve(), token, replica
-    )
+    return Work(stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease, replica)
 
 
 def _make(work: Work) -> None:
@@ -508,7 +507,7 @@ def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> 
     run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest)
     if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
         token = locks.renew(run.lease, say=progress.say)
-        _make(_work(run, stage, run.lease, token, executor, progress))
+        _make(_work(run, stage, (run.lease.resolve(), token), executor, progress))
         locks.renew(run.lease, say=progress.say)  # a task that was done twice may still be at its second end
         for name in outputs:
             if name.endswith(".zarr"):
