@@ -34,17 +34,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, nargs=2, default=(1000, 100_000))
+    parser.add_argument("--only", choices=("speed", "memory"))
     arguments = parser.parse_args()
+    figures: dict[str, object] = {"benchmark": "simulate"}
     with tempfile.TemporaryDirectory() as folder:
-        ratios = {}
-        for n_copies, n_frames in ((1, 100), (len(COPIES), 50)):
-            n, found = speed(Path(folder) / str(n_copies), n_copies, n_frames, arguments.rounds)
-            ratios[n] = {"median": statistics.median(found), "rounds": [round(ratio, 4) for ratio in found]}
-            print(f"{n} particles: {ratios[n]}", flush=True)
-        memory = {n: peak_memory(Path(folder), n) for n in arguments.frames}
-        print(f"memory: {memory}", flush=True)
-    few, many = (memory[n] for n in arguments.frames)
-    print(json.dumps({"benchmark": "simulate", "ratio": ratios, "peak_MB": memory, "memory_ratio": many / few}))
+        if arguments.only != "memory":
+            ratios = {}
+            for n_copies, n_frames in ((1, 100), (len(COPIES), 50)):
+                n, found = speed(Path(folder) / str(n_copies), n_copies, n_frames, arguments.rounds)
+                ratios[n] = {"median": round(statistics.median(found), 4), "rounds": [round(r, 4) for r in found]}
+                print(f"{n} particles: {ratios[n]}", flush=True)
+            figures["ratio"] = ratios
+        if arguments.only != "speed":
+            memory = {n: peak_memory(Path(folder), n) for n in arguments.frames}
+            few, many = memory.values()
+            figures |= {"peak_MB": memory, "memory_ratio": round(many / few, 3)}
+    print(json.dumps(figures))
 
 
 def speed(folder: Path, n_copies: int, n_frames: int, rounds: int) -> tuple[int, list[float]]:
