@@ -81,7 +81,8 @@ def test_killed_runs_resume_to_identical_stores(small_run: Path, tmp_path: Path)
     assert tree(run) == tree(small_run)
 
 
-def test_ctrl_c_prints_the_command_that_resumes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interruption_prints_the_command_that_resumes(name: str, tmp_path: Path) -> None:
     recipe, run = tmp_path / "r.toml", tmp_path / "run"
     recipe.write_text(small_recipe_text(n_frames="5000"))
     command = [sys.executable, "-m", "tempica.cli", "run", str(recipe), "--out", str(run)]
@@ -89,7 +90,10 @@ def test_ctrl_c_prints_the_command_that_resumes(tmp_path: Path) -> None:
     deadline = time.monotonic() + 60
     while not list((run / ".tempica").glob("simulate-*/done/*")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to everybody
+    if name == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to everybody
+    else:
+        process.terminate()
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in told

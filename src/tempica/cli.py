@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,7 @@ def _show_scores(folder: Path, *, report: bool) -> None:
 
 def main() -> None:
     """Entry point: mistakes in the input end with one message and exit code 2, an interruption with 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to ask for an end
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:

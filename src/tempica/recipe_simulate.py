@@ -449,8 +449,11 @@ class SimulateRecipe(Section):
         if len(used) > 1:
             raise ValueError(f"segments can mean one thing only, and the recipe has {' and '.join(used)}")
         if bool(used) != (self.segment_frames is not None):
-            reason = f"{used[0]} needs it" if used else "nothing in the recipe has segments; leave it out"
-            raise ValueError(f"segment_frames = {self.segment_frames}: {reason}")
+            if used:
+                raise ValueError(f"segment_frames is missing, and {used[0]} need it")
+            raise ValueError(
+                f"segment_frames = {self.segment_frames}, but nothing in the recipe has segments; leave it out"
+            )
         if self.observation.mode == "pairs" and self.n_frames % 2:
             raise ValueError(f"n_frames = {self.n_frames} must be even for pairs")
         if self.observation.mode == "pairs" and (self.segment_frames or 2) % 2:
