@@ -148,3 +148,28 @@ def test_the_first_of_several_decides(tmp_path: Path) -> None:
     assert store.write_json_once(path, "Reference") == "Reference"
     assert store.write_json_once(path, "CPU") == "Reference"
     assert [p.name for p in tmp_path.iterdir()] == ["choice.json"]
+
+
+@pytest.mark.parametrize("shape", [(3, 1000), (1, 7), (2, 130, 5)])
+@pytest.mark.parametrize("at_once", [1, 4, 64])
+def test_parts_cover_an_array_once(shape: tuple[int, ...], at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "AT_ONCE", at_once)
+    chunks = (1, 10, 5)[: len(shape)]
+    seen = np.zeros(shape, int)
+    for part in store._parts(shape, chunks):
+        seen[part] += 1
+        n_chunks = np.prod([-(-n // c) for n, c in zip(seen[part].shape, chunks, strict=True)])
+        assert n_chunks <= at_once
+    assert (seen == 1).all()
+
+
+def test_a_variable_of_many_chunks_is_written_and_read_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "AT_ONCE", 3)
+    path = tmp_path / "ensemble.zarr"
+    about = store.provenance("", 7, "abc", "x")
+    store.create(path, "ensemble", {"time": 50, "atom": 3, "space": 3}, attributes=about, chunks={"time": 4})
+    position = np.random.default_rng(0).normal(size=(50, 3, 3)).astype(np.float32)
+    store.write(path, {"position": position})
+    np.testing.assert_array_equal(store.read_array(store.open_unsealed(path), "position"), position)

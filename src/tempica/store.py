@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ READS = {
     "report": ("trajectory", "movie", "sources"),
 }
 
+AT_ONCE = 64  # chunks that are read or written together: zarr holds something for each
 UNFINISHED = ".partial"  # ending of a file that zarr is writing, until it gets its name
 
 
@@ -153,7 +155,21 @@ def write(path: Path, values: Mapping[str, Any], **region: int | slice) -> None:
     for name, value in values.items():
         array = _array(group, name).with_config({"write_empty_chunks": True})
         index = tuple(region.get(dim, slice(None)) for dim in schema.STORES[kind][name].dims)
-        array[index] = value if isinstance(value, list) else np.asarray(value, dtype=array.dtype)
+        if region or isinstance(value, list) or array.nchunks <= AT_ONCE:
+            array[index] = value if isinstance(value, list) else np.asarray(value, dtype=array.dtype)
+        else:
+            for part in _parts(array.shape, array.chunks):
+                array[part] = np.asarray(np.broadcast_to(value, array.shape)[part], dtype=array.dtype)
+
+
+def read_array(dataset: xarray.Dataset, name: str) -> np.ndarray:
+    """A whole variable of a dataset whose chunks may be many."""
+    array = dataset[name]
+    chunks = array.encoding.get("chunks") or array.shape
+    values = np.empty(array.shape, array.dtype)
+    for part in _parts(array.shape, chunks):
+        values[part] = array[part].values
+    return values
 
 
 def seal(path: Path) -> None:
@@ -235,6 +251,18 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read what `save_arrays` wrote."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def _parts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """An array in parts of about AT_ONCE chunks."""
+    steps, left = [], AT_ONCE
+    for size, chunk in zip(reversed(shape), reversed(chunks), strict=True):
+        n = min(left, -(-size // chunk))
+        steps.append(n * chunk)
+        left = max(1, left // n)
+    starts = [range(0, size, step) for size, step in zip(shape, reversed(steps), strict=True)]
+    for corner in product(*starts):
+        yield tuple(slice(a, a + step) for a, step in zip(corner, reversed(steps), strict=True))
 
 
 def _fresh(path: Path) -> Path:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
+from tempica import store
+
 if TYPE_CHECKING:
     import xarray
 
@@ -41,11 +43,11 @@ def find_slow_modes(trajectory: xarray.Dataset) -> SlowModes:
     With y the N_COMPONENTS principal components of the positions' part that [1, c, c c'] does not explain, and C_τ
     their covariance at lag τ within molecules: C_1 w = λ C_0 w, timescale −1 / ln λ in frames.
     """
-    variable = trajectory["collective_variable"].values.astype(np.float64)
+    variable = store.read_array(trajectory, "collective_variable").astype(np.float64)
     n_replicas, n_frames, n_variables = variable.shape
     n_atoms = trajectory.sizes["atom"]
     atoms = np.unique(np.linspace(0, n_atoms - 1, min(n_atoms, MOST_BEADS)).astype(int))
-    molecule = trajectory["molecule"].values
+    molecule = store.read_array(trajectory, "molecule")
     together = molecule[:, LAG:] == molecule[:, :-LAG]
     centre, spread = variable.mean((0, 1)), np.maximum(variable.std((0, 1)), 1e-12)
 
