@@ -65,30 +65,36 @@ def speed(folder: Path, n_copies: int, n_frames: int, rounds: int) -> tuple[int,
     store.create(path, "trajectory", sizes, attributes=about, chunks={"replica": 1, "time": engine.BLOCK_FRAMES})
     recipe_json = recipe.model_dump_json()
     stage.simulate_block(recipe_json, str(folder), path, 0, 0, engine.BLOCK_FRAMES, "Reference")  # warm
-    simulate = recipe.simulate
-    integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step)
-    context = openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName("Reference"))
-    context.setPositions(model.molecule.position)
-    for name, value in zip(
-        [drive.collective_variable for drive in simulate.drives], engine.targets(recipe, model, 0, 1)[0], strict=True
-    ):
-        context.setParameter(f"target_{name}", value)
-    integrator.step(100)
     ratios = []
     for turn in range(rounds):
         seconds = {}
+        integrator, context = bare_loop(recipe, model)
         for who in ("bare", "ours") if turn % 2 else ("ours", "bare"):
             started = time.process_time()
             for first in range(0, n_frames, engine.BLOCK_FRAMES):
                 if who == "bare":
                     for _ in range(engine.BLOCK_FRAMES):
-                        integrator.step(simulate.steps_per_frame)
+                        integrator.step(recipe.simulate.steps_per_frame)
                 else:
                     last = first + engine.BLOCK_FRAMES
                     stage.simulate_block(recipe_json, str(folder), path, 0, first, last, "Reference")
             seconds[who] = time.process_time() - started
+        del context
         ratios.append(seconds["bare"] / seconds["ours"])
     return n, ratios
+
+
+def bare_loop(recipe: Recipe, model: engine.Model) -> tuple[openmm.Integrator, openmm.Context]:
+    """A context as a user would make it, at the first structure; it must be kept as long as the integrator steps."""
+    simulate = recipe.simulate
+    integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step)
+    context = openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(model.molecule.position)
+    first = engine.targets(recipe, model, 0, 1)[0]
+    for drive, value in zip(simulate.drives, first, strict=True):
+        context.setParameter(f"target_{drive.collective_variable}", value)
+    integrator.step(10)
+    return integrator, context
 
 
 def assembly(folder: Path, n_copies: int) -> Recipe:
