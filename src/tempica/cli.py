@@ -175,7 +175,8 @@ def _show_scores(folder: Path, *, report: bool) -> None:
 
 def main() -> None:
     """Entry point: mistakes in the input end with one message and exit code 2, an interruption with 130."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to ask for an end
+    for number in (signal.SIGINT, signal.SIGTERM):  # the second is a batch system's way to ask for an end
+        signal.signal(number, _stop)
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
@@ -187,7 +188,7 @@ def main() -> None:
         sys.exit(2)
     except WorkerError as error:
         print(f"tempica: {error}; what is done is kept. Resume with:\n  {_command()}", file=sys.stderr)
-        sys.exit(1)
+        _leave(1)
     except TempicaError as error:
         print(f"tempica: {error}", file=sys.stderr)
         sys.exit(2)
@@ -198,7 +199,23 @@ def main() -> None:
 
 def _interrupted() -> None:
     print(f"\ntempica: interrupted; what is done is kept. Resume with:\n  {_command()}", file=sys.stderr)
-    sys.exit(130)
+    _leave(130)
+
+
+def _stop(number: int, frame: object) -> None:
+    pool = sys.modules.get("tempica.pool")
+    if pool is not None:
+        pool.interrupted.set()
+    raise KeyboardInterrupt
+
+
+def _leave(code: int) -> None:
+    pool = sys.modules.get("tempica.pool")
+    if pool is not None and pool.stuck.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _command() -> str:

@@ -43,6 +43,10 @@ THREADS = (
 )
 
 _CONNECT_SECONDS = 6
+_SHUTDOWN_SECONDS = 10  # an executor whose workers were killed may wait for itself
+
+stuck = threading.Event()  # set when it does: the end of the interpreter would wait for it too
+interrupted = threading.Event()  # set with a KeyboardInterrupt, which Python drops when it comes within a destructor
 
 _all_started: Barrier  # in a worker
 _turn = threading.Lock()  # in a worker with several threads, as Dask's may have
@@ -99,7 +103,11 @@ def process_pool(jobs: int) -> Iterator[Executor]:
     except BaseException as error:
         for process in list((getattr(executor, "_processes", None) or {}).values()):
             process.kill()
-        executor.shutdown(wait=True, cancel_futures=True)
+        ending = threading.Thread(target=executor.shutdown, kwargs={"cancel_futures": True}, daemon=True)
+        ending.start()
+        ending.join(_SHUTDOWN_SECONDS)
+        if ending.is_alive():
+            stuck.set()
         if isinstance(error, BrokenExecutor):
             raise WorkerError(
                 "a worker process was killed from outside (out of memory? then give fewer --jobs)"
@@ -196,6 +204,8 @@ def run_chains(executor: Executor, chains: Iterable[Sequence[Task]], on_done: Ca
         start(iter(chain))
     while running:
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
+        if interrupted.is_set():
+            raise KeyboardInterrupt
         for future in ended:
             rest = running.pop(future)
             future.result()
