@@ -9,6 +9,7 @@ from scipy import constants
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging
+from tempica.imaging import projection
 
 OPTICS = {"voltage_kV": 300.0, "spherical_aberration_mm": 2.7, "amplitude_contrast": 0.1}
 ASTIGMATIC = {"defocus_u_A": 15_300.0, "defocus_v_A": 14_700.0, "defocus_angle": math.radians(25)}
@@ -109,9 +110,9 @@ def test_kernels_are_right_as_plain_python(rng):
     velocity = rng.normal(size=(2, 2, 5, 2))
     compiled = imaging.project_with_jacobian(xy, velocity, length, width, 12, PIXEL_A)
     image, columns = np.zeros((2, 12, 12), np.float32), np.zeros((2, 3, 12, 12), np.float32)
-    constants = imaging._bead_constants(length, width, PIXEL_A)
-    getattr(imaging._project, "py_func", imaging._project)(xy, *constants, image)
-    with_jacobian = imaging._project_with_jacobian
+    constants = projection._bead_constants(length, width, PIXEL_A)
+    getattr(projection._project, "py_func", projection._project)(xy, *constants, image)
+    with_jacobian = projection._project_with_jacobian
     getattr(with_jacobian, "py_func", with_jacobian)(xy, velocity, *constants, columns)
     assert relative_error(columns, compiled) <= 1e-6
     assert relative_error(image, compiled[:, 0]) <= 1e-6
@@ -216,7 +217,7 @@ def test_contrast_transfer_at_given_frequencies(monkeypatch, k, angle, b_factor_
     optics = {**OPTICS, **ASTIGMATIC, "b_factor_A2": b_factor_A2}
     assert imaging.contrast_at(k, angle, **optics) == pytest.approx(expected, abs=5e-5)
     relion = 12.2643247 / math.sqrt(3e5 * (1 + 3e5 * 0.978466e-6))  # the wavelength behind these numbers
-    monkeypatch.setattr(imaging, "electron_wavelength_A", lambda voltage_kV: relion)
+    monkeypatch.setattr("tempica.imaging.optics.electron_wavelength_A", lambda voltage_kV: relion)
     assert imaging.contrast_at(k, angle, **optics) == pytest.approx(expected, abs=1e-6)
 
 

@@ -1,0 +1,33 @@
+"""The deterministic camera: beads of a molecule to projections, and projections through the optics.
+
+Used by `render` to make movies and by `embed` and `evaluate` to explain them; noise is added elsewhere.
+"""
+
+from tempica.imaging.geometry import rotation_matrix, to_pixels
+from tempica.imaging.optics import (
+    Optics,
+    contrast_at,
+    contrast_transfer,
+    electron_wavelength_A,
+    optics_of,
+    plane_weights,
+    through_optics,
+)
+from tempica.imaging.projection import CUTOFF, project, project_with_jacobian
+from tempica.imaging.scattering import SCATTERING_LENGTH_A
+
+__all__ = [
+    "CUTOFF",
+    "SCATTERING_LENGTH_A",
+    "Optics",
+    "contrast_at",
+    "contrast_transfer",
+    "electron_wavelength_A",
+    "optics_of",
+    "plane_weights",
+    "project",
+    "project_with_jacobian",
+    "rotation_matrix",
+    "through_optics",
+    "to_pixels",
+]
