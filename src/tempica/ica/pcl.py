@@ -19,7 +19,7 @@ from tempica.ica.base import TemporalEstimator, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.linear import TICA
 from tempica.ica.networks import Features, PairScore
-from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity
+from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
 from tempica.ica.trainer import Checkpoint, Training, fingerprint
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
@@ -196,7 +196,12 @@ class PCL(TemporalEstimator):
         features, train = self._raw(X), ~held_out
         steps = min(400, self.max_steps or 400)
         self._stage, self.second_stage_loss_ = choose_stage(
-            stages, features, train, runs(labels, train), lambda S: contrast.losses_of(S, steps)
+            stages,
+            features,
+            train,
+            runs(labels, train),
+            lambda S: contrast.losses_of(S, steps),
+            gaussian=len(gaussian_sources(features, labels, lag)) > 1,
         )
         self.second_stage_ = self._stage.name
         found = find_ambiguity(self._stage(features), labels, lag, self.second_stage_, self._information)
