@@ -35,3 +35,7 @@ class ClusterError(TempicaError, ConnectionError):
 
 class WorkerError(TempicaError, RuntimeError):
     """Workers were killed or lost; what is done is kept. The command line adds how to resume and exits with 1."""
+
+
+class FormatError(TempicaError, ValueError):
+    """A file of another program is missing, damaged, or says something that cannot be used."""
