@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
+EXPORTS = ("relion", "mdtraj-hdf5", "dcd")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -83,6 +84,23 @@ for _stage, _help in (
     ("report", "Write report.html."),
 ):
     _stage_command(_stage, _help)
+
+
+@cli.command("export")
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--to", type=click.Choice(EXPORTS), required=True, help="What reads it.")
+def export_run(run_folder: Path, out: Path, to: str) -> None:
+    """Write RUN's movie or trajectory into a new folder OUT, for other programs.
+
+    \b
+    relion       particles.star and particles.mrcs, as RELION 3.1 to 5 and cryoDRGN read them
+    mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
+    dcd          the trajectory, one DCD file a replica, and topology.pdb
+    """
+    from tempica.exporting import export
+
+    click.echo(f"Done: {export(run_folder, to, out)}")
 
 
 @cli.command("import")

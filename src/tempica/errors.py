@@ -39,3 +39,7 @@ class WorkerError(TempicaError, RuntimeError):
 
 class IdentifiabilityWarning(UserWarning):
     """What was asked for cannot be identified from these data; the message says what, why, and what would mend it."""
+
+
+class FormatError(TempicaError, ValueError):
+    """A file of another program is missing, damaged, or says something that cannot be used."""

@@ -49,10 +49,11 @@ def read(run: Path, room: str, kind: str) -> xarray.Dataset:
     return open_store(Path(run) / f"{kind}.zarr", kind)
 
 
-def open_store(path: Path, kind: str) -> xarray.Dataset:
+def open_store(path: str | Path, kind: str) -> xarray.Dataset:
     """A completed store as one lazily read Dataset, checked against its schema."""
     import xarray
 
+    path = Path(path)
     verify(path)
     dataset = xarray.open_zarr(path, consolidated=False, chunks=None)
     schema.check(dataset, kind)
@@ -120,7 +121,7 @@ def create(
 
     if path.exists():
         return
-    fresh = _fresh(path)
+    fresh = fresh_name(path)
     group = zarr.create_group(store=fresh, zarr_format=3, attributes={**attributes, "kind": kind})
     for name, rule in schema.STORES[kind].items():
         shape = tuple(sizes[dim] for dim in rule.dims)
@@ -222,7 +223,7 @@ def write_json(path: Path, value: object) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step."""
-    fresh = _fresh(path)
+    fresh = fresh_name(path)
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
 
@@ -230,7 +231,7 @@ def write_text(path: Path, text: str) -> None:
 def write_json_once(path: Path, value: object) -> Any:
     """Write a JSON file unless it is there, and return what it holds: the first of several processes decides."""
     if not path.exists():
-        fresh = _fresh(path)
+        fresh = fresh_name(path)
         fresh.write_text(json.dumps(value), encoding="utf-8")
         with contextlib.suppress(FileExistsError):
             os.link(fresh, path)
@@ -241,7 +242,7 @@ def write_json_once(path: Path, value: object) -> Any:
 def save_arrays(path: Path, **arrays: Any) -> None:
     """Write an .npz of intermediate results in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _fresh(path)
+    fresh = fresh_name(path)
     with fresh.open("wb") as file:
         np.savez(file, **arrays)
     os.replace(fresh, path)
@@ -265,7 +266,7 @@ def _parts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[sl
         yield tuple(slice(a, a + step) for a, step in zip(corner, reversed(steps), strict=True))
 
 
-def _fresh(path: Path) -> Path:
+def fresh_name(path: Path) -> Path:
     """A name beside a path that no other process takes, on whatever machine."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")
 

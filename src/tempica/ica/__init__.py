@@ -6,17 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tempica.ica.linear import TICA
+    from tempica.ica.fastica import FastICA
+    from tempica.ica.linear import SOBI, TICA
+    from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
     from tempica.ica.smoothing import smooth
     from tempica.ica.tcl import TCL
 
-__all__ = ["PCL", "TCL", "TICA", "smooth"]
-_HOME = {"TICA": "linear", "PCL": "pcl", "TCL": "tcl", "smooth": "smoothing"}
+__all__ = ["PCL", "SOBI", "TCL", "TICA", "FastICA", "NonstationaryICA", "smooth"]
+_HOME = {
+    "FastICA": "fastica",
+    "NonstationaryICA": "nonstationary",
+    "PCL": "pcl",
+    "SOBI": "linear",
+    "TCL": "tcl",
+    "TICA": "linear",
+    "smooth": "smoothing",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # contrastive learning needs torch, whose import takes seconds; TICA does not
+    # some need torch, whose import takes seconds; the linear ones do not
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -18,7 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tempica.errors import DataError
 from tempica.ica.base import pairs
 from tempica.ica.contrast import standard_error
-from tempica.ica.linear import TICA as SOBI
+from tempica.ica.linear import SOBI
 
 STAGES = ("none", "fastica", "sobi")
 N_BLOCKS, BLOCK = 16, 2048  # of successive frames, over which the tests' errors are estimated

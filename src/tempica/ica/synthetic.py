@@ -68,7 +68,9 @@ def random_mixing(
     or n or n_layers below 1.
     """
     if min(n, n_layers) < 1 or kind not in ("conditioned", "orthogonal"):
-        raise DataError(f"n = {n} and n_layers = {n_layers} must be at least 1, kind = {kind!r} conditioned or orthogonal.")
+        raise DataError(
+            f"n = {n} and n_layers = {n_layers} must be at least 1, kind = {kind!r} conditioned or orthogonal."
+        )
     rng = np.random.default_rng(seed)
     if kind == "orthogonal":
         q, r = np.linalg.qr(rng.normal(size=(n_layers, n, n)))

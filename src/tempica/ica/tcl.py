@@ -95,7 +95,9 @@ class TCL(TemporalEstimator):
                 raise DataError(f"{name} = {value} must be at least {least}.")
         held_out = _last_fifth(segments) if validation is None else np.asarray(validation, dtype=bool)
         if held_out.shape != segments.shape or held_out.all() or not held_out.any():
-            raise DataError(f"validation has shape {held_out.shape}; it must mark some of the {len(X)} frames, not all.")
+            raise DataError(
+                f"validation has shape {held_out.shape}; it must mark some of the {len(X)} frames, not all."
+            )
         self._mean, self._white = whitening(X[~held_out])
         n_inputs = len(self._white)
         if not 1 <= self.n_components <= n_inputs:
