@@ -86,10 +86,7 @@ def _rows(a: argparse.Namespace, n: int, layers: int, seed: int) -> Iterator[tup
         started = time.process_time()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            if a.family == "tcl":
-                model = TCL(n).fit(train.X, train.segments)
-            else:
-                model = PCL(n).fit(train.X)
+            model = TCL(n).fit(train.X, train.segments) if a.family == "tcl" else PCL(n).fit(train.X)
         seconds = time.process_time() - started
         row: dict[str, Any] = _scores(model.transform(test.X), truth)
         row |= {f"{key}_features": v for key, v in _scores(model.transform(test.X, stage="features"), truth).items()}

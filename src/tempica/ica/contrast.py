@@ -52,7 +52,7 @@ class Contrast:
         self._here = torch.as_tensor(np.searchsorted(frames, offsets))
         self._there = [torch.as_tensor(np.searchsorted(frames, np.array(offsets) + lag)) for lag in self.lags]
 
-    def training(self, module: nn.Module, features: nn.Module, scores: nn.ModuleList, **options: Any) -> Training:
+    def training(self, module: nn.Module, features: nn.Module, scores: Any, **options: Any) -> Training:
         """A training of `module`, which holds whichever of features and scores are to learn."""
 
         def loss(items: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class Contrast:
             **options,
         )
 
-    def losses(self, features: nn.Module, scores: nn.ModuleList) -> np.ndarray:
+    def losses(self, features: nn.Module, scores: Any) -> np.ndarray:
         """Loss of every held-out pair, the others' successors being the alternatives; the mean over lags."""
         with torch.no_grad():
             each = [

@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numba.extending import intrinsic
 
-_fast = numba.njit(cache=True, fastmath=True, error_model="numpy")
+_fast: Any = numba.njit(cache=True, fastmath=True, error_model="numpy")
 
 
 @intrinsic
@@ -38,7 +38,8 @@ def _exp(x):
     power = power * f + np.float32(2.4022651e-1)
     power = power * f + np.float32(6.9314718e-1)
     power = power * f + np.float32(1)
-    return power * _bits_as_float(np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)))
+    bits = np.int32((np.int32(whole) + np.int32(127)) << np.int32(23))
+    return power * _bits_as_float(bits)  # type: ignore[call-arg]
 
 
 @_fast

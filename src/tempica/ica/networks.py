@@ -23,6 +23,8 @@ class Features(nn.Module):
     et al. 2013), as in Hyvärinen & Morioka 2016. The network learns what the linear part cannot express.
     """
 
+    hidden: Any  # a list of nn.Linear, of which mypy only knows that they are modules
+
     def __init__(self, n_inputs: int, n_components: int, width: int, n_layers: int, linear: Tensor) -> None:
         super().__init__()
         self.linear = nn.Parameter(linear.clone())

@@ -170,7 +170,7 @@ class PCL(TemporalEstimator):
         fitted["network"] = (network, training.advance())
         return fitted
 
-    def _select(self, contrast: Contrast, fitted: dict[str, tuple[nn.ModuleList, Training]]) -> None:
+    def _select(self, contrast: Contrast, fitted: dict[str, tuple[Any, Training]]) -> None:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
         losses = {name: contrast.losses(*model) for name, (model, _) in fitted.items()}
         self.model_ = "tica"
@@ -255,7 +255,7 @@ def _scores(n: int, contrast: Contrast) -> nn.ModuleList:
 
 
 def _model(
-    n_inputs: int, n: int, width: int, n_layers: int, linear: Tensor, scores: nn.ModuleList, seed: int
+    n_inputs: int, n: int, width: int, n_layers: int, linear: Tensor, scores: nn.Module, seed: int
 ) -> nn.ModuleList:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -76,8 +77,8 @@ def choose_stage(
     """The stage with the lowest held-out losses (item,) of its sources, and the mean of each.
 
     A later stage is taken for an earlier one only if it gains more than the standard error; but where the features
-    are `gaussian`, theory leaves a mixture that the contrast hardly sees, and SOBI only has to lose no more. `train` (frame,) marks the
-    frames on which the stages are fitted, `labels` (their number,) their runs.
+    are `gaussian`, theory leaves a mixture that the contrast hardly sees, and SOBI only has to lose no more.
+    `train` (frame,) marks the frames on which the stages are fitted, `labels` (their number,) their runs.
     """
     stages = [fit_stage(name, features[train], labels) for name in names]
     if len(stages) == 1:
@@ -145,9 +146,9 @@ def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, info
 
 
 def gaussian_sources(S: np.ndarray, labels: np.ndarray, lag: int) -> list[int]:
-    """Columns of S (frame, n) whose innovations are normal within 0.01 nats."""
+    """Columns of S (frame, n) whose innovations have the entropy of normal ones."""
     innovation = _innovations(S, labels, lag)
-    return [i for i in range(S.shape[1]) if abs(_negentropy(innovation[:, i])) < ROTATED]
+    return [i for i in range(S.shape[1]) if _normal(innovation[:, i])]
 
 
 def _fastica(scaled: np.ndarray) -> np.ndarray:
@@ -201,12 +202,18 @@ def _beyond(values: np.ndarray, least: float, errors: float) -> bool:
     return bool(mean > least and mean > errors * values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def _negentropy(x: np.ndarray) -> float:
-    """Entropy by which a series falls short of a normal one's of the same variance and length, in nats."""
-    normal = np.random.default_rng(0).normal(size=min(BLOCK, len(x)))
+def _normal(x: np.ndarray) -> bool:
+    """Whether a series' entropy is that of normal ones of the same variance and length, within 0.01 nats or 3 errors."""
     blocks = [block / max(block.std(), 1e-12) for block in _blocks(x)]
-    reference = normal[: len(blocks[0])]
-    return float(_entropy(reference / reference.std()) - np.mean([_entropy(block) for block in blocks]))
+    lacking = _normal_entropy(len(blocks[0])) - np.array([_entropy(block) for block in blocks])
+    return not _beyond(lacking, ROTATED, 3)
+
+
+@lru_cache
+def _normal_entropy(size: int) -> float:
+    """What `_entropy` finds on average for normal values, scaled to unit variance."""
+    draws = np.random.default_rng(0).normal(size=(100, size))
+    return float(np.mean([_entropy(draw / draw.std()) for draw in draws]))
 
 
 def _entropy(x: np.ndarray) -> float:

@@ -132,7 +132,7 @@ class TCL(TemporalEstimator):
                 training.restore(saved.states[name])
             return training
 
-        def model(run: int, width: int, n_layers: int) -> nn.ModuleList:
+        def model(run: int, width: int, n_layers: int) -> Any:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(seeds[run]))
                 start = torch.randn(n_features, n_inputs) / math.sqrt(n_inputs)
@@ -158,7 +158,7 @@ class TCL(TemporalEstimator):
         fitted["network"] = (network, training.advance())
         return fitted
 
-    def _select(self, data: _Segments, fitted: dict[str, tuple[nn.ModuleList, Training]]) -> None:
+    def _select(self, data: _Segments, fitted: dict[str, tuple[Any, Training]]) -> None:
         losses = {name: data.losses(model) for name, (model, _) in fitted.items()}
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         gain = losses["linear"] - losses["network"]
@@ -278,7 +278,7 @@ class _Segments:
         self.asked, self.n_train = torch.as_tensor(asked), len(self.train)
         self.base = math.log(n_segments)
 
-    def training(self, model: nn.ModuleList, **options: Any) -> Training:
+    def training(self, model: Any, **options: Any) -> Training:
         features, head = model
 
         def loss(items: Tensor) -> Tensor:
@@ -289,7 +289,7 @@ class _Segments:
         hidden = [layer.weight for layer in features.hidden]
         return Training(model, loss, lambda: float(self.losses(model).mean()), self.n_train, hidden=hidden, **options)
 
-    def losses(self, model: nn.ModuleList) -> np.ndarray:
+    def losses(self, model: Any) -> np.ndarray:
         features, head = model
         with torch.no_grad():
             return self._losses(head(features(self.Z[self.asked]).abs()))

@@ -56,9 +56,9 @@ class Training:
 
     `validate()` is asked at every check, and the weights with its lowest answer are kept. The rate is constant until
     the last third of the steps has brought less than 4 % of the information (a loss of 0 stands for none), or for 0.6
-    `max_steps`; then training goes on from the best weights, while the rate falls to zero. `hidden` weights are moved by
-    `Orthogonal`, all others by Adam. Deterministic by `seed`. `advance`, `state` and `restore` stop and resume:
-    what follows is the same to the last bit.
+    `max_steps`; then training goes on from the best weights, while the rate falls to zero. `Orthogonal` moves the
+    `hidden` weights, Adam all others. Deterministic by `seed`. `advance`, `state` and `restore` stop and resume: what
+    follows is the same to the last bit.
     """
 
     def __init__(
