@@ -203,7 +203,7 @@ def _beyond(values: np.ndarray, least: float, errors: float) -> bool:
 
 
 def _normal(x: np.ndarray) -> bool:
-    """Whether a series' entropy is that of normal ones of the same variance and length, within 0.01 nats or 3 errors."""
+    """Whether a series has the entropy of normal ones of its variance and length, within 0.01 nats or 3 errors."""
     blocks = [block / max(block.std(), 1e-12) for block in _blocks(x)]
     lacking = _normal_entropy(len(blocks[0])) - np.array([_entropy(block) for block in blocks])
     return not _beyond(lacking, ROTATED, 3)
