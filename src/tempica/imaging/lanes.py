@@ -102,6 +102,12 @@ def add(typing_context, a, b):
 
 
 @intrinsic
+def sub(typing_context, a, b):
+    """a − b."""
+    return lanes(lanes, lanes), lambda context, builder, signature, arguments: builder.fsub(*arguments)
+
+
+@intrinsic
 def mul(typing_context, a, b):
     """a b."""
     return lanes(lanes, lanes), lambda context, builder, signature, arguments: builder.fmul(*arguments)
@@ -113,5 +119,17 @@ def minimum(typing_context, a, b):
 
     def generate(context, builder, signature, arguments):
         return builder.select(builder.fcmp_ordered("<", *arguments), *arguments)
+
+    return lanes(lanes, lanes), generate
+
+
+@intrinsic
+def lowered(typing_context, a, n):
+    """a · 2^−i where n = 1.5 · 2²³ + i, a float32 whose last bits are the integer i; a and the result are normal."""
+
+    def generate(context, builder, signature, arguments):
+        bits = ir.VectorType(ir.IntType(32), WIDTH)
+        exponent = builder.shl(builder.bitcast(arguments[1], bits), ir.Constant(bits, [23] * WIDTH))
+        return builder.bitcast(builder.sub(builder.bitcast(arguments[0], bits), exponent), _VECTOR)
 
     return lanes(lanes, lanes), generate
