@@ -8,7 +8,8 @@ on the number of threads or frames.
 Shape legend: F frame, N atom, C pair of Gaussians, P parameter, D pixels along an edge.
 """
 
-# mypy: ignore-errors  # what numba compiles has types of its own
+# what numba compiles has types of its own
+# mypy: ignore-errors
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ gives the same image every time. Only what the simulator (NUMBA_ENABLE_CUDASIM=1
 Shape legend: F frame, N atom, C pair of Gaussians, P parameter, D pixels along an edge.
 """
 
-# mypy: ignore-errors  # what numba compiles has types of its own
+# what numba compiles has types of its own
+# mypy: ignore-errors
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ half of one). It exists within compiled functions only.
     store(array, at, fma(splat(a), v, w))
 """
 
-# mypy: ignore-errors  # what numba compiles has types of its own
+# what numba compiles has types of its own
+# mypy: ignore-errors
 
 from __future__ import annotations
 
