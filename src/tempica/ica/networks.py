@@ -89,9 +89,7 @@ class PairScore(nn.Module):
         return found[0].astype(np.float64) - math.log(len(a_BN))
 
     def _arguments(self, a_BN: Tensor, b_BN: Tensor) -> tuple[Tensor, ...]:
-        rounding = self.log_round.exp() + 1e-3
-        alone = b_BN**2 @ self.curve + torch.sqrt(b_BN * b_BN + rounding**2) @ self.kink
-        return a_BN, b_BN, alone, self.log_k.exp(), self.rho, self.shift, rounding
+        return a_BN, b_BN, self.log_k, self.rho, self.shift, self.log_round, self.curve, self.kink
 
 
 def _arrays(tensors: tuple[Tensor, ...]) -> list[np.ndarray]:
