@@ -31,7 +31,7 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
     if out.exists():
         raise StoreError(f"{out} exists already. Nothing was changed. Give another name.")
     kind, module, writer = TARGETS[to]
-    dataset = store.open_store(run / f"{kind}.zarr", kind)
+    dataset = store.open_store(run / store.file_name(kind), kind)
     fresh = store.fresh_name(out)
     try:
         fresh.mkdir(parents=True)

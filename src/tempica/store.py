@@ -46,7 +46,12 @@ def read(run: Path, room: str, kind: str) -> xarray.Dataset:
     """
     if kind not in READS[room]:
         raise TruthError(f"The room '{room}' may read {' and '.join(READS[room]) or 'no store'}, not '{kind}'.")
-    return open_store(Path(run) / f"{kind}.zarr", kind)
+    return open_store(Path(run) / file_name(kind), kind)
+
+
+def file_name(kind: str) -> str:
+    """What the store of a kind is called in its run. What a camera makes is the movie, whichever camera it is."""
+    return f"{schema.FILES.get(kind, kind)}.zarr"
 
 
 def open_store(path: str | Path, kind: str) -> xarray.Dataset:
@@ -109,12 +114,13 @@ def create(
     attributes: Mapping[str, Any],
     chunks: Mapping[str, int],
     scale: Mapping[str, tuple[float, float]] | None = None,
+    dtypes: Mapping[str, str] | None = None,
 ) -> None:
     """Make an empty store of a kind, or leave the one that is there.
 
     `sizes` and `chunks` are by dim (a dim without chunk is one chunk); `scale` gives packed variables their
-    (scale_factor, add_offset). The store appears under its name only when all its arrays are declared; several
-    processes may make it at once.
+    (scale_factor, add_offset); `dtypes` says which it is where the schema leaves a choice. The store appears under
+    its name only when all its arrays are declared; several processes may make it at once.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -131,7 +137,7 @@ def create(
         group.create_array(
             name,
             shape=shape,
-            dtype=str if rule.dtype == "string" else rule.dtype,
+            dtype=str if rule.dtype == "string" else (dtypes or {}).get(name, rule.dtypes[0]),
             chunks=tuple(max(1, min(chunks.get(dim, size), size)) for dim, size in zip(rule.dims, shape, strict=True)),
             dimension_names=rule.dims,
             # the checksum turns a damaged chunk into an error instead of wrong numbers
