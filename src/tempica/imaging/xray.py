@@ -68,21 +68,19 @@ def scatterers_of(formula: Sequence[str], bead_width: np.ndarray) -> Scatterers:
 
     Raises StructureError where a formula cannot be read or names an unknown element.
     """
-    kinds, kind = np.unique(
-        np.array([f"{text} {width!r}" for text, width in zip(formula, np.asarray(bead_width).tolist(), strict=True)]),
-        return_inverse=True,
-    )
-    parts = [composition(text.split(" ")[0]) for text in kinds]
+    beads = list(zip(formula, np.asarray(bead_width).tolist(), strict=True))
+    kinds = {bead: row for row, bead in enumerate(dict.fromkeys(beads))}
+    parts = [composition(text) for text, _ in kinds]
     elements = tuple(sorted({element for part in parts for element in part}))
     for element in elements:
         form_factor(element, np.zeros(1))
     counts, riding, width_A = np.zeros((len(parts), len(elements))), np.zeros(len(parts)), np.zeros(len(parts))
-    for row, (part, text) in enumerate(zip(parts, kinds, strict=True)):
+    for row, (part, (_, width)) in enumerate(zip(parts, kinds, strict=True)):
         heavy = sum(number for element, number in part.items() if element != "H")
         if heavy == 1:
             riding[row] = part.pop("H", 0.0)
         elif heavy > 0:
-            width_A[row] = 10 * float(text.split(" ")[1])
+            width_A[row] = 10 * width
         for element, number in part.items():
             counts[row, elements.index(element)] = number
-    return Scatterers(elements, counts, riding, width_A, kind.astype(np.int64))
+    return Scatterers(elements, counts, riding, width_A, np.array([kinds[bead] for bead in beads]))
