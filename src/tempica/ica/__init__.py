@@ -6,12 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tempica.ica.fastica import FastICA
     from tempica.ica.linear import SOBI, TICA
+    from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
     from tempica.ica.smoothing import smooth
 
-__all__ = ["PCL", "SOBI", "TICA", "smooth"]
+__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "smooth"]
 _HOME = {
+    "FastICA": "fastica",
+    "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
     "SOBI": "linear",
     "TICA": "linear",
