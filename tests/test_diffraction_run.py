@@ -102,7 +102,10 @@ def _toml(value: Any) -> str:
         ({"kind": "xfel", "pixel_size_um": 0.0}, "render.pixel_size_um = 0.0: "),
         ({"kind": "xfel", "polarisation": "up"}, "render.polarisation = 'up': "),
         ({"kind": "xfel", "beam_stop_radius_mm": 60.0}, "beam_stop_radius_mm = 60 covers the whole detector"),
-        ({"kind": "xfel", "poses": {"kind": "floating"}}, "render.poses.kind = 'floating': must be one of fixed, random"),
+        (
+            {"kind": "xfel", "poses": {"kind": "floating"}},
+            "render.poses.kind = 'floating': must be one of fixed, random",
+        ),
         ({"kind": "xfel", "poses": "fixed"}, "render.poses = 'fixed': must be a table"),
     ],
 )
