@@ -14,6 +14,7 @@ from tempica.progress import Progress
 # target -> (store that it is made of, where its writer is found, the writer: (dataset, folder, progress) -> None)
 TARGETS = {
     "relion": ("movie", "tempica.exchange.particles", "write_particles"),
+    "cxi": ("diffraction", "tempica.exchange.cxi", "write_cxi"),
     "mdtraj-hdf5": ("trajectory", "tempica.exchange.trajectories", "write_hdf5"),
     "dcd": ("trajectory", "tempica.exchange.trajectories", "write_dcd"),
 }
