@@ -144,3 +144,4 @@ def test_the_beam_stop_casts_a_round_shadow():
     x, y, _ = LINE.place
     np.testing.assert_array_equal(LINE.mask, x**2 + y**2 > 9.0)
     assert changed(beam_stop_radius_mm=0.0).mask.all()
+    assert changed(beam_stop_radius_mm=0.0, n_pixels=25).mask.all()

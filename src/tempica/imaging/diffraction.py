@@ -63,7 +63,7 @@ class Beamline:
     def mask(self) -> np.ndarray:
         """Pixels (D, D) that see the light: their centres are outside the beam stop's shadow."""
         x, y, _ = self.place
-        return np.hypot(x, y) > self.beam_stop_radius_mm
+        return np.hypot(x, y) >= self.beam_stop_radius_mm
 
     @property
     def photons_per_intensity(self) -> np.ndarray:
