@@ -14,7 +14,13 @@ from tempica.imaging.optics import (
     through_optics,
 )
 from tempica.imaging.projection import CUTOFF, project, project_with_jacobian
-from tempica.imaging.scattering import SCATTERING_LENGTH_A
+from tempica.imaging.scattering import (
+    SCATTERING_LENGTH_A,
+    gaussians,
+    refit_error,
+    solvent_contrast,
+    solvent_gaussians,
+)
 
 __all__ = [
     "CUTOFF",
@@ -23,11 +29,15 @@ __all__ = [
     "contrast_at",
     "contrast_transfer",
     "electron_wavelength_A",
+    "gaussians",
     "optics_of",
     "plane_weights",
     "project",
     "project_with_jacobian",
+    "refit_error",
     "rotation_matrix",
+    "solvent_contrast",
+    "solvent_gaussians",
     "through_optics",
     "to_pixels",
 ]
