@@ -66,5 +66,6 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
         residue=np.array([atom.residue.resSeq for atom in topology.atoms]),
         scattering_length=np.where(heavy, united, 0.0),
         bead_width=np.sqrt(ATOM_WIDTH_NM**2 + carried / united * HYDROGEN_NM**2 / 3),
+        centre=position[heavy].mean(0),
     )
     return whole, np.flatnonzero(heavy), system

@@ -30,6 +30,7 @@ class Molecule:
     residue: np.ndarray  # (atom,) residue numbers of the file
     scattering_length: np.ndarray  # (atom,)
     bead_width: np.ndarray  # (atom,)
+    centre: np.ndarray | None = None  # (space,) nm, of the centroid in the file; none of a molecule without a file
 
     @cached_property
     def chain(self) -> np.ndarray:
@@ -44,6 +45,7 @@ class Molecule:
             self.residue[atoms],
             self.scattering_length[atoms],
             self.bead_width[atoms],
+            self.centre,
         )
 
     def atoms_of(self, wanted: tuple[tuple[str, int], ...], what: str, names: str = "") -> np.ndarray:
@@ -111,6 +113,7 @@ def load_molecule(path: Path) -> Molecule:
         residue=numbers,
         scattering_length=np.array(length),
         bead_width=np.array(width),
+        centre=position.mean(0),
     )
 
 
