@@ -56,7 +56,7 @@ def _start(*arguments: object) -> Process[str]:
 
 
 def _wait_for_marks(run: Path, n: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(list((run / ".tempica").glob("simulate-*/done/*"))) < n:
         assert time.monotonic() < deadline
         time.sleep(0.02)

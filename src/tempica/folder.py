@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tempica import __version__, locks, store
+from tempica import __version__, locks, schema, store
 from tempica.errors import StoreError
 from tempica.recipe import (
     RECORD,
@@ -69,7 +69,7 @@ class Run:
         content = [*map(_digest, self._structures()), *moved]
         if isinstance(molecule, TrajectoryRecipe) and particles is None:
             content += self.recipe.splits  # the ensemble is taken from the training replicas
-        before = fingerprint(__version__, self.recipe.name, self.recipe.seed, *content)
+        before = fingerprint(__version__, schema.SCHEMA_VERSION, self.recipe.name, self.recipe.seed, *content)
         for stage in STAGES:
             section = getattr(self.recipe, stage).model_dump(
                 mode="json",

@@ -12,7 +12,7 @@ from tempica.errors import StoreError
 if TYPE_CHECKING:
     import xarray
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,9 @@ class Variable:
 _BEADS = {
     "scattering_length": Variable(("atom",), "float64", "angstrom", "electron scattering amplitude F(0) of a bead"),
     "bead_width": Variable(("atom",), "float64", "nm", "standard deviation per axis of a bead's own mass"),
+}
+_FORMULA = {
+    "formula": Variable(("atom",), "string", "", "the atoms for which a bead stands, hydrogens included, as C3H5NO")
 }
 _FRAMES = {
     "replica": Variable(("replica",), "int64", "1", "number of the independent movie"),
@@ -89,6 +92,7 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time"), "float64", "kJ/mol", "of all beads; NaN in a foreign trajectory"
         ),
         **_BEADS,
+        **_FORMULA,
     },
     "ensemble": {
         "time": _FRAMES["time"],

@@ -8,6 +8,7 @@ import numpy as np
 import xarray
 from scipy.signal import lfilter
 
+from tempica import schema
 from tempica.recipe import Recipe
 
 STAGES = ("unmixed", "smoothed")
@@ -148,7 +149,7 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
                     matrices.append({**where, "metric": metric, **entry})
     return {
         "recipe": "made_up",
-        "schema_version": 1,
+        "schema_version": schema.SCHEMA_VERSION,
         "fingerprint": "dddd4444",
         "rows": rows,
         "matrices": matrices,

@@ -51,6 +51,8 @@ def test_heavy_atoms_carry_their_hydrogens(dipeptide):
     total = sum(SCATTERING_LENGTH_A[atom.element.symbol] for atom in dipeptide.whole.topology.atoms)
     assert dipeptide.molecule.scattering_length.sum() == pytest.approx(total)
     assert dipeptide.molecule.bead_width.max() < 0.07
+    assert dipeptide.molecule.formula[names.index("CB")] == "CH3"
+    assert dipeptide.molecule.formula[names.index("C")] == "C"
 
 
 def test_the_energy_is_the_force_fields(dipeptide):

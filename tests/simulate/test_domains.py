@@ -64,7 +64,7 @@ def molecule(position):
     for _ in position:
         topology.add_atom("CA", mdtraj.element.carbon, topology.add_residue("ALA", chain))
     n = len(position)
-    return Molecule(topology, position, np.arange(1, n + 1), np.ones(n), np.ones(n))
+    return Molecule(topology, position, np.arange(1, n + 1), np.ones(n), np.ones(n), np.full(n, "C"))
 
 
 def test_what_cannot_be_found_is_said(forms):

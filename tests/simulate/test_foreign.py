@@ -15,7 +15,7 @@ import pytest
 
 from tempica import cli, store
 from tempica.errors import RecipeError, StructureError
-from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.imaging import SCATTERING_LENGTH_A, composition
 from tempica.importing import complete_recipe
 from tempica.pipeline import Work, open_run
 from tempica.progress import Progress
@@ -275,12 +275,17 @@ def test_heavy_atoms_scatter_each_on_its_own_and_together_as_their_residues(pept
     assert (every.bead_width == foreign.ATOM_WIDTH_NM).all()
     two = foreign.build_foreign(recipe_of(["all.dcd"], selection="name CA CB").simulate, folder).molecule
     np.testing.assert_allclose(two.scattering_length.reshape(-1, 2).sum(1), alanine)
+    assert set(alpha.formula) == {"C3H5NO"}
+    assert every.formula.reshape(-1, 5)[0].tolist() == ["HN", "CH", "CH", "HO", "CH"]
+    parts = [composition(one) for one in two.formula[:2]]
+    assert {e: parts[0].get(e, 0) + parts[1].get(e, 0) for e in "CHNO"} == {"C": 3, "H": 5, "N": 1, "O": 1}
 
     bare = peptide.atom_slice(peptide.topology.select("name CA"))
     bare[0].save(str(folder / "bare.pdb"))
     save(bare, folder / "bare.dcd")
     only = foreign.build_foreign(recipe_of(["bare.dcd"], topology="bare.pdb").simulate, folder).molecule
     np.testing.assert_allclose(only.scattering_length, alanine)
+    assert set(only.formula) == {"C3H5NO"}
 
 
 def test_atoms_named_ca_of_a_protein_are_carbon_without_an_element_column(peptide, folder):

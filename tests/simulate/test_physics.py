@@ -53,7 +53,7 @@ def tiny(kind, entry):
     chain = topology.add_chain()
     for _ in range(n):
         topology.add_atom("CA", mdtraj.element.carbon, topology.add_residue("ALA", chain))
-    molecule = Molecule(topology, position, np.arange(n), np.ones(n), np.ones(n))
+    molecule = Molecule(topology, position, np.arange(n), np.ones(n), np.ones(n), np.full(n, "C"))
     system = openmm.System()
     for _ in range(n):
         system.addParticle(MASS)

@@ -3,6 +3,7 @@
 Used by `render` to make movies and by `embed` and `evaluate` to explain them; noise is added elsewhere.
 """
 
+from tempica.imaging.composition import composition, formula, hydrogens_of
 from tempica.imaging.geometry import rotation_matrix, to_pixels
 from tempica.imaging.optics import (
     Optics,
@@ -26,10 +27,13 @@ __all__ = [
     "CUTOFF",
     "SCATTERING_LENGTH_A",
     "Optics",
+    "composition",
     "contrast_at",
     "contrast_transfer",
     "electron_wavelength_A",
+    "formula",
     "gaussians",
+    "hydrogens_of",
     "optics_of",
     "plane_weights",
     "project",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BLOCK_FRAMES = 100
 SCALE_FRAMES = 500  # particles from which the scale of a foreign stack is learned
+SCALE_STRUCTURES = 16  # structures of the ensemble that are expected in them
 CERTAIN = 5.0  # standard errors of that scale below which the images do not show the molecule
 BEAD_B_FACTOR_A2 = 20.0
 VIEW = ("pose_quaternion", "pose_shift", "defocus_u", "defocus_v", "defocus_angle")
@@ -135,7 +136,7 @@ def look_block(
     last: int,
 ) -> None:
     """Whether a block's images are digital levels; spread of their background; and how strongly every so manieth
-    shows the mean structure: ⟨image, model⟩ and ⟨model, model⟩, both without their means."""
+    shows the molecule: ⟨image, model⟩ and ⟨model, model⟩, both without their means."""
     plan = store.load_arrays(plan_file)
     image = _images(plan, replica, first, last)
     digital = levels is not None and _as_levels(image, levels) is not None
@@ -172,16 +173,18 @@ def _images(plan: dict[str, np.ndarray], replica: int, first: int, last: int) ->
 def _model(
     run: Path, plan: dict[str, np.ndarray], optics: imaging.Optics, replica: int, frames: np.ndarray
 ) -> np.ndarray:
-    """What the mean structure would look like in some frames of a replica."""
+    """What some frames of a replica show on average over structures of the ensemble."""
     ensemble = store.read(run, "render", "ensemble")
-    mean = ensemble["position"].values.astype(np.float64).mean(0)
+    chosen = np.unique(np.linspace(0, ensemble.sizes["time"] - 1, SCALE_STRUCTURES).astype(int))
+    length, width = ensemble["scattering_length"].values, optics.width_A(ensemble["bead_width"].values)
     view = {name: plan[name][replica, frames] for name in VIEW}
     rotation = imaging.rotation_matrix(view["pose_quaternion"])
-    place = np.broadcast_to(mean, (len(frames), *mean.shape))
-    xy = imaging.to_pixels(place, rotation, view["pose_shift"], optics.n_pixels, optics.pixel_size_A)
-    width = optics.width_A(ensemble["bead_width"].values)
-    potential = imaging.project(xy, ensemble["scattering_length"].values, width, optics.n_pixels, optics.pixel_size_A)
-    return imaging.through_optics(potential, optics.transfer(*(view[name] for name in VIEW[2:])))
+    potential = np.zeros((len(frames), optics.n_pixels, optics.n_pixels), np.float32)
+    for structure in ensemble["position"].values[chosen]:
+        place = np.broadcast_to(structure, (len(frames), *structure.shape))
+        xy = imaging.to_pixels(place, rotation, view["pose_shift"], optics.n_pixels, optics.pixel_size_A)
+        potential += imaging.project(xy, length, width, optics.n_pixels, optics.pixel_size_A)
+    return imaging.through_optics(potential / len(chosen), optics.transfer(*(view[name] for name in VIEW[2:])))
 
 
 def _strength(about: ParticlesRecipe, found: list[dict[str, np.ndarray]], star: Path) -> float:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import mdtraj
 import numpy as np
 
-from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.imaging import SCATTERING_LENGTH_A, formula
 from tempica.recipe import ArmsRecipe
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.structures import Molecule
 
 # heavy atoms of the average residue of globular proteins, and their spread about its centre
 RESIDUE_ATOMS = {"C": 4.9, "N": 1.35, "O": 1.48, "S": 0.04}
+RESIDUE_HYDROGENS = 7.76
 BEAD_WIDTH_NM = 0.2
 JOINT_HEIGHT = 0.6  # of a joint above the hub, in bead spacings
 HEAD_NM = 0.65  # radius of the ball at the end of the longest arm
@@ -60,6 +61,7 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         residue=np.arange(1, n + 1),
         scattering_length=np.full(n, sum(k * SCATTERING_LENGTH_A[name] for name, k in RESIDUE_ATOMS.items())),
         bead_width=np.full(n, BEAD_WIDTH_NM),
+        formula=np.full(n, formula(RESIDUE_ATOMS | {"H": RESIDUE_HYDROGENS})),
     )
     return molecule, [np.array(body) for body in bodies], tuple(variables)
 

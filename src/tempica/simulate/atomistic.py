@@ -10,7 +10,7 @@ import openmm
 from openmm import app
 
 from tempica.errors import StructureError
-from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.imaging import SCATTERING_LENGTH_A, formula
 from tempica.recipe import AtomisticRecipe
 from tempica.simulate.structures import Molecule, read_structure, symbol
 
@@ -54,11 +54,12 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
         )
     length = np.array([SCATTERING_LENGTH_A[symbol(atom)] for atom in topology.atoms])
     heavy = np.array([symbol(atom) != "H" for atom in topology.atoms])
-    carried = np.zeros(len(heavy))
+    carried, hydrogens = np.zeros(len(heavy)), np.zeros(len(heavy))
     for one, other in topology.bonds:
         for hydrogen, holder in ((one, other), (other, one)):
             if not heavy[hydrogen.index]:
                 carried[holder.index] += length[hydrogen.index]
+                hydrogens[holder.index] += 1
     united = length + carried
     whole = Molecule(
         topology=topology,
@@ -66,6 +67,12 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
         residue=np.array([atom.residue.resSeq for atom in topology.atoms]),
         scattering_length=np.where(heavy, united, 0.0),
         bead_width=np.sqrt(ATOM_WIDTH_NM**2 + carried / united * HYDROGEN_NM**2 / 3),
+        formula=np.array(
+            [
+                formula({symbol(atom): 1, "H": n} if is_heavy else {"H": 1})
+                for atom, n, is_heavy in zip(topology.atoms, hydrogens, heavy, strict=True)
+            ]
+        ),
         centre=position[heavy].mean(0),
     )
     return whole, np.flatnonzero(heavy), system

@@ -6,6 +6,7 @@ A block of frames is a pure function of the files and of its number, so that rea
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,10 +15,10 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import RecipeError, StructureError
-from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
 from tempica.recipe import Recipe, SimulateRecipe, TrajectoryRecipe, residues, structure_path, told, trajectory_path
 from tempica.simulate import files
-from tempica.simulate.arms import BEAD_WIDTH_NM, RESIDUE_ATOMS
+from tempica.simulate.arms import BEAD_WIDTH_NM, RESIDUE_ATOMS, RESIDUE_HYDROGENS
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.engine import Frames, declared, superpose_onto
 from tempica.simulate.replicas import Piece, frame_interval, layout, library, molecule_of, rounding
@@ -90,7 +91,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
         atoms, links = _hang_together(topology, atoms)
     position = frame.position[0].astype(np.float64)
     position[atoms] = make_whole(position[None, atoms], frame.box, links)[0]
-    length, width = _scattering(topology, chosen, position)
+    length, width, made_of = _scattering(topology, chosen, position)
     beads = Molecule(
         topology=topology.subset(chosen),
         position=position[chosen] - position[chosen].mean(0),
@@ -98,6 +99,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
         residue=np.array([topology.atom(i).residue.resSeq for i in chosen]),
         scattering_length=length,
         bead_width=width,
+        formula=made_of,
     )
     if not len(links):
         atoms = chosen
@@ -276,9 +278,15 @@ def _hang_together(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.nd
     return atoms, np.searchsorted(atoms, np.array(links, dtype=int).reshape(-1, 2))
 
 
-def _scattering(topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scattering length (Å) and width (nm) of each bead: each heavy atom of a residue belongs to its nearest bead."""
+def _scattering(
+    topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scattering length (Å), width (nm) and formula of each bead: each atom of a residue belongs to its nearest bead.
+
+    Hydrogens count in the formula alone; a residue without any gets those it lacks, shared among its heavy atoms.
+    """
     length, width = np.zeros(len(chosen)), np.full(len(chosen), ATOM_WIDTH_NM)
+    made_of = [""] * len(chosen)
     of_residue: dict[int, list[int]] = {}
     for bead, atom in enumerate(chosen.tolist()):
         of_residue.setdefault(topology.atom(atom).residue.index, []).append(bead)
@@ -297,10 +305,16 @@ def _scattering(topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndar
             side = _SIDE_CHAINS.get(residue.name)
             counts = RESIDUE_ATOMS if side is None else {e: ("CCNO" + side).count(e) for e in "CNOS"}
             length[own], width[own] = sum(k * SCATTERING_LENGTH_A[e] for e, k in counts.items()), BEAD_WIDTH_NM
+            lacking = RESIDUE_HYDROGENS if side is None else hydrogens_of(residue.name, 0)
+            made_of[own[0]] = formula(counts | {"H": lacking})
             continue
         where = position[[atom.index for atom in atoms]]
         apart = np.linalg.norm(where[:, None] - position[chosen[own]][None], axis=-1)
         nearest = apart.argmin(1)
+        hydrogens = [a.index for a in residue.atoms if _element(a) in ("H", "D") and a not in atoms]
+        carrier = np.linalg.norm(position[hydrogens][:, None] - position[chosen[own]][None], axis=-1).argmin(1)
+        shown = len(hydrogens) + sum(_element(a) == "H" for a in atoms)
+        lacking = 0.0 if shown else hydrogens_of(residue.name, len(atoms)) / len(atoms)
         for k, bead in enumerate(own):
             part = where[nearest == k]
             length[bead] = sum(
@@ -308,7 +322,10 @@ def _scattering(topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndar
             )
             spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
             width[bead] = max(spread, ATOM_WIDTH_NM)
-    return length, width
+            counts = Counter(_element(a) for a, near in zip(atoms, nearest, strict=True) if near == k)
+            counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
+            made_of[bead] = formula(counts)
+    return length, width, np.array(made_of)
 
 
 def _element(atom: mdtraj.core.topology.Atom) -> str:

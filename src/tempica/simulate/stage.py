@@ -71,6 +71,7 @@ def run(work: Work) -> None:
         trajectory,
         beads
         | {
+            "formula": model.molecule.formula.tolist(),
             "replica": np.arange(recipe.n_replicas),
             "time": time,
             "cv": [variable.name for variable in model.variables],

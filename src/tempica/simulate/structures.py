@@ -13,7 +13,7 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import StructureError
-from tempica.imaging import SCATTERING_LENGTH_A
+from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
 from tempica.recipe_base import spans, told
 
 
@@ -22,7 +22,8 @@ class Molecule:
     """Beads of a protein, or its atoms; positions in nm, centred on their centroid.
 
     `scattering_length` (Å) is the electron scattering amplitude F(0) of the residue's heavy atoms;
-    `bead_width` (nm) is their root-mean-square spread per axis about their centroid, Rg/√3.
+    `bead_width` (nm) is their root-mean-square spread per axis about their centroid, Rg/√3; `formula` counts the
+    residue's atoms, hydrogens included.
     """
 
     topology: mdtraj.Topology
@@ -30,6 +31,7 @@ class Molecule:
     residue: np.ndarray  # (atom,) residue numbers of the file
     scattering_length: np.ndarray  # (atom,)
     bead_width: np.ndarray  # (atom,)
+    formula: np.ndarray  # (atom,) such as "C3H5NO"
     centre: np.ndarray | None = None  # (space,) nm, of the centroid in the file; none of a molecule without a file
 
     @cached_property
@@ -45,6 +47,7 @@ class Molecule:
             self.residue[atoms],
             self.scattering_length[atoms],
             self.bead_width[atoms],
+            self.formula[atoms],
             self.centre,
         )
 
@@ -105,7 +108,7 @@ def load_molecule(path: Path) -> Molecule:
         )
     numbers = np.array([atom.residue.resSeq for atom in alpha])
     _once([atom.residue for atom in alpha], path)
-    length, width = zip(*(_residue_scattering(atom.residue, xyz, path) for atom in alpha), strict=True)
+    length, width, made_of = zip(*(_residue_scattering(atom.residue, xyz, path) for atom in alpha), strict=True)
     position = xyz[[atom.index for atom in alpha]]
     return Molecule(
         topology=model.topology.subset([atom.index for atom in alpha]),
@@ -113,6 +116,7 @@ def load_molecule(path: Path) -> Molecule:
         residue=numbers,
         scattering_length=np.array(length),
         bead_width=np.array(width),
+        formula=np.array(made_of),
         centre=position.mean(0),
     )
 
@@ -192,7 +196,7 @@ def symbol(atom: mdtraj.core.topology.Atom) -> str:
     return atom.element.symbol if atom.element is not None else ""
 
 
-def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path) -> tuple[float, float]:
+def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path) -> tuple[float, float, str]:
     heavy = [atom for atom in residue.atoms if symbol(atom) not in ("H", "D")]
     unknown = [atom for atom in heavy if symbol(atom) not in SCATTERING_LENGTH_A]
     if unknown:
@@ -202,4 +206,6 @@ def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, 
         )
     where = xyz[[atom.index for atom in heavy]]
     length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)
-    return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
+    counts: Counter[str] = Counter(symbol(atom) for atom in heavy)
+    made_of = counts | {"H": residue.n_atoms - len(heavy) or hydrogens_of(residue.name, len(heavy))}
+    return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3)), formula(made_of)
