@@ -42,7 +42,7 @@ def test_patterns_are_a_movie_of_their_own_kind(photographed: Path, small_run: P
     assert set(raw.variables) == set(schema.STORES["diffraction"])
     for name, rule in schema.STORES["diffraction"].items():
         assert raw[name].dims == rule.dims
-        assert rule.dtype == "string" or raw[name].dtype in rule.dtypes
+        assert rule.dtype == "string" or raw[name].dtype in (rule.dtype, *rule.other_dtypes)
         assert raw[name].attrs["units"] == rule.units
     required = schema.all_schemas()["diffraction"]["properties"]["attributes"]["required"]
     assert set(required) <= set(raw.attrs)

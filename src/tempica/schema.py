@@ -21,11 +21,7 @@ class Variable:
     dtype: str
     units: str
     description: str
-
-    @property
-    def dtypes(self) -> list[str]:
-        """What it may be, where there is a choice."""
-        return self.dtype.split(" | ")
+    other_dtypes: tuple[str, ...] = ()
 
 
 _BEADS = {
@@ -116,7 +112,8 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time", "y", "x"),
             "uint8",
             "1/angstrom",
-            "image, protein positive; value × scale_factor + add_offset",
+            "image, protein positive; value × scale_factor + add_offset; float32 where it is of another program",
+            ("float32",),
         ),
         "pose_quaternion": Variable(
             ("replica", "time", "quaternion"), "float64", "1", "rotation of molecule to view, order x y z w"
@@ -134,9 +131,10 @@ STORES: dict[str, dict[str, Variable]] = {
         **_LABELS,
         "image": Variable(
             ("replica", "time", "y", "x"),
-            "uint8 | uint16 | uint32 | uint64",
+            "uint8",
             "photon",
             "photons counted; the centre of pixel i of D lies (i - (D - 1) / 2) pixels from the beam",
+            ("uint16", "uint32", "uint64"),
         ),
         "mask": Variable(("y", "x"), "uint8", "1", "1 where a pixel sees the light, 0 in the beam stop's shadow"),
         "pose_quaternion": Variable(
@@ -269,7 +267,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "description": rule.description,
             "properties": {
                 "dims": {"const": list(rule.dims)},
-                "dtype": {"const": rule.dtype} if len(rule.dtypes) == 1 else {"enum": rule.dtypes},
+                "dtype": {"enum": [rule.dtype, *rule.other_dtypes]} if rule.other_dtypes else {"const": rule.dtype},
                 "units": {"const": rule.units},
             },
             "required": ["dims", "dtype", "units"],
@@ -290,6 +288,14 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "description": "JSON in the layout of MDTraj's HDF5 format",
         }
         attributes["platform"] = {"type": "string", "description": "OpenMM's platform that computed it"}
+    required = list(attributes)
+    if kind == "ensemble":
+        attributes["centre_nm"] = {
+            "type": "array",
+            "items": {"type": "number"},
+            "description": "place (nm) in the structure file of the beads' centroid, which is zero here; if there is"
+            " a file",
+        }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"{FILES.get(kind, kind)}.zarr",
@@ -297,7 +303,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "variables": {"type": "object", "properties": variables, "required": list(variables)},
-            "attributes": {"type": "object", "properties": attributes, "required": list(attributes)},
+            "attributes": {"type": "object", "properties": attributes, "required": required},
         },
         "required": ["variables", "attributes"],
     }

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
     from tempica.ica.smoothing import smooth
+    from tempica.ica.tcl import TCL
 
-__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "count_sources", "smooth"]
+__all__ = ["PCL", "SOBI", "TCL", "TICA", "FastICA", "NonstationaryICA", "count_sources", "smooth"]
 _HOME = {
     "FastICA": "fastica",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
     "SOBI": "linear",
+    "TCL": "tcl",
     "TICA": "linear",
     "count_sources": "dimension",
     "smooth": "smoothing",

@@ -24,6 +24,10 @@ def run(work: Work) -> None:
         from tempica.render import patterns
 
         return patterns.run(work)
+    if work.recipe.particles is not None:
+        from tempica.render import particles
+
+        return particles.run(work)
     from tempica.render.detector import Scale, noise_deviation
     from tempica.render.movie import measure_block, optics_of, write_block
 
