@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
+    from tempica.ica.saving import load, save
     from tempica.ica.smoothing import smooth
 
-__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "count_sources", "smooth"]
+__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "count_sources", "load", "save", "smooth"]
 _HOME = {
     "FastICA": "fastica",
     "NonstationaryICA": "nonstationary",
@@ -21,6 +22,8 @@ _HOME = {
     "SOBI": "linear",
     "TICA": "linear",
     "count_sources": "dimension",
+    "load": "saving",
+    "save": "saving",
     "smooth": "smoothing",
 }
 
