@@ -15,6 +15,7 @@ from tempica.progress import Progress
 from tempica.recipe import Recipe, RenderRecipe
 from tempica.render import movie, stage
 from tempica.render.poses import random_views
+from tempica.render.scatterers import scatterers
 
 RECIPE = Path(__file__).parents[2] / "simulations" / "adenylate_kinase.toml"
 N_REPLICAS, N_FRAMES, N_ATOMS = 2, 25, 30
@@ -49,6 +50,7 @@ def make_run(folder, spread=1.0):
         "bead_width": rng.uniform(0.1, 0.2, N_ATOMS),
         "replica": np.arange(N_REPLICAS),
         "time": np.arange(N_FRAMES),
+        "formula": ["C3H5NO"] * N_ATOMS,
         "cv": ["LID"],
         "cv_units": ["rad"],
         "source_name": ["LID"],
@@ -69,14 +71,12 @@ def render(recipe, run):
 
 def clean_movie(recipe, run):
     trajectory = store.open_store(run / "trajectory.zarr", "trajectory")
-    beads = trajectory["scattering_length"].values, trajectory["bead_width"].values
+    camera = movie.camera_of(recipe.render, *scatterers(recipe.render, trajectory))
     return np.stack(
         [
-            movie.clean_images(
-                recipe.render,
-                random_views(recipe.render, recipe.seed, r, 0, N_FRAMES),
+            camera.clean_images(
                 trajectory["position"].values[r],
-                *beads,
+                *vars(random_views(recipe.render, recipe.seed, r, 0, N_FRAMES)).values(),
             )
             for r in range(N_REPLICAS)
         ]
@@ -136,7 +136,8 @@ def test_clean_images_are_the_beads_through_the_optics():
     rng = np.random.default_rng(3)
     position, length, width = 0.5 * rng.normal(size=(3, 8, 3)), rng.uniform(5, 20, 8), rng.uniform(0.1, 0.3, 8)
     views = random_views(recipe, 0, 0, 0, 3)
-    image = movie.clean_images(recipe, views, position, length, width)
+    wide = np.sqrt((10 * width) ** 2 + recipe.bead_b_factor_A2 / (8 * math.pi**2))
+    image = movie.camera_of(recipe, length[:, None], wide[:, None]).clean_images(position, *vars(views).values())
     grid = (np.arange(24) - 12) * 2.0
     for f in range(3):
         view = 10 * position[f] @ imaging.rotation_matrix(views.pose_quaternion[f]).T
