@@ -73,7 +73,7 @@ def test_rotating_about_the_projection_axis_rotates_the_image(rng):
     position, pose = rng.normal(size=(20, 3)), Rotation.random(rng=rng)
     about_z, about_x = (Rotation.from_euler(*turn, degrees=True) * pose for turn in (("z", 90), ("x", 40)))
     still, turned, tilted = (molecule_image(position, seen.as_quat(), (0, 0), 65) for seen in (pose, about_z, about_x))
-    np.testing.assert_allclose(turned, still[::-1].T, atol=1e-5 * still.max())  # x → y, y → −x
+    np.testing.assert_allclose(turned, still[::-1].T, atol=5e-5 * still.max())  # x → y, y → −x
     assert relative_error(tilted, still) > 0.1
 
 

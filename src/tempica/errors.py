@@ -33,6 +33,10 @@ class ClusterError(TempicaError, ConnectionError):
     """A cluster cannot be used: nobody answers, something is not installed, the run folder cannot be seen."""
 
 
+class DeviceError(TempicaError, RuntimeError):
+    """The device asked for is not there."""
+
+
 class WorkerError(TempicaError, RuntimeError):
     """Workers were killed or lost; what is done is kept. The command line adds how to resume and exits with 1."""
 

@@ -1,11 +1,12 @@
 """Projection kernels against slow twins in float64 without a window."""
 
+import numba
 import numpy as np
 import pytest
 
 from tempica import imaging
 from tempica.errors import DataError
-from tempica.imaging import projection
+from tempica.imaging import kernels_cpu
 
 PIXEL_A = 1.5
 
@@ -89,7 +90,7 @@ def test_jacobian_agrees_with_the_analytic_twin_and_with_finite_differences(rng,
         difference = (ahead - behind) / (2 * step)
         assert relative_error(twin[:, p], difference) <= 1e-6
         assert relative_error(columns[:, p + 1], difference) <= 1e-4
-        assert relative_error(columns[:, p + 1], twin[:, p]) <= 5e-5
+        assert relative_error(columns[:, p + 1], twin[:, p]) <= 1e-4
 
 
 def test_jacobian_without_parameters_is_the_projection(rng):
@@ -98,18 +99,28 @@ def test_jacobian_without_parameters_is_the_projection(rng):
     np.testing.assert_array_equal(columns[:, 0], imaging.project(xy, length, width, 16, PIXEL_A))
 
 
-def test_kernels_are_right_as_plain_python(rng):
-    """What runs under NUMBA_DISABLE_JIT=1."""
-    xy, length, width = beads(rng, 12, n_frames=2, n_beads=5, spread=0.5)
-    velocity = rng.normal(size=(2, 2, 5, 2))
-    compiled = imaging.project_with_jacobian(xy, velocity, length, width, 12, PIXEL_A)
-    image, columns = np.zeros((2, 12, 12), np.float32), np.zeros((2, 3, 12, 12), np.float32)
-    _, *constants = projection._checked(xy, length, width, PIXEL_A, "cpu")
-    getattr(projection._project, "py_func", projection._project)(xy, *constants, image)
-    with_jacobian = projection._project_with_jacobian
-    getattr(with_jacobian, "py_func", with_jacobian)(xy, velocity, *constants, columns)
-    assert relative_error(columns, compiled) <= 1e-6
-    assert relative_error(image, compiled[:, 0]) <= 1e-6
+@pytest.mark.parametrize("n_threads", [1, 2, 7])
+def test_images_do_not_depend_on_threads_or_blocks_of_frames(rng, monkeypatch, n_threads):
+    xy, length, width = beads(rng, 40, n_frames=13, n_beads=30)
+    velocity = rng.normal(size=(13, 3, 30, 2))
+    alone = [imaging.project(xy[[f]], length, width, 40, PIXEL_A)[0] for f in range(13)]
+    monkeypatch.setattr(kernels_cpu, "_threads", lambda: n_threads)
+    monkeypatch.setattr(kernels_cpu, "THREAD_WORK", 1)
+    images = imaging.project(xy, length, width, 40, PIXEL_A)
+    np.testing.assert_array_equal(images, alone)
+    columns = imaging.project_with_jacobian(xy, velocity, length, width, 40, PIXEL_A)
+    np.testing.assert_array_equal(columns[:, 0], images)
+    block = imaging.project_with_jacobian(xy[5:8], velocity[5:8], length, width, 40, PIXEL_A)
+    np.testing.assert_array_equal(columns[5:8], block)
+
+
+def test_the_kernels_use_numbas_number_of_threads(rng):
+    numba.set_num_threads(1)
+    try:
+        assert kernels_cpu._threads() == 1
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    assert kernels_cpu._threads() == numba.config.NUMBA_NUM_THREADS
 
 
 @pytest.mark.parametrize("layout", ["fortran", "view", "float32"])
@@ -135,7 +146,7 @@ def test_an_atom_may_be_several_gaussians(rng, n_terms):
     assert relative_error(image, slow_project(xy, length, width, 32, PIXEL_A)) <= 1e-5
     columns = imaging.project_with_jacobian(xy[:, ::n_terms], velocity[:, :, ::n_terms], *terms, 32, PIXEL_A)
     assert relative_error(columns[:, 0], image) <= 1e-6
-    assert relative_error(columns[:, 1:], slow_jacobian(xy, velocity, length, width, 32, PIXEL_A)) <= 5e-5
+    assert relative_error(columns[:, 1:], slow_jacobian(xy, velocity, length, width, 32, PIXEL_A)) <= 1e-4
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

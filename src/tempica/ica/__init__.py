@@ -6,16 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tempica.ica.linear import TICA
+    from tempica.ica.dimension import count_sources
+    from tempica.ica.fastica import FastICA
+    from tempica.ica.linear import SOBI, TICA
+    from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
     from tempica.ica.smoothing import smooth
 
-__all__ = ["PCL", "TICA", "smooth"]
-_HOME = {"TICA": "linear", "PCL": "pcl", "smooth": "smoothing"}
+__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "count_sources", "smooth"]
+_HOME = {
+    "FastICA": "fastica",
+    "NonstationaryICA": "nonstationary",
+    "PCL": "pcl",
+    "SOBI": "linear",
+    "TICA": "linear",
+    "count_sources": "dimension",
+    "smooth": "smoothing",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # PCL needs torch, whose import takes seconds; TICA does not
+    # some need torch, whose import takes seconds; the linear ones do not
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -2,27 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tempica.errors import DataError
 
 
 class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Base of estimators that read sources off series of frames."""
+    """Base of estimators that read sources off series of frames.
+
+    Frames are arrays, tensors or memory maps (frame, feature); float32 is kept, all else becomes float64.
+    """
 
     def _frames(self, X: Any, *, fitting: bool) -> np.ndarray:
+        if hasattr(X, "detach"):  # a tensor, whatever its device, without importing torch
+            X = X.detach().cpu().numpy()
         return validate_data(
             self,
             X,
             reset=fitting,
-            dtype=np.float64,
+            dtype=[np.float64, np.float32],
             ensure_min_samples=2 if fitting else 1,
             ensure_min_features=1,
         )
+
+
+class LinearUnmixing(TemporalEstimator):
+    """Base of estimators whose sources are (x − mean) Wᵀ: `mean_` (feature,), `components_` W (component, feature)."""
+
+    mean_: np.ndarray
+    components_: np.ndarray
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Sources (frame, component), of unit variance on the frames of the fit; float32 for float32 frames."""
+        check_is_fitted(self)
+        return linear_map(self._frames(X, fitting=False), self.mean_, self.components_)
+
+    def transform_covariance(self, X: Any, covariance: Any) -> np.ndarray:
+        """Covariance W Σ Wᵀ (frame, component, component) of the sources of frames with covariance Σ."""
+        check_is_fitted(self)
+        return self.components_ @ np.asarray(covariance) @ self.components_.T
+
+    def _settle(self, mean: np.ndarray, unmixing: np.ndarray) -> None:
+        """Keep the map; each component's largest weight is made positive."""
+        largest = unmixing[np.arange(len(unmixing)), np.abs(unmixing).argmax(1)]
+        self.mean_, self.components_ = mean, unmixing * np.sign(largest)[:, None]
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self.components_)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def check_n_components(
+    n_components: Any, n_directions: int, n_features: int, count: Callable[[], int] | None = None
+) -> int:
+    """The number itself; every direction that varies when None; what `count` finds when "auto".
+
+    Raises DataError when there are not as many, or when none is found.
+    """
+    found = n_directions if n_components is None else n_components
+    if n_components == "auto" and count is not None:
+        found = min(count(), n_directions)
+        if found == 0:
+            raise DataError(
+                "No direction of the frames depends on time or label beyond chance; there is no source to find. Give"
+                " more frames, another lag, or n_components."
+            )
+    if not isinstance(found, (int, np.integer)) or not 1 <= found <= n_directions:
+        raise DataError(
+            f"n_components = {found!r} must be from 1 to {n_directions}, the number of directions in which the"
+            f" {n_features} features vary."
+        )
+    return int(found)
+
+
+def check_lags(lag: Any) -> tuple[int, ...]:
+    """One or several lags as a tuple. Raises DataError for what is no whole number."""
+    lags = (lag,) if isinstance(lag, Integral) else tuple(lag) if np.iterable(lag) else ()
+    if not (lags and all(isinstance(each, Integral) for each in lags)):
+        raise DataError(f"lag = {lag!r} must be a whole number of frames, or several.")
+    return tuple(int(each) for each in lags)
 
 
 def check_replicas(replicas: Any, n_frames: int) -> np.ndarray:
@@ -65,14 +134,52 @@ def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
     return first
 
 
+def in_blocks(n_frames: int, n_features: int) -> Iterator[slice]:
+    """Slices of about 32 MB of float64, so that a memory map is never copied as a whole."""
+    size = max(1024, 4_000_000 // n_features)
+    return (slice(start, start + size) for start in range(0, n_frames, size))
+
+
+def linear_map(X: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(x − mean) Wᵀ of every frame, (frame, component), in X's own precision."""
+    out = np.empty((len(X), len(matrix)), dtype=X.dtype)
+    for block in in_blocks(*X.shape):
+        out[block] = (X[block] - mean) @ matrix.T
+    return out
+
+
+def lagged_covariance(X: np.ndarray, mean: np.ndarray, labels: np.ndarray, lag: int) -> np.ndarray:
+    """½ (⟨x_t x_{t+τ}ᵀ⟩ + ⟨x_{t+τ} x_tᵀ⟩) (feature, feature) over all pairs within a replica, means taken off.
+
+    Raises DataError when there is no pair.
+    """
+    return _second_moment(X, mean, pairs(labels, lag), lag)
+
+
+def covariance_about(X: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """⟨(x − mean)(x − mean)ᵀ⟩ (feature, feature) of all frames."""
+    return _second_moment(X, mean, np.arange(len(X)), 0)
+
+
+def _second_moment(X: np.ndarray, mean: np.ndarray, first: np.ndarray, lag: int) -> np.ndarray:
+    total = np.zeros((X.shape[1], X.shape[1]))
+    for block in in_blocks(len(first), X.shape[1]):
+        total += (X[first[block]] - mean).T @ (X[first[block] + lag] - mean)
+    return 0.5 * (total + total.T) / len(first)
+
+
 def whitening(X: np.ndarray, relative_cutoff: float = 1e-10) -> tuple[np.ndarray, np.ndarray]:
     """Mean (feature,) and matrix (component, feature) to uncorrelated unit variance, without null directions.
 
     Raises DataError when no feature varies.
     """
-    mean, deviation = X.mean(0), X.std(0)
+    blocks = list(in_blocks(*X.shape))
+    mean = sum(X[block].sum(0, dtype=np.float64) for block in blocks) / len(X)
+    largest = np.max([np.abs(X[block]).max(0) for block in blocks], axis=0)
+    covariance = covariance_about(X, mean)
+    deviation = np.sqrt(np.diagonal(covariance))
     # rounding alone gives a constant feature a deviation of about 1e-16 of its mean
-    varies = deviation > 1e-12 * np.abs(X).max(0)
+    varies = deviation > 1e-12 * largest
     if not varies.any():
         raise DataError(
             f"All {X.shape[1]} features are constant over {len(X)} frames; there is nothing to unmix."
@@ -80,8 +187,7 @@ def whitening(X: np.ndarray, relative_cutoff: float = 1e-10) -> tuple[np.ndarray
         )
     # in units of each feature's own deviation, so that the cutoff does not depend on the features' units
     scale = np.where(varies, deviation, 1.0)
-    standard = (X - mean) / scale * varies
-    value, vector = np.linalg.eigh(standard.T @ standard / len(X))
+    value, vector = np.linalg.eigh(covariance / np.outer(scale, scale) * np.outer(varies, varies))
     value, vector = value[::-1], vector[:, ::-1]
     keep = value > relative_cutoff * value[0]
     return mean, (vector[:, keep] / np.sqrt(value[keep])).T * (varies / scale)

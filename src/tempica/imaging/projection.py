@@ -5,14 +5,14 @@ Shape legend of the kernels: F frame, N atom, K Gaussian of an atom, P parameter
 
 from __future__ import annotations
 
-import math
+from types import ModuleType
 
-import numba
 import numpy as np
 
 from tempica.errors import DataError
+from tempica.imaging.windows import CUTOFF, Pairs, pairs_of
 
-CUTOFF = 5.0  # in standard deviations; what is left out is 4e-6 of a Gaussian's peak
+__all__ = ["CUTOFF", "project", "project_with_jacobian"]
 
 
 def project(
@@ -33,9 +33,9 @@ def project(
     Raises DataError for positions that are not numbers and for shapes that do not fit.
     Source: Peng 1996, equation 1, in real space.
     """
-    xy, peak, width = _checked(xy, amplitude, width_A, pixel_A, device)
-    image = np.zeros((len(xy), n_pixels, n_pixels), dtype=np.float32)
-    _project(xy, peak, width, image)
+    xy, pairs = _checked(xy, amplitude, width_A, pixel_A)
+    image = np.empty((len(xy), n_pixels, n_pixels), dtype=np.float32)
+    _kernels(device).project(xy, pairs, image)
     return image
 
 
@@ -55,20 +55,16 @@ def project_with_jacobian(
     pixels per unit of the parameter; g_x, g_y are the factors of the separable Gaussian, ′ the derivative
     with respect to the atom's position. All columns come from one pass over the atoms.
     """
-    xy, peak, width = _checked(xy, amplitude, width_A, pixel_A, device)
+    xy, pairs = _checked(xy, amplitude, width_A, pixel_A)
     if velocity.shape[:1] + velocity.shape[2:] != xy.shape:
         raise DataError(f"velocity has the shape {velocity.shape}; for xy {xy.shape} it must be (F, P, N, 2).")
-    columns = np.zeros((len(xy), 1 + velocity.shape[1], n_pixels, n_pixels), dtype=np.float32)
-    _project_with_jacobian(xy, np.ascontiguousarray(velocity), peak, width, columns)
+    columns = np.empty((len(xy), 1 + velocity.shape[1], n_pixels, n_pixels), dtype=np.float32)
+    _kernels(device).project_with_jacobian(xy, np.ascontiguousarray(velocity, dtype=np.float64), pairs, columns)
     return columns
 
 
-def _checked(
-    xy: np.ndarray, amplitude: np.ndarray, width_A: np.ndarray, pixel_A: float, device: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Contiguous coordinates, and peak (N, K) in 1/Å and standard deviation (N, K) in pixels of every Gaussian."""
-    if device != "cpu":
-        raise DataError(f"device = {device!r}: images are made on the 'cpu'.")
+def _checked(xy: np.ndarray, amplitude: np.ndarray, width_A: np.ndarray, pixel_A: float) -> tuple[np.ndarray, Pairs]:
+    """Contiguous coordinates, and the Gaussians in pixels."""
     amplitude, width = np.asarray(amplitude, dtype=np.float64), np.asarray(width_A, dtype=np.float64)
     if amplitude.shape != width.shape or amplitude.ndim not in (1, 2) or amplitude.shape[:1] != xy.shape[1:2]:
         raise DataError(
@@ -83,65 +79,19 @@ def _checked(
         )
     if not (np.isfinite(width).all() and (width > 0).all() and np.isfinite(amplitude).all()):
         raise DataError("A Gaussian's amplitude must be a number, and its width a positive one.")
-    amplitude, width = (np.ascontiguousarray(v.reshape(len(v), -1)) for v in (amplitude, width))
-    return np.ascontiguousarray(xy), amplitude / (2 * np.pi * width**2), width / pixel_A
+    amplitude, width = (v.reshape(xy.shape[1], -1) for v in (amplitude, width))
+    return np.ascontiguousarray(xy, dtype=np.float64), pairs_of(amplitude, width, pixel_A)
 
 
-@numba.njit(cache=True, inline="always")
-def _window(centre, radius, n_pixels):
-    first = max(0, math.ceil(centre - radius))
-    last = min(n_pixels, math.floor(centre + radius) + 1)
-    return first, max(first, last)
+def _kernels(device: str) -> ModuleType:
+    """The module that holds the kernels of a device."""
+    if device not in ("cpu", "cuda"):
+        raise DataError(f"device = {device!r}: images are made on the 'cpu' or on 'cuda'.")
+    if device == "cuda":
+        from tempica.imaging import kernels_gpu
 
+        kernels_gpu.check()
+        return kernels_gpu
+    from tempica.imaging import kernels_cpu
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _project(xy_FN2, peak_NK, width_NK, image_FDD):
-    n_pixels = image_FDD.shape[1]
-    gx = np.empty(n_pixels, dtype=np.float32)
-    for f in range(xy_FN2.shape[0]):
-        for m in range(width_NK.size):
-            n = m // width_NK.shape[1]
-            x, y, s, peak = xy_FN2[f, n, 0], xy_FN2[f, n, 1], width_NK.flat[m], peak_NK.flat[m]
-            x0, x1 = _window(x, CUTOFF * s, n_pixels)
-            y0, y1 = _window(y, CUTOFF * s, n_pixels)
-            inv = 1.0 / s
-            for i in range(x0, x1):
-                gx[i] = math.exp(-0.5 * ((i - x) * inv) ** 2)
-            for j in range(y0, y1):
-                gy = np.float32(peak * math.exp(-0.5 * ((j - y) * inv) ** 2))
-                row = image_FDD[f, j]
-                for i in range(x0, x1):
-                    row[i] += gy * gx[i]
-
-
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _project_with_jacobian(xy_FN2, velocity_FPN2, peak_NK, width_NK, column_FPDD):
-    n_pixels = column_FPDD.shape[2]
-    gx = np.empty(n_pixels, dtype=np.float32)
-    dgx = np.empty(n_pixels, dtype=np.float32)
-    for f in range(xy_FN2.shape[0]):
-        for m in range(width_NK.size):
-            n = m // width_NK.shape[1]
-            x, y, s, peak = xy_FN2[f, n, 0], xy_FN2[f, n, 1], width_NK.flat[m], peak_NK.flat[m]
-            x0, x1 = _window(x, CUTOFF * s, n_pixels)
-            y0, y1 = _window(y, CUTOFF * s, n_pixels)
-            inv = 1.0 / s
-            for i in range(x0, x1):
-                u = (i - x) * inv
-                g = math.exp(-0.5 * u * u)
-                gx[i] = g
-                dgx[i] = u * inv * g
-            for j in range(y0, y1):
-                u = (j - y) * inv
-                g = peak * math.exp(-0.5 * u * u)
-                gy = np.float32(g)
-                dgy = u * inv * g
-                row = column_FPDD[f, 0, j]
-                for i in range(x0, x1):
-                    row[i] += gy * gx[i]
-                for p in range(velocity_FPN2.shape[1]):
-                    along = np.float32(velocity_FPN2[f, p, n, 0] * g)
-                    across = np.float32(velocity_FPN2[f, p, n, 1] * dgy)
-                    row = column_FPDD[f, p + 1, j]
-                    for i in range(x0, x1):
-                        row[i] += along * dgx[i] + across * gx[i]
+    return kernels_cpu
