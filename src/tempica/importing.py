@@ -72,9 +72,14 @@ def complete_recipe(
 def complete_with_particles(text: str, path: Path, star: Path, *, name: str | None = None) -> str:
     """The text of a recipe with its particles' STAR file filled in, as an absolute path; comments stay.
 
-    Raises RecipeError when the recipe names one itself.
+    Raises RecipeError when the recipe names one itself, or has a camera.
     """
     content = _parsed(text, path)
+    if "render" in content:
+        raise RecipeError(
+            f"The recipe {path} has a camera of its own (render), which the images would have to replace. Take that"
+            " table out of it."
+        )
     particles = content.get("particles")
     line = f"star = {json.dumps(str(star.resolve()), ensure_ascii=False)}"
     if particles is None:

@@ -165,6 +165,11 @@ class Recipe(Section):
             raise ValueError(
                 "particles are images already, with a camera of their own: leave out either particles or render"
             )
+        if self.particles is not None and self.particles.observation == "snapshots" and self.train.methods:
+            raise ValueError(
+                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule, and"
+                " particles.observation = 'snapshots' has one. Give no methods, or 'movie'"
+            )
         return self
 
     @property
