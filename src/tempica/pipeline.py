@@ -107,9 +107,9 @@ def run(
     child WorkerError when workers are killed.
     """
     if device == "cuda":
-        from tempica import imaging
+        from tempica.imaging import kernels_gpu
 
-        imaging.check_device(device)
+        kernels_gpu.check()
     work = open_run(Path(target), None if out is None else Path(out))
     progress = progress or Progress()
     if replica is not None:
