@@ -22,7 +22,7 @@ from tempica import __version__, locks, pool, store
 from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.folder import LARGE, STAGES, Run, open_run, stamp
 from tempica.progress import Progress
-from tempica.recipe import Recipe, parse_recipe, read_text
+from tempica.recipe import Recipe, XfelRecipe, parse_recipe, read_text
 
 Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
 
@@ -59,7 +59,7 @@ class Work:
 
     def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
         """Make the store of a kind in the working folder unless it is there; see `store.create`."""
-        path = self.folder / f"{kind}.zarr"
+        path = self.folder / store.file_name(kind)
         about = store.provenance(self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}")
         store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
         return path
@@ -172,6 +172,7 @@ def import_particles(
 
 def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
+    _refuse(run.recipe, stages)
     if run.undigested > LARGE:
         progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
     if run.recipe.particles is not None:
@@ -208,6 +209,16 @@ def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None
             for stage in todo:
                 _carry_out(run, stage, executor, progress)
         return todo
+
+
+def _refuse(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Raise RecipeError, before anything is done, when a stage asked for has no use for the recipe's images."""
+    without = [stage for stage in stages if stage not in ("simulate", "render")]
+    if isinstance(recipe.render, XfelRecipe) and without:
+        raise RecipeError(
+            f"render.kind = 'xfel': {', '.join(without)} cannot be done, since no estimator of this version has a model"
+            " of diffraction patterns. Make them with --until render; tempica export --to cxi hands them on."
+        )
 
 
 def _without_truth(run: Run, stages: Sequence[str], progress: Progress) -> Sequence[str]:
@@ -274,7 +285,7 @@ def _make(work: Work) -> None:
         raise
     except Exception:
         for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
-            store.read_all(work.run / f"{kind}.zarr")
+            store.read_all(work.run / store.file_name(kind))
         raise
 
 

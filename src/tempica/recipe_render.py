@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from tempica.recipe_base import Section, in_unit
@@ -10,6 +12,7 @@ from tempica.recipe_base import Section, in_unit
 class RenderRecipe(Section):
     """An electron camera: random known orientation per frame, contrast transfer function, white noise."""
 
+    kind: Literal["electron"] = "electron"
     n_pixels: int = in_unit("pixel", "edge of the square image, even", default=64, ge=16, le=1024, multiple_of=2)
     pixel_size_A: float = in_unit("Å", "edge of a pixel", default=1.5, ge=0.2, le=20)
     snr: float = Field(

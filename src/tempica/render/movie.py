@@ -64,6 +64,6 @@ def write_block(
 def _clean_block(recipe: Recipe, run: Path, replica: int, first: int, last: int) -> tuple[Views, np.ndarray]:
     trajectory = store.read(run, "render", "trajectory")
     position = trajectory["position"].isel(replica=replica, time=slice(first, last)).values
-    views = random_views(recipe.render, recipe.seed, replica, first, last)
+    views = random_views(recipe.microscope, recipe.seed, replica, first, last)
     beads = trajectory["scattering_length"].values, trajectory["bead_width"].values
-    return views, clean_images(recipe.render, views, position, *beads)
+    return views, clean_images(recipe.microscope, views, position, *beads)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tempica import store
 from tempica.errors import RecipeError
+from tempica.recipe import XfelRecipe
 
 if TYPE_CHECKING:
     from tempica.pipeline import Work
@@ -18,7 +19,11 @@ BLOCK_FRAMES = 100
 
 
 def run(work: Work) -> None:
-    """Render every frame twice: to learn how strong the signal is, and to write it with noise."""
+    """Render every frame twice: to learn how strong the signal is, and to write it with noise; or as diffraction."""
+    if isinstance(work.recipe.render, XfelRecipe):
+        from tempica.render import patterns
+
+        return patterns.run(work)
     if work.recipe.particles is not None:
         from tempica.render import particles
 

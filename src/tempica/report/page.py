@@ -82,7 +82,7 @@ def _head(
             entry = next(m for m in matrices if (m["method"], m["stage"]) == (method, row["stage"]))
             name, sentence = words.method_name(method), words.verdict(row, entry, n_held_out)
             sentences.append(f"<p><b>{escape(name)}</b>{escape(sentence.removeprefix(name))}</p>")
-    time, render = movie["time"].values, recipe.render
+    time, render = movie["time"].values, recipe.microscope
     interval = f", {time[1] - time[0]:g} ps apart" if len(time) > 1 else ""
     facts = {
         "Movies": f"{movie.sizes['replica']} of {movie.sizes['time']} frames{interval}",
