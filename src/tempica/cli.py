@@ -113,15 +113,25 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
 def import_files(files: tuple[Path, ...], **options: Any) -> None:
-    """Make trajectory.zarr and ensemble.zarr of another program's trajectory.
+    """Make a run of another program's trajectory, or of a particle stack.
 
-    FILES are DCD, XTC, TRR, HDF5 or NetCDF, each a replica. RECIPE is a recipe without simulate.molecule; the run
-    folder gets it completed, and `tempica run` on that folder goes on from there.
+    FILES are DCD, XTC, TRR, HDF5 or NetCDF, each a replica, and become trajectory.zarr and ensemble.zarr; RECIPE is
+    then a recipe without simulate.molecule. Or one STAR file, which becomes movie.zarr; RECIPE is then a recipe without
+    render, whose molecule is simulated (or read) to explain the images. The run folder gets the recipe completed, and
+    `tempica run` on that folder goes on from there.
     """
     from tempica import pipeline
 
-    folder, done = pipeline.import_trajectory(files, **options)
-    said = "Done: simulate in" if done else "Up to date; nothing was done:"
+    if any(file.suffix.lower() == ".star" for file in files):
+        for option in ("topology", "stride", "selection"):
+            if options.pop(option) is not None:
+                raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
+        if len(files) > 1:
+            raise click.UsageError(f"One STAR file makes a run; given are {len(files)} files.")
+        folder, done = pipeline.import_particles(files[0], **options)
+    else:
+        folder, done = pipeline.import_trajectory(files, **options)
+    said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     click.echo(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
 
 
@@ -156,7 +166,7 @@ def _execute(
     folder, done = pipeline.run(target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica)
     if not done:
         click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
-    if "report" in stages or "evaluate" in stages:
+    if ("report" in stages or "evaluate" in stages) and (folder / "scores.json").exists():
         _show_scores(folder, report="report" in stages)
     elif done and replica is None:
         click.echo(f"Done: {', '.join(done)} in {folder}")

@@ -146,13 +146,42 @@ def import_trajectory(
     )
 
 
+def import_particles(
+    star: str | Path,
+    recipe: str | Path,
+    *,
+    out: str | Path | None = None,
+    name: str | None = None,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, list[str]]:
+    """Make a run's ensemble and movie from a particle stack with its STAR file; `run` on its folder does the rest.
+
+    `recipe` is a recipe without camera; the run gets it completed. Returns as `run` does.
+    """
+    from tempica.importing import complete_with_particles
+
+    path = Path(recipe)
+    text = complete_with_particles(read_text(path), path, Path(star), name=name)
+    checked = parse_recipe(text, path)
+    work = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
+    return work.path, execute(
+        work, ("simulate", "render"), jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress()
+    )
+
+
 def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
     if run.undigested > LARGE:
         progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
+    if run.recipe.particles is not None:
+        stages = _without_truth(run, stages, progress)
+    if not run.is_current("simulate") or (run.recipe.particles is not None and not run.is_current("render")):
+        run.verify_foreign()
     if not run.is_current("simulate"):
-        run.verify_trajectories()
         importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
+    if run.recipe.particles is not None and not run.is_current("render"):
+        importlib.import_module("tempica.render.particles").check(run.recipe, run.source)
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(pool.dask_cluster(scheduler)) if scheduler else None
         stack.callback(os.close, run.claim(progress.say))
@@ -160,7 +189,7 @@ def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None
         names = list(STAGES)
         for earlier in names[: names.index(stages[0])]:
             if not current[earlier]:
-                made = STAGES[earlier][1]
+                made = run.outputs(earlier)
                 raise StoreError(
                     f"The stage {stages[0]} needs {' and '.join(made)} in {run.path}, missing or of another recipe."
                     f" Do all stages up to it with: tempica run {run.path} --until {stages[0]}"
@@ -181,6 +210,19 @@ def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None
         return todo
 
 
+def _without_truth(run: Run, stages: Sequence[str], progress: Progress) -> Sequence[str]:
+    """The stages that images of another program can go through: nobody knows what their molecule did."""
+    scoring = [stage for stage in stages if stage in ("evaluate", "report")]
+    if scoring and len(stages) < len(STAGES):
+        raise RecipeError(
+            f"The images of {run.path} are of another program, and what their molecule did is not known: there is no"
+            f" truth to {scoring[0]} against. The run ends with sources.zarr: tempica run {run.path} --until train"
+        )
+    if scoring:
+        progress.say("the images are of another program, without a truth: evaluate and report are left out")
+    return [stage for stage in stages if stage not in scoring]
+
+
 def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
     """Simulate one replica, or with the number n_replicas the separate ensemble; returns the stages it worked on.
 
@@ -188,6 +230,8 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
     a store or moves anything: a run does that once they have ended.
     """
     importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
+    if run.recipe.particles is not None:
+        raise RecipeError("--replica: of a recipe with particles only the ensemble is simulated. Leave --replica out.")
     ensemble = run.recipe.simulate.n_replicas
     if not 0 <= replica <= ensemble:
         raise RecipeError(
@@ -235,9 +279,9 @@ def _make(work: Work) -> None:
 
 
 def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> None:
-    outputs = STAGES[stage][1]
+    outputs = run.outputs(stage)
     digest = run.fingerprints[stage]
-    shelf = run.set_aside([name for name in outputs if stamp(run.path / name) not in (None, digest)])
+    shelf = run.set_aside([name for name in STAGES[stage][1] if stamp(run.path / name) not in (None, digest)])
     if shelf is not None:
         progress.say(f"{stage}: the recipe has changed; what was there is kept in {shelf}")
     for other in run.hidden.glob(f"{stage}-*"):

@@ -29,6 +29,7 @@ from tempica.recipe_dynamics import (
     Relaxation,
     TemperatureJump,
 )
+from tempica.recipe_particles import ParticlesRecipe
 from tempica.recipe_render import RenderRecipe
 from tempica.recipe_simulate import (
     ArmsRecipe,
@@ -58,6 +59,7 @@ __all__ = [
     "MultiWell",
     "NetworkRecipe",
     "ObservationRecipe",
+    "ParticlesRecipe",
     "Recipe",
     "Relaxation",
     "RenderRecipe",
@@ -119,6 +121,7 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
     simulate: SimulateRecipe
     render: RenderRecipe = RenderRecipe()
+    particles: ParticlesRecipe | None = Field(default=None, description="images of another program; no render then")
     embed: EmbedRecipe = EmbedRecipe()
     train: TrainRecipe = TrainRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
@@ -144,7 +147,8 @@ class Recipe(Section):
                 " molecule. Give no methods, a lag of 1, or another mode"
             )
         trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
-        if isinstance(self.simulate.molecule, TrajectoryRecipe) and self.simulate.ensemble_frames > trained:
+        foreign = isinstance(self.simulate.molecule, TrajectoryRecipe) and self.particles is None
+        if foreign and self.simulate.ensemble_frames > trained:
             raise ValueError(
                 f"simulate.ensemble_frames = {self.simulate.ensemble_frames} must not exceed the {trained} frames of"
                 " the training replicas, of which they are a sample"
@@ -154,6 +158,24 @@ class Recipe(Section):
                 f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _camera(self) -> Recipe:
+        if self.particles is not None and self.render != RenderRecipe():
+            raise ValueError(
+                "particles are images already, with a camera of their own: leave out either particles or render"
+            )
+        if self.particles is not None and self.particles.observation == "snapshots" and self.train.methods:
+            raise ValueError(
+                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule, and"
+                " particles.observation = 'snapshots' has one. Give no methods, or 'movie'"
+            )
+        return self
+
+    @property
+    def foreign_files(self) -> list[str]:
+        """Files of other programs that the run is made of, as the recipe names them; a STAR file names its stacks."""
+        return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
 
     @property
     def splits(self) -> list[str]:

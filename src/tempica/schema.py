@@ -21,6 +21,7 @@ class Variable:
     dtype: str
     units: str
     description: str
+    other_dtypes: tuple[str, ...] = ()
 
 
 _BEADS = {
@@ -111,7 +112,8 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time", "y", "x"),
             "uint8",
             "1/angstrom",
-            "image, protein positive; value × scale_factor + add_offset",
+            "image, protein positive; value × scale_factor + add_offset; float32 where it is of another program",
+            ("float32",),
         ),
         "pose_quaternion": Variable(
             ("replica", "time", "quaternion"), "float64", "1", "rotation of molecule to view, order x y z w"
@@ -229,7 +231,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "description": rule.description,
             "properties": {
                 "dims": {"const": list(rule.dims)},
-                "dtype": {"const": rule.dtype},
+                "dtype": {"enum": [rule.dtype, *rule.other_dtypes]} if rule.other_dtypes else {"const": rule.dtype},
                 "units": {"const": rule.units},
             },
             "required": ["dims", "dtype", "units"],
@@ -246,6 +248,14 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "description": "JSON in the layout of MDTraj's HDF5 format",
         }
         attributes["platform"] = {"type": "string", "description": "OpenMM's platform that computed it"}
+    required = list(attributes)
+    if kind == "ensemble":
+        attributes["centre_nm"] = {
+            "type": "array",
+            "items": {"type": "number"},
+            "description": "place (nm) in the structure file of the beads' centroid, which is zero here; if there is"
+            " a file",
+        }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"{kind}.zarr",
@@ -253,7 +263,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "variables": {"type": "object", "properties": variables, "required": list(variables)},
-            "attributes": {"type": "object", "properties": attributes, "required": list(attributes)},
+            "attributes": {"type": "object", "properties": attributes, "required": required},
         },
         "required": ["variables", "attributes"],
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Who may read what. The truth lies in trajectory.zarr alone: embed and ica must do without it.
 READS = {
     "simulate": (),
-    "render": ("trajectory",),
+    "render": ("trajectory", "ensemble"),
     "embed": ("movie", "ensemble"),
     "ica": ("movie", "latents"),
     "evaluate": ("trajectory", "movie", "ensemble", "latents", "sources"),
@@ -109,12 +109,13 @@ def create(
     attributes: Mapping[str, Any],
     chunks: Mapping[str, int],
     scale: Mapping[str, tuple[float, float]] | None = None,
+    dtypes: Mapping[str, str] | None = None,
 ) -> None:
     """Make an empty store of a kind, or leave the one that is there.
 
     `sizes` and `chunks` are by dim (a dim without chunk is one chunk); `scale` gives packed variables their
-    (scale_factor, add_offset). The store appears under its name only when all its arrays are declared; several
-    processes may make it at once.
+    (scale_factor, add_offset), `dtypes` variables another of the dtypes that the schema allows. The store appears
+    under its name only when all its arrays are declared; several processes may make it at once.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -125,13 +126,15 @@ def create(
     group = zarr.create_group(store=fresh, zarr_format=3, attributes={**attributes, "kind": kind})
     for name, rule in schema.STORES[kind].items():
         shape = tuple(sizes[dim] for dim in rule.dims)
+        dtype = (dtypes or {}).get(name, rule.dtype)
+        assert dtype in (rule.dtype, *rule.other_dtypes), f"{name} may not be {dtype}"
         about: dict[str, Any] = {"units": rule.units, "long_name": rule.description}
         if scale and name in scale:
             about["scale_factor"], about["add_offset"] = scale[name]
         group.create_array(
             name,
             shape=shape,
-            dtype=str if rule.dtype == "string" else rule.dtype,
+            dtype=str if dtype == "string" else dtype,
             chunks=tuple(max(1, min(chunks.get(dim, size), size)) for dim, size in zip(rule.dims, shape, strict=True)),
             dimension_names=rule.dims,
             # the checksum turns a damaged chunk into an error instead of wrong numbers

@@ -6,19 +6,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tempica.ica.dimension import count_sources
     from tempica.ica.fastica import FastICA
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
     from tempica.ica.smoothing import smooth
+    from tempica.ica.tcl import TCL
 
-__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "smooth"]
+__all__ = ["PCL", "SOBI", "TCL", "TICA", "FastICA", "NonstationaryICA", "count_sources", "smooth"]
 _HOME = {
     "FastICA": "fastica",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
     "SOBI": "linear",
+    "TCL": "tcl",
     "TICA": "linear",
+    "count_sources": "dimension",
     "smooth": "smoothing",
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import Any
 
@@ -63,9 +63,21 @@ class LinearUnmixing(TemporalEstimator):
         return tags
 
 
-def check_n_components(n_components: Any, n_directions: int, n_features: int) -> int:
-    """The number itself, or every direction that varies when None. Raises DataError when there are not as many."""
+def check_n_components(
+    n_components: Any, n_directions: int, n_features: int, count: Callable[[], int] | None = None
+) -> int:
+    """The number itself; every direction that varies when None; what `count` finds when "auto".
+
+    Raises DataError when there are not as many, or when none is found.
+    """
     found = n_directions if n_components is None else n_components
+    if n_components == "auto" and count is not None:
+        found = min(count(), n_directions)
+        if found == 0:
+            raise DataError(
+                "No direction of the frames depends on time or label beyond chance; there is no source to find. Give"
+                " more frames, another lag, or n_components."
+            )
     if not isinstance(found, (int, np.integer)) or not 1 <= found <= n_directions:
         raise DataError(
             f"n_components = {found!r} must be from 1 to {n_directions}, the number of directions in which the"

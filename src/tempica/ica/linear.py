@@ -30,7 +30,8 @@ class TICA(LinearUnmixing):
     their C_τ. Identifies linearly mixed sources whose autocorrelations differ, and only those (Molgedey &
     Schuster 1994; Pérez-Hernández et al. 2013).
 
-    Parameters: `n_components`, all that vary when None; `lag`, one or several numbers of frames.
+    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto"; `lag`, one or
+    several numbers of frames.
     Attributes: `components_` (component, feature), `mean_` (feature,), `autocorrelation_` (component,),
     `timescales_` = −τ / ln λ in frames, from λ at the first lag alone (0 where λ ≤ 0).
 
@@ -44,7 +45,7 @@ class TICA(LinearUnmixing):
         True
     """
 
-    def __init__(self, n_components: int | None = None, *, lag: int | tuple[int, ...] = 1) -> None:
+    def __init__(self, n_components: int | str | None = None, *, lag: int | tuple[int, ...] = 1) -> None:
         self.n_components = n_components
         self.lag = lag
 
@@ -57,7 +58,9 @@ class TICA(LinearUnmixing):
         labels = check_replicas(replicas, len(X))
         lags = check_lags(self.lag)
         mean, white = whitening(X)
-        n_components = check_n_components(self.n_components, len(white), X.shape[1])
+        n_components = check_n_components(
+            self.n_components, len(white), X.shape[1], lambda: _count(X, labels, self.lag)
+        )
         lagged = np.array([white @ lagged_covariance(X, mean, labels, lag) @ white.T for lag in lags])
         value, vector = np.linalg.eigh(lagged.mean(0))
         value, vector = value[::-1][:n_components], vector[:, ::-1][:, :n_components]
@@ -89,9 +92,10 @@ class SOBI(LinearUnmixing):
     spectral matrices at 17 frequencies diagonal in Pham's sense. On five AR(1) sources of close rates that takes
     the mean correlation from 0.92 to 0.94, and costs nothing elsewhere (measured, 4,000 frames).
 
-    Parameters: `n_components`, all that vary when None, else those with the largest `strength_`; `lag`, one or
-    several numbers of frames; when None, 1, 2, 3, 4, 6, 8, 12, … up to twice the longest timescale at lag 1, and at
-    most a quarter of the longest replica, since what lies beyond is noise; `refine`.
+    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto"; those with the
+    largest `strength_` are kept; `lag`, one or several numbers of frames; when None, 1, 2, 3, 4, 6, 8, 12, … up to
+    twice the longest timescale at lag 1, and at most a quarter of the longest replica, since what lies beyond is
+    noise; `refine`.
     Attributes: `components_` (component, feature) strongest first, `mean_` (feature,), `lags_` (lag,),
     `autocorrelation_` (lag, component), `strength_` (component,) = mean square of it over lags, `off_diagonal_` =
     root mean square correlation left between two components, which sampling alone makes about 1/√frames.
@@ -106,7 +110,7 @@ class SOBI(LinearUnmixing):
     """
 
     def __init__(
-        self, n_components: int | None = None, *, lag: int | tuple[int, ...] | None = None, refine: bool = True
+        self, n_components: int | str | None = None, *, lag: int | tuple[int, ...] | None = None, refine: bool = True
     ) -> None:
         self.n_components = n_components
         self.lag = lag
@@ -123,7 +127,9 @@ class SOBI(LinearUnmixing):
         labels = check_replicas(replicas, len(X))
         lags = None if self.lag is None else check_lags(self.lag)
         mean, white = whitening(X)
-        n_components = check_n_components(self.n_components, len(white), X.shape[1])
+        n_components = check_n_components(
+            self.n_components, len(white), X.shape[1], lambda: _count(X, labels, self.lag or (1, 2))
+        )
 
         def lagged(map: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
             return np.array([map @ lagged_covariance(X, mean, labels, lag) @ map.T for lag in lags])
@@ -164,6 +170,12 @@ class SOBI(LinearUnmixing):
         instant, lagged = instant / np.outer(scale, scale), lagged / np.outer(scale, scale)
         own = (np.diagonal(lagged, axis1=1, axis2=2) ** 2).sum(1)
         return float((own - (_off(lagged) ** 2).sum((1, 2))).mean() - (_off(instant[None]) ** 2).sum())
+
+
+def _count(X: np.ndarray, labels: np.ndarray, lag: Any) -> int:
+    from tempica.ica.dimension import count_sources
+
+    return count_sources(X, replicas=labels, lag=lag).n
 
 
 def _off(matrices: np.ndarray) -> np.ndarray:

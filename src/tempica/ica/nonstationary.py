@@ -27,8 +27,9 @@ class NonstationaryICA(LinearUnmixing):
     variances throughout. W need not be a rotation. A covariance of N frames is drawn towards that of all frames by
     n/(N + n), so that segments of few frames do no harm.
 
-    Parameters: `n_components`, all that vary when None, else those with the largest `modulation_`; `n_segments`, how
-    many are made when `fit` is given none (when None, as many as leave 20 frames a feature, 256 at most).
+    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto"; those with the
+    largest `modulation_` are kept; `n_segments`, how many are made when `fit` is given none (when None, as many as
+    leave 20 frames a feature, 256 at most).
     Attributes: `components_` (component, feature), most modulated first, `mean_` (feature,), `segments_` the labels,
     `variance_` (segment, component), `modulation_` (component,) standard deviation of its logarithm, weighted.
 
@@ -42,7 +43,7 @@ class NonstationaryICA(LinearUnmixing):
         [1.0, 1.0]
     """
 
-    def __init__(self, n_components: int | None = None, *, n_segments: int | None = None) -> None:
+    def __init__(self, n_components: int | str | None = None, *, n_segments: int | None = None) -> None:
         self.n_components = n_components
         self.n_segments = n_segments
 
@@ -57,8 +58,14 @@ class NonstationaryICA(LinearUnmixing):
 
         X = self._frames(X, fitting=True)
         mean, white = whitening(X)
-        n_components = check_n_components(self.n_components, len(white), X.shape[1])
         names, labels = self._labels(either(y, segments), replicas, X)
+
+        def count() -> int:
+            from tempica.ica.dimension import count_sources
+
+            return count_sources(X, segments=labels).n
+
+        n_components = check_n_components(self.n_components, len(white), X.shape[1], count)
         share, covariance = _segment_covariances(X, mean, white, labels)
         turn = np.eye(len(white))
         weighed = covariance * share[:, None, None]

@@ -19,6 +19,10 @@ BLOCK_FRAMES = 100
 
 def run(work: Work) -> None:
     """Render every frame twice: to learn how strong the signal is, and to write it with noise."""
+    if work.recipe.particles is not None:
+        from tempica.render import particles
+
+        return particles.run(work)
     from tempica.render.detector import Scale, noise_deviation
     from tempica.render.movie import measure_block, optics_of, write_block
 

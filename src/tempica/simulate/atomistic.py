@@ -73,5 +73,6 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
                 for atom, n, is_heavy in zip(topology.atoms, hydrogens, heavy, strict=True)
             ]
         ),
+        centre=position[heavy].mean(0),
     )
     return whole, np.flatnonzero(heavy), system
