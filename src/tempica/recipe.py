@@ -187,6 +187,11 @@ class Recipe(Section):
         return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
 
     @property
+    def hides_poses(self) -> bool:
+        """Whether the movie says less of its poses than the truth."""
+        return isinstance(self.render, RenderRecipe) and self.render.poses.knowledge != "known"
+
+    @property
     def microscope(self) -> RenderRecipe:
         """The electron camera. Raises RecipeError where the recipe has another one."""
         if not isinstance(self.render, RenderRecipe):

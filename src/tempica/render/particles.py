@@ -17,9 +17,9 @@ from tempica import imaging, store
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import open_stack
 from tempica.exchange.particle_file import Particles, read_particles
+from tempica.imaging.detector import LEVELS
 from tempica.recipe import ArmsRecipe, ParticlesRecipe, Recipe, trajectory_path
 from tempica.render.arrangement import Plan, about_particles, arrange, open_stacks
-from tempica.render.detector import LEVELS
 
 if TYPE_CHECKING:
     from tempica.pipeline import Work
@@ -102,16 +102,20 @@ def run(work: Work) -> None:
     movie = work.create_store(
         "movie",
         {"replica": n_replicas, "time": n_frames, "y": optics.n_pixels, "x": optics.n_pixels}
-        | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"]},
+        | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"], "gaussian": 1, "node": 1},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         scale={"image": (factor, offset)},
         dtypes={} if digital else {"image": "float32"},
-        attributes={"pose": particles.pose, "noise_std": deviation}
+        attributes={"pose": particles.pose, "noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
         | {name: value for name, value in vars(optics).items() if name != "n_pixels"},
     )
     store.write(
         movie,
-        {name: ensemble[name].values for name in ("scattering_length", "bead_width")}
+        {
+            "scatterer_amplitude": ensemble["scattering_length"].values[:, None],
+            "scatterer_width": optics.width_A(ensemble["bead_width"].values)[:, None],
+            **{"frequency": [0.0], "noise_power": [1.0], "dqe": [1.0], "damage_dose": 0.0},
+        }
         | {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")}
         | views,
     )
