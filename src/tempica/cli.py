@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
-EXPORTS = ("relion", "mdtraj-hdf5", "dcd")
+EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -32,7 +32,7 @@ def cli() -> None:
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where kernels run."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where images are made."),
         click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers do it."),
         click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given."),
@@ -95,6 +95,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 
     \b
     relion       particles.star and particles.mrcs, as RELION 3.1 to 5 and cryoDRGN read them
+    cxi          patterns.cxi, diffraction patterns in the layout of the Coherent X-ray Imaging Data Bank
     mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
     dcd          the trajectory, one DCD file a replica, and topology.pdb
     """
@@ -113,15 +114,25 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
 def import_files(files: tuple[Path, ...], **options: Any) -> None:
-    """Make trajectory.zarr and ensemble.zarr of another program's trajectory.
+    """Make a run of another program's trajectory, or of a particle stack.
 
-    FILES are DCD, XTC, TRR, HDF5 or NetCDF, each a replica. RECIPE is a recipe without simulate.molecule; the run
-    folder gets it completed, and `tempica run` on that folder goes on from there.
+    FILES are DCD, XTC, TRR, HDF5 or NetCDF, each a replica, and become trajectory.zarr and ensemble.zarr; RECIPE is
+    then a recipe without simulate.molecule. Or one STAR file, which becomes movie.zarr; RECIPE is then a recipe without
+    render, whose molecule is simulated (or read) to explain the images. The run folder gets the recipe completed, and
+    `tempica run` on that folder goes on from there.
     """
     from tempica import pipeline
 
-    folder, done = pipeline.import_trajectory(files, **options)
-    said = "Done: simulate in" if done else "Up to date; nothing was done:"
+    if any(file.suffix.lower() == ".star" for file in files):
+        for option in ("topology", "stride", "selection"):
+            if options.pop(option) is not None:
+                raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
+        if len(files) > 1:
+            raise click.UsageError(f"One STAR file makes a run; given are {len(files)} files.")
+        folder, done = pipeline.import_particles(files[0], **options)
+    else:
+        folder, done = pipeline.import_trajectory(files, **options)
+    said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     click.echo(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
 
 
@@ -151,12 +162,12 @@ def _execute(
 
     if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
         raise click.UsageError("Give only one of --jobs, --scheduler and --replica: each says who does the work.")
-    if device == "cuda":
-        raise TempicaError("--device cuda: no stage of this version has a GPU kernel yet. Use --device cpu.")
-    folder, done = pipeline.run(target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica)
+    folder, done = pipeline.run(
+        target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
+    )
     if not done:
         click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
-    if "report" in stages or "evaluate" in stages:
+    if ("report" in stages or "evaluate" in stages) and (folder / "scores.json").exists():
         _show_scores(folder, report="report" in stages)
     elif done and replica is None:
         click.echo(f"Done: {', '.join(done)} in {folder}")

@@ -34,7 +34,7 @@ from tempica.recipe import (
 # stage -> (room, what it makes)
 STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "simulate": ("simulate", ("ensemble.zarr", "trajectory.zarr")),
-    "render": ("render", ("movie.zarr",)),
+    "render": ("render", ("poses.zarr", "movie.zarr")),
     "embed": ("embed", ("latents.zarr",)),
     "train": ("ica", ("sources.zarr",)),
     "evaluate": ("evaluate", ("scores.json",)),
@@ -64,8 +64,10 @@ class Run:
     def fingerprints(self) -> dict[str, str]:
         """Digest of everything that each stage's output depends on, the stages before it included."""
         digests: dict[str, str] = {}
-        content = [*map(_digest, self._structures()), *(about["sha256"] for about in self.trajectories.values())]
-        if isinstance(self.recipe.simulate.molecule, TrajectoryRecipe):
+        molecule, particles = self.recipe.simulate.molecule, self.recipe.particles
+        moved = [self.foreign[name]["sha256"] for name in molecule.trajectory_files]
+        content = [*map(_digest, self._structures()), *moved]
+        if isinstance(molecule, TrajectoryRecipe) and particles is None:
             content += self.recipe.splits  # the ensemble is taken from the training replicas
         before = fingerprint(__version__, schema.SCHEMA_VERSION, self.recipe.name, self.recipe.seed, *content)
         for stage in STAGES:
@@ -74,63 +76,86 @@ class Run:
                 # their content counts, not their place
                 exclude={"molecule": {"structure", "second_structure", "topology", "files"}},
             )
+            if stage == "render" and particles is not None:
+                images = [
+                    about["sha256"] for name, about in self.foreign.items() if name not in molecule.trajectory_files
+                ]
+                section = {"particles": particles.model_dump(mode="json", exclude={"star"}), "images": images}
             before = digests[stage] = fingerprint(before, stage, section)
         return digests
+
+    def outputs(self, stage: str) -> tuple[str, ...]:
+        """What a stage makes in this run.
+
+        No trajectory where the images are of another program; true poses only where the movie does not tell them.
+        """
+        absent = {"trajectory.zarr"} if self.recipe.particles else set()
+        if self.recipe.particles or not self.recipe.hides_poses:
+            absent.add("poses.zarr")
+        return tuple(name for name in STAGES[stage][1] if name not in absent)
 
     def _structures(self) -> list[Path]:
         return [self.structure(name) for name in self.recipe.simulate.molecule.structure_files]
 
     @cached_property
-    def trajectories(self) -> dict[str, dict[str, Any]]:
-        """What is known of each foreign trajectory file by the name that the recipe gives it; see `recipe.recorded`.
+    def foreign(self) -> dict[str, dict[str, Any]]:
+        """What is known of each file of another program by the name that the recipe gives it; see `recipe.recorded`.
 
-        A run folder goes by its own record. Elsewhere files are digested, unless the run knows them by place, size
-        and time of change.
+        Image stacks, which a STAR file names, go by their path. A run folder goes by its own record. Elsewhere files
+        are digested, unless the run knows them by place, size and time of change.
         """
-        names, known = self.recipe.simulate.molecule.trajectory_files, recorded(self.path)
-        if self.source == self.path and all(name in known for name in names):
-            return {name: known[name] for name in names}
-        found = {}
-        for name in names:
-            path = trajectory_path(self.source, name).resolve()
-            place = _place(path)
+        known, found = recorded(self.path), {}
+        if self._written_down:
+            return known
+        for name, place in self._foreign_places.items():
             same = (about for about in known.values() if place.items() <= about.items())
-            found[name] = next(same, place | {"sha256": _digest(path)})
+            found[name] = next(same, place | {"sha256": _digest(Path(place["path"]))})
         return found
 
     @property
     def undigested(self) -> int:
-        """Bytes of trajectory files that this run does not know."""
-        names, known = self.recipe.simulate.molecule.trajectory_files, recorded(self.path)
-        if self.source == self.path and all(name in known for name in names):
+        """Bytes of other programs' files that this run does not know."""
+        if self._written_down:
             return 0
-        places = [_place(trajectory_path(self.source, name).resolve()) for name in names]
-        return sum(p["bytes"] for p in places if not any(p.items() <= about.items() for about in known.values()))
+        known = recorded(self.path).values()
+        places = self._foreign_places.values()
+        return sum(place["bytes"] for place in places if not any(place.items() <= about.items() for about in known))
 
-    def verify_trajectories(self) -> None:
-        """Raise StoreError when a trajectory file that this run has written down has gone or changed since."""
-        known = recorded(self.path) if self.source == self.path else {}
-        for name in self.recipe.simulate.molecule.trajectory_files:
-            about = known.get(name)
-            if about is None:
-                continue
+    @property
+    def _written_down(self) -> bool:
+        return self.source == self.path and all(name in recorded(self.path) for name in self.recipe.foreign_files)
+
+    @cached_property
+    def _foreign_places(self) -> dict[str, dict[str, Any]]:
+        names = self.recipe.foreign_files
+        paths = {name: trajectory_path(self.source, name).resolve() for name in names}
+        if self.recipe.particles is not None:
+            from tempica.exchange.particle_file import read_particles
+
+            stacks = read_particles(paths[self.recipe.particles.star]).stacks
+            paths |= {stack: Path(stack).resolve() for stack in stacks}
+        return {name: _place(path) for name, path in paths.items()}
+
+    def verify_foreign(self) -> None:
+        """Raise StoreError when another program's file that this run has written down has gone or changed since."""
+        for about in self.foreign.values() if self._written_down else ():
             path = Path(about["path"])
             if not path.is_file():
                 raise StoreError(
-                    f"The trajectory file {path}, from which the run {self.path} is made, has gone. Put it back, or"
-                    " import it from its new place into the same run with the same recipe."
+                    f"The file {path}, from which the run {self.path} is made, has gone. Put it back, or import it from"
+                    " its new place into the same run with the same recipe."
                 )
             if _place(path) != {key: about[key] for key in ("path", "bytes", "modified")} and (
                 (now := _digest(path)) != about["sha256"]
             ):
                 raise StoreError(
-                    f"The trajectory file {path} has changed since the run {self.path} began: its SHA-256 was"
+                    f"The file {path} has changed since the run {self.path} began: its SHA-256 was"
                     f" {about['sha256'][:16]}… and is {now[:16]}…. Restore it, or import it into another run."
                 )
 
     def is_current(self, stage: str) -> bool:
         """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""
-        return all(stamp(self.path / name) == self.fingerprints[stage] for name in STAGES[stage][1])
+        return all(stamp(self.path / name) == self.fingerprints[stage] for name in self.outputs(stage))
 
     def claim(self, say: Callable[[str], None] = lambda _: None) -> int:
         """Take the folder for this run alone: make it and lock it; returns the lock's descriptor.
@@ -210,7 +235,7 @@ class Run:
     def freeze(self) -> None:
         """Keep the recipe and its structure files with the run; older ones go to `superseded`.
 
-        Trajectory files, which may be large, stay where they are: their place and digest are written down.
+        Files of other programs, which may be large, stay where they are: their place and digest are written down.
         """
         self.set_aside(self._outdated())
         if not (self.path / "recipe.toml").exists():
@@ -222,10 +247,10 @@ class Run:
                 shutil.copyfile(path, kept.with_name(path.name + ".new"))
                 os.replace(kept.with_name(path.name + ".new"), kept)
         known = recorded(self.path)
-        if self.trajectories and known != self.trajectories:
-            if {a["sha256"] for a in known.values()} - {a["sha256"] for a in self.trajectories.values()}:
+        if self.foreign and known != self.foreign:
+            if {a["sha256"] for a in known.values()} - {a["sha256"] for a in self.foreign.values()}:
                 self.set_aside([RECORD])
-            store.write_json(self.path / RECORD, self.trajectories)
+            store.write_json(self.path / RECORD, self.foreign)
 
     def _outdated(self) -> list[str]:
         """What was kept with the run and is not what this recipe says."""

@@ -1,4 +1,4 @@
-"""A recipe that leaves the molecule open, completed with the trajectory files of another program."""
+"""A recipe that leaves the molecule or the images open, completed with the files of another program."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from tempica.errors import RecipeError
 
 _TABLE = re.compile(r"^[ \t]*\[[ \t]*simulate[ \t]*\.[ \t]*molecule[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
+_PARTICLES = re.compile(r"^[ \t]*\[[ \t]*particles[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
 _FIRST_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _NAME = re.compile(r"^[ \t]*name[ \t]*=.*$", re.MULTILINE)
 
@@ -31,10 +32,7 @@ def complete_recipe(
     The recipe may have a table [simulate.molecule] of kind "trajectory" with everything but what is given here.
     Raises RecipeError when it has another molecule, or says the same thing itself.
     """
-    try:
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
+    content = _parsed(text, path)
     given: dict[str, Any] = {
         "topology": None if topology is None else str(topology.resolve()),
         "files": [str(file.resolve()) for file in trajectories],
@@ -68,13 +66,53 @@ def complete_recipe(
                 " [simulate.molecule], so that the files can be filled in."
             )
         text = text[: header.end()] + "\n" + lines + text[header.end() :]
-    if name is not None:
-        text = _named(text, name)
+    return _checked(_named(text, name) if name is not None else text, path, "molecule", "simulate")
+
+
+def complete_with_particles(text: str, path: Path, star: Path, *, name: str | None = None) -> str:
+    """The text of a recipe with its particles' STAR file filled in, as an absolute path; comments stay.
+
+    Raises RecipeError when the recipe names one itself, or has a camera.
+    """
+    content = _parsed(text, path)
+    if "render" in content:
+        raise RecipeError(
+            f"The recipe {path} has a camera of its own (render), which the images would have to replace. Take that"
+            " table out of it."
+        )
+    particles = content.get("particles")
+    line = f"star = {json.dumps(str(star.resolve()), ensure_ascii=False)}"
+    if particles is None:
+        text = text.rstrip("\n") + f"\n\n[particles]\n{line}\n"
+    elif isinstance(particles, dict) and "star" in particles:
+        raise RecipeError(
+            f"The recipe {path} has particles.star = {particles['star']!r}, which the command gives too. Take it out of"
+            " one of them."
+        )
+    else:
+        header = _PARTICLES.search(text)
+        if header is None:
+            raise RecipeError(
+                f"The recipe {path} writes particles in one line. Write it as a table of its own, [particles], so that"
+                " the file can be filled in."
+            )
+        text = text[: header.end()] + "\n" + line + text[header.end() :]
+    return _checked(_named(text, name) if name is not None else text, path, "STAR file", "particles")
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
+
+
+def _checked(text: str, path: Path, what: str, table: str) -> str:
     try:
         tomllib.loads(text)
     except ValueError as error:
         raise RecipeError(
-            f"The molecule cannot be filled into the recipe {path} ({error}). Write [simulate] as a table of its own."
+            f"The {what} cannot be filled into the recipe {path} ({error}). Write [{table}] as a table of its own."
         ) from None
     return text
 

@@ -10,12 +10,13 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from tempica.errors import RecipeError, StoreError
 from tempica.recipe_base import MOST, Name, Section, in_unit, residues, told
+from tempica.recipe_diffraction import XfelRecipe
 from tempica.recipe_dynamics import (
     Ar1,
     DoubleWell,
@@ -29,6 +30,7 @@ from tempica.recipe_dynamics import (
     Relaxation,
     TemperatureJump,
 )
+from tempica.recipe_particles import ParticlesRecipe
 from tempica.recipe_render import RenderRecipe
 from tempica.recipe_simulate import (
     ArmsRecipe,
@@ -58,6 +60,7 @@ __all__ = [
     "MultiWell",
     "NetworkRecipe",
     "ObservationRecipe",
+    "ParticlesRecipe",
     "Recipe",
     "Relaxation",
     "RenderRecipe",
@@ -67,6 +70,7 @@ __all__ = [
     "TemperatureJump",
     "TrainRecipe",
     "TrajectoryRecipe",
+    "XfelRecipe",
     "fingerprint",
     "load_recipe",
     "residues",
@@ -113,13 +117,21 @@ class ReportRecipe(Section):
     n_trace_frames: int = in_unit("frame", "length of the traces shown", default=300, ge=10, le=MOST)
 
 
+def _kind_of_camera(value: Any) -> str:
+    kind = value.get("kind", "electron") if isinstance(value, dict) else getattr(value, "kind", "electron")
+    return kind if isinstance(kind, str) else "electron"
+
+
 class Recipe(Section):
     """A whole experiment."""
 
     name: Name = Field(description="names the run folder")
     seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
     simulate: SimulateRecipe
-    render: RenderRecipe = RenderRecipe()
+    render: Annotated[
+        Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], Discriminator(_kind_of_camera)
+    ] = RenderRecipe()
+    particles: ParticlesRecipe | None = Field(default=None, description="images of another program; no render then")
     embed: EmbedRecipe = EmbedRecipe()
     train: TrainRecipe = TrainRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
@@ -150,7 +162,8 @@ class Recipe(Section):
                 " Leave tcl out, or give dynamics that change by segment (modulated, relaxation, temperature_jump)"
             )
         trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
-        if isinstance(self.simulate.molecule, TrajectoryRecipe) and self.simulate.ensemble_frames > trained:
+        foreign = isinstance(self.simulate.molecule, TrajectoryRecipe) and self.particles is None
+        if foreign and self.simulate.ensemble_frames > trained:
             raise ValueError(
                 f"simulate.ensemble_frames = {self.simulate.ensemble_frames} must not exceed the {trained} frames of"
                 " the training replicas, of which they are a sample"
@@ -160,6 +173,36 @@ class Recipe(Section):
                 f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _camera(self) -> Recipe:
+        if self.particles is not None and self.render != RenderRecipe():
+            raise ValueError(
+                "particles are images already, with a camera of their own: leave out either particles or render"
+            )
+        if self.particles is not None and self.particles.observation == "snapshots" and self.train.methods:
+            raise ValueError(
+                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule, and"
+                " particles.observation = 'snapshots' has one. Give no methods, or 'movie'"
+            )
+        return self
+
+    @property
+    def foreign_files(self) -> list[str]:
+        """Files of other programs that the run is made of, as the recipe names them; a STAR file names its stacks."""
+        return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
+
+    @property
+    def hides_poses(self) -> bool:
+        """Whether the movie says less of its poses than the truth."""
+        return isinstance(self.render, RenderRecipe) and self.render.poses.knowledge != "known"
+
+    @property
+    def microscope(self) -> RenderRecipe:
+        """The electron camera. Raises RecipeError where the recipe has another one."""
+        if not isinstance(self.render, RenderRecipe):
+            raise RecipeError(f"render.kind = '{self.render.kind}': this needs the images of an electron microscope.")
+        return self.render
 
     @property
     def splits(self) -> list[str]:

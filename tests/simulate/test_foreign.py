@@ -20,7 +20,7 @@ from tempica.importing import complete_recipe
 from tempica.pipeline import Work, open_run
 from tempica.progress import Progress
 from tempica.recipe import Recipe, load_recipe
-from tempica.simulate import engine, files, foreign, replicas, stage
+from tempica.simulate import engine, files, foreign, reading, replicas, stage
 
 N_RESIDUES, N_FRAMES, INTERVAL = 24, 60, 2.0
 GROUPS = {"bend": ["1-6", "9-15", "18-24"], "length": ["1-4", "21-24"]}
@@ -210,7 +210,7 @@ CV = content([])["simulate"]["collective_variables"]
 def test_the_ensemble_is_of_training_replicas_alone(folder):
     recipe = recipe_of(["all.dcd"])
     trajectory, ensemble = simulate(recipe, folder, folder / "out")
-    replica, frame = stage.sample(recipe)
+    replica, frame = reading.sample(recipe)
     assert set(replica) == {0, 1}  # of train, train, validation, held_out
     assert len(set(zip(replica, frame, strict=True))) == 12
     np.testing.assert_array_equal(ensemble["position"], trajectory["position"].values[replica, frame])

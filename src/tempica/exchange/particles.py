@@ -87,7 +87,7 @@ def _rows(movie: xarray.Dataset, replica: int, first: int, last: int) -> dict[st
         "rlnDefocusU": part["defocus_u"].values,
         "rlnDefocusV": part["defocus_v"].values,
         "rlnDefocusAngle": np.degrees(part["defocus_angle"].values),
-        "rlnPhaseShift": np.zeros(n),
+        "rlnPhaseShift": np.full(n, np.degrees(float(movie.attrs["phase_shift"]))),
         "rlnCtfBfactor": np.full(n, float(movie.attrs["b_factor_A2"])),
     }
     if movie.attrs["pose"] != "hidden":

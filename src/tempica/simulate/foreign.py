@@ -21,7 +21,7 @@ from tempica.simulate import files
 from tempica.simulate.arms import BEAD_WIDTH_NM, RESIDUE_ATOMS, RESIDUE_HYDROGENS
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.engine import Frames, declared, superpose_onto
-from tempica.simulate.replicas import Piece, frame_interval, layout, molecule_of, rounding
+from tempica.simulate.replicas import Piece, frame_interval, layout, library, molecule_of, rounding
 from tempica.simulate.structures import Molecule, symbol
 
 ATOM_WIDTH_NM = 0.046  # √(B/8π²) of carbon, B = Σab/Σa of its electron scattering factor (Peng 1996) at rest
@@ -46,22 +46,26 @@ class Foreign:
     links: np.ndarray  # (link, 2) among those, a placed atom and one to be placed next to it; none without unit cells
 
 
-def check(recipe: SimulateRecipe, folder: Path) -> None:
+def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -> None:
     """Raise whatever is wrong with a foreign molecule and its files before anything is written.
 
     The first and the last frame of each file that are needed are read; damage in between is found when it is reached.
+    With `library_only` the frames are an ensemble alone, whatever their replicas and times.
     """
     molecule = molecule_of(recipe)
     for path in (trajectory_path(folder, name) for name in molecule.files):
         files.count(path)
     foreign = build_foreign(recipe, folder)
-    plan = layout(recipe, folder)
-    frame_interval(recipe, folder)
     topology = files.topology_of(_topology_path(molecule, folder))
     needed: dict[Path, list[int]] = {}
-    for replica in range(recipe.n_replicas):
-        for path, frames in plan.pieces(replica, 0, recipe.n_frames):
-            needed.setdefault(path, []).extend((int(frames[0]), int(frames[-1])))
+    if library_only:
+        pieces = library(recipe, folder)
+    else:
+        plan = layout(recipe, folder)
+        frame_interval(recipe, folder)
+        pieces = [piece for r in range(recipe.n_replicas) for piece in plan.pieces(r, 0, recipe.n_frames)]
+    for path, frames in pieces:
+        needed.setdefault(path, []).extend((int(frames[0]), int(frames[-1])))
     for path, numbers in needed.items():
         _check_atoms(path, _whole_file(path, min(numbers)).position.shape[1], topology)
         position = files.read(path, np.array([max(numbers)]), foreign.atoms[foreign.beads]).position
@@ -91,6 +95,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     beads = Molecule(
         topology=topology.subset(chosen),
         position=position[chosen] - position[chosen].mean(0),
+        centre=position[chosen].mean(0),
         residue=np.array([topology.atom(i).residue.resSeq for i in chosen]),
         scattering_length=length,
         bead_width=width,
@@ -293,8 +298,8 @@ def _scattering(
         unknown = [atom for atom in atoms if _element(atom) not in SCATTERING_LENGTH_A]
         if unknown:
             raise StructureError(
-                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are"
-                f" {', '.join(SCATTERING_LENGTH_A)}. Leave its residue out of simulate.molecule.selection."
+                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are H"
+                " to Cf. Leave its residue out of simulate.molecule.selection."
             )
         if len(atoms) == 1 and atoms[0].name == "CA":  # stands for the whole residue
             side = _SIDE_CHAINS.get(residue.name)

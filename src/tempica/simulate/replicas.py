@@ -27,14 +27,35 @@ class Layout:
     def pieces(self, replica: int, first: int, last: int) -> list[Piece]:
         """Where frames first … last − 1 of a replica are found."""
         which, start = self.starts[replica]
-        frames = self.stride * (start + np.arange(first, last))
-        found = []
-        for path, length in self.stretches[which]:
-            here = frames[(frames >= 0) & (frames < length)]
-            if len(here):
-                found.append((path, here))
-            frames = frames - length
-        return found
+        return _dealt(self.stretches[which], self.stride * (start + np.arange(first, last)))
+
+
+def _dealt(stretch: tuple[tuple[Path, int], ...], frames: np.ndarray) -> list[Piece]:
+    found = []
+    for path, length in stretch:
+        here = frames[(frames >= 0) & (frames < length)]
+        if len(here):
+            found.append((path, here))
+        frames = frames - length
+    return found
+
+
+def library(recipe: SimulateRecipe, folder: Path) -> list[Piece]:
+    """The ensemble's frames, spread evenly over all files, where images of another program are to be explained.
+
+    Raises RecipeError when the files have fewer.
+    """
+    molecule, n = molecule_of(recipe), recipe.ensemble_frames
+    paths = [trajectory_path(folder, name) for name in molecule.files]
+    stretch = tuple((path, files.count(path)) for path in paths)
+    used = -(-sum(length for _, length in stretch) // molecule.stride)
+    if used < n:
+        every = f" at a stride of {molecule.stride}" if molecule.stride > 1 else ""
+        raise RecipeError(
+            f"The trajectory has {used} frames{every}, and"
+            f" simulate.ensemble_frames = {n} are to be taken from it. Lower it, or give more files."
+        )
+    return _dealt(stretch, molecule.stride * np.linspace(0, used - 1, n).round().astype(int))
 
 
 def layout(recipe: SimulateRecipe, folder: Path) -> Layout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,15 @@ import numpy as np
 
 from tempica import store
 from tempica.recipe import Recipe, TrajectoryRecipe
+from tempica.simulate.blocks import block_frames, blocks
+from tempica.simulate.reading import read_library, read_trajectory, sample
 from tempica.simulate.slow_modes import N_MODES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tempica.pipeline import Work
+    from tempica.pool import Task
     from tempica.simulate.engine import Model
-    from tempica.simulate.replicas import Piece
+    from tempica.simulate.foreign import Foreign
 
 ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo 2³²
 
@@ -29,7 +29,7 @@ def check(recipe: Recipe, folder: Path) -> None:
     if isinstance(recipe.simulate.molecule, TrajectoryRecipe):
         from tempica.simulate import foreign
 
-        return foreign.check(recipe.simulate, folder)
+        return foreign.check(recipe.simulate, folder, library_only=recipe.particles is not None)
     from tempica.simulate.engine import build_model, check_targets
 
     check_targets(recipe, build_model(recipe.simulate, folder))
@@ -42,9 +42,10 @@ def run(work: Work) -> None:
     from tempica.simulate.engine import BLOCK_FRAMES, build_model
     from tempica.simulate.foreign import Foreign, build_foreign
     from tempica.simulate.replicas import frame_interval
-    from tempica.simulate.structures import topology_json
 
     recipe = work.recipe.simulate
+    if work.recipe.particles is not None:
+        return _structures_alone(work)
     if isinstance(recipe.molecule, TrajectoryRecipe):
         model: Foreign | Model = build_foreign(recipe, work.run)
         step = frame_interval(recipe, work.run)
@@ -56,8 +57,7 @@ def run(work: Work) -> None:
         time, ensemble_time = step * np.arange(1, recipe.n_frames + 1), step * np.arange(1, recipe.ensemble_frames + 1)
     shared = {"atom": len(model.molecule.residue), "space": 3}
     chunks = {"replica": 1, "time": BLOCK_FRAMES}
-    platform = "" if isinstance(model, Foreign) else _platform(work, model)
-    topology = {"topology": topology_json(model.molecule.topology), "platform": platform}
+    about = _about(work, model)
     sizes = {
         "replica": recipe.n_replicas,
         "time": recipe.n_frames,
@@ -65,12 +65,8 @@ def run(work: Work) -> None:
         "source_name": len(recipe.drives),
         "slow_mode_number": N_MODES,
     }
-    trajectory = work.create_store("trajectory", sizes | shared, chunks=chunks, attributes=topology)
-    ensemble = work.create_store(
-        "ensemble", {"time": recipe.ensemble_frames} | shared, chunks=chunks, attributes=topology
-    )
-    beads = {"scattering_length": model.molecule.scattering_length, "bead_width": model.molecule.bead_width}
-    store.write(ensemble, beads | {"time": ensemble_time})
+    trajectory = work.create_store("trajectory", sizes | shared, chunks=chunks, attributes=about)
+    ensemble, beads = _ensemble_store(work, model, about, ensemble_time)
     store.write(
         trajectory,
         beads
@@ -88,8 +84,9 @@ def run(work: Work) -> None:
             ),
         },
     )
-    fill = _read if isinstance(recipe.molecule, TrajectoryRecipe) else _simulate
-    if not fill(work, trajectory, ensemble):
+    if isinstance(recipe.molecule, TrajectoryRecipe):
+        read_trajectory(work, trajectory, ensemble)
+    elif not _simulate(work, trajectory, ensemble):
         return
     found = work.folder / "slow_modes.npz"
     work.run_chains("slow modes", [[("slow-modes", partial(slow_modes, trajectory, found))]])
@@ -109,6 +106,52 @@ def run(work: Work) -> None:
         work.progress.say(f"simulate: {warning}")
 
 
+def _about(work: Work, model: Foreign | Model) -> dict[str, object]:
+    """Attributes of both stores."""
+    from tempica.simulate.foreign import Foreign
+    from tempica.simulate.structures import topology_json
+
+    platform = "" if isinstance(model, Foreign) else _platform(work, model)
+    return {"topology": topology_json(model.molecule.topology), "platform": platform}
+
+
+def _ensemble_store(
+    work: Work, model: Foreign | Model, about: dict[str, object], time: np.ndarray
+) -> tuple[Path, dict[str, np.ndarray]]:
+    """The ensemble's store without its positions; also what both stores hold of each bead."""
+    from tempica.simulate.engine import BLOCK_FRAMES
+
+    molecule = model.molecule
+    centre = {} if molecule.centre is None else {"centre_nm": [float(x) for x in molecule.centre]}
+    path = work.create_store(
+        "ensemble",
+        {"time": len(time), "atom": len(molecule.residue), "space": 3},
+        chunks={"time": BLOCK_FRAMES},
+        attributes=about | centre,
+    )
+    beads = {"scattering_length": molecule.scattering_length, "bead_width": molecule.bead_width}
+    store.write(path, beads | {"time": time})
+    return path, beads
+
+
+def _structures_alone(work: Work) -> None:
+    """The ensemble without a trajectory, to explain images of another program; times of a foreign one are its
+    numbers."""
+    from tempica.simulate.engine import build_model
+    from tempica.simulate.foreign import build_foreign
+
+    recipe = work.recipe.simulate
+    if isinstance(recipe.molecule, TrajectoryRecipe):
+        foreign = build_foreign(recipe, work.run)
+        number = np.arange(recipe.ensemble_frames)
+        read_library(work, _ensemble_store(work, foreign, _about(work, foreign), number)[0])
+        return
+    model = build_model(recipe, work.run)
+    time = recipe.steps_per_frame * recipe.time_step * np.arange(1, recipe.ensemble_frames + 1)
+    ensemble, _ = _ensemble_store(work, model, _about(work, model), time)
+    work.run_chains(f"blocks of {block_frames()} frames", [_integrated(work, ENSEMBLE, ensemble)])
+
+
 def _platform(work: Work, model: Model) -> str:
     """The platform that this run began with, chosen when it began."""
     from tempica.simulate.engine import choose_platform
@@ -124,71 +167,27 @@ def _platform(work: Work, model: Model) -> str:
 
 def _simulate(work: Work, trajectory: Path, ensemble: Path) -> bool:
     """Fill both stores by integration, or one replica's part, and tell whether they are full."""
-    recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
-    platform = json.loads((work.folder / "platform.json").read_text(encoding="utf-8"))
-    chains = []
-    for replica in (*range(recipe.n_replicas), ENSEMBLE):
-        path = ensemble if replica == ENSEMBLE else trajectory
-        n = recipe.ensemble_frames if replica == ENSEMBLE else recipe.n_frames
-        chains.append(
-            [
-                (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b, platform))
-                for a, b in _blocks(n)
-            ]
-        )
+    chains = [_integrated(work, replica, trajectory) for replica in range(work.recipe.simulate.n_replicas)]
+    chains.append(_integrated(work, ENSEMBLE, ensemble))
     if work.replica is None:
-        work.run_chains(f"blocks of {_block_frames()} frames", chains)
+        work.run_chains(f"blocks of {block_frames()} frames", chains)
         return True
-    work.run_chains(f"replica {work.replica}, blocks of {_block_frames()} frames", [chains[work.replica]])
+    work.run_chains(f"replica {work.replica}, blocks of {block_frames()} frames", [chains[work.replica]])
     missing = [str(n) for n, chain in enumerate(chains) if not all(work.is_done(key) for key, _ in chain)]
     rest = f"replicas not done yet: {', '.join(missing)}" if missing else "all are done, and a run can complete them"
     work.progress.say(f"simulate: replica {work.replica} is done; {rest}")
     return False
 
 
-def _read(work: Work, trajectory: Path, ensemble: Path) -> bool:
-    """Fill the trajectory from foreign files, then the ensemble from the trajectory's training replicas."""
-    from tempica.simulate.replicas import frame_interval, layout
-
+def _integrated(work: Work, replica: int, path: Path) -> list[tuple[str, Task]]:
+    """The chain of blocks that simulates a replica, or the ensemble, into its store."""
     recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
-    assert isinstance(recipe.molecule, TrajectoryRecipe)
-    plan = layout(recipe, work.run)
-    step = frame_interval(recipe, work.run) if recipe.molecule.frame_interval is None else None
-    where = (recipe_json, str(work.run), trajectory)
-    blocks = [
-        [(f"{r}-{b}", partial(read_block, *where, r, a, b, plan.pieces(r, a, b), step))]
-        for r in range(recipe.n_replicas)
-        for a, b in _blocks(recipe.n_frames)
+    platform = json.loads((work.folder / "platform.json").read_text(encoding="utf-8"))
+    n = recipe.ensemble_frames if replica == ENSEMBLE else recipe.n_frames
+    return [
+        (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b, platform))
+        for a, b in blocks(n)
     ]
-    work.run_chains(f"reading blocks of {_block_frames()} frames", blocks)
-    replica, frame = sample(work.recipe)
-    parts = [
-        [(f"ensemble-{b}", partial(copy_frames, trajectory, ensemble, replica[a:b], frame[a:b], a, b))]
-        for a, b in _blocks(recipe.ensemble_frames)
-    ]
-    work.run_chains("ensemble of training frames", parts)
-    return True
-
-
-def sample(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Replica and frame (time,) of an ensemble spread evenly over the training replicas of a foreign trajectory.
-
-    Held-out replicas are kept out: what `embed` learns modes from must not have seen them.
-    """
-    train = np.flatnonzero(np.array(recipe.splits) == "train")
-    n_frames = recipe.simulate.n_frames
-    which = np.linspace(0, len(train) * n_frames - 1, recipe.simulate.ensemble_frames).round().astype(int)
-    return train[which // n_frames], which % n_frames
-
-
-def _block_frames() -> int:
-    from tempica.simulate import engine
-
-    return engine.BLOCK_FRAMES
-
-
-def _blocks(n: int) -> Iterator[tuple[int, int]]:
-    return pairwise([0, *range(_block_frames(), n, _block_frames()), n])
 
 
 def slow_modes(path: Path, out: Path) -> None:
@@ -247,27 +246,3 @@ def simulate_block(
     else:
         store.write(path, vars(frames), replica=replica, time=span)
     store.save_arrays(left / f"{replica}-{last}.npz", **vars(state))
-
-
-def read_block(
-    recipe_json: str,
-    folder: str,
-    path: Path,
-    replica: int,
-    first: int,
-    last: int,
-    pieces: list[Piece],
-    step: float | None,
-) -> None:
-    """One block of one replica, from foreign files to frames in the store."""
-    from tempica.simulate import foreign
-
-    frames = foreign.read_block(foreign.cached_foreign(recipe_json, folder), pieces, f"replica {replica}", first, step)
-    store.write(path, vars(frames), replica=replica, time=slice(first, last))
-
-
-def copy_frames(source: Path, target: Path, replica: np.ndarray, frame: np.ndarray, first: int, last: int) -> None:
-    """Frames of a filled trajectory store into the ensemble's frames first … last − 1."""
-    position = store.open_unsealed(source)["position"]
-    parts = [position.isel(replica=r, time=frame[replica == r]).values for r in np.unique(replica)]
-    store.write(target, {"position": np.concatenate(parts)}, time=slice(first, last))

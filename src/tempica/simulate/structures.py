@@ -32,6 +32,7 @@ class Molecule:
     scattering_length: np.ndarray  # (atom,)
     bead_width: np.ndarray  # (atom,)
     formula: np.ndarray  # (atom,) such as "C3H5NO"
+    centre: np.ndarray | None = None  # (space,) nm, of the centroid in the file; none of a molecule without a file
 
     @cached_property
     def chain(self) -> np.ndarray:
@@ -47,6 +48,7 @@ class Molecule:
             self.scattering_length[atoms],
             self.bead_width[atoms],
             self.formula[atoms],
+            self.centre,
         )
 
     def atoms_of(self, wanted: tuple[tuple[str, int], ...], what: str, names: str = "") -> np.ndarray:
@@ -115,6 +117,7 @@ def load_molecule(path: Path) -> Molecule:
         scattering_length=np.array(length),
         bead_width=np.array(width),
         formula=np.array(made_of),
+        centre=position.mean(0),
     )
 
 
@@ -198,8 +201,8 @@ def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, 
     unknown = [atom for atom in heavy if symbol(atom) not in SCATTERING_LENGTH_A]
     if unknown:
         raise StructureError(
-            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are"
-            f" {', '.join(SCATTERING_LENGTH_A)}. Rename it or take it out of the structure."
+            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are H to"
+            " Cf. Rename it or take it out of the structure."
         )
     where = xyz[[atom.index for atom in heavy]]
     length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)

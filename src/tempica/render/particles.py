@@ -1,0 +1,269 @@
+"""A movie of images that another program recorded or made: a particle stack with its STAR file, block by block.
+
+Images keep their values. An export of ours comes back as the digital levels that it was made of; any other stack
+stays in 32-bit floats, with a scale that brings protein to its potential in 1/Å.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tempica import imaging, store
+from tempica.errors import FormatError, RecipeError
+from tempica.exchange.mrc import open_stack
+from tempica.exchange.particle_file import Particles, read_particles
+from tempica.imaging.detector import LEVELS
+from tempica.recipe import ArmsRecipe, ParticlesRecipe, Recipe, trajectory_path
+from tempica.render.arrangement import Plan, about_particles, arrange, open_stacks
+
+if TYPE_CHECKING:
+    from tempica.pipeline import Work
+
+BLOCK_FRAMES = 100
+SCALE_FRAMES = 500  # particles from which the scale of a foreign stack is learned
+SCALE_STRUCTURES = 16  # structures of the ensemble that are expected in them
+CERTAIN = 5.0  # standard errors of that scale below which the images do not show the molecule
+BEAD_B_FACTOR_A2 = 20.0
+VIEW = ("pose_quaternion", "pose_shift", "defocus_u", "defocus_v", "defocus_angle")
+
+
+def check(recipe: Recipe, folder: Path) -> None:
+    """Raise whatever is wrong with particles, stacks and pixels before anything is written: every image is read."""
+    about = about_particles(recipe)
+    star = trajectory_path(folder, about.star)
+    particles = read_particles(star)
+    if particles.quaternion is None:
+        raise FormatError(
+            f"{star} has no poses (rlnAngleRot … rlnOriginYAngst). Refine the particles, and import the result."
+        )
+    if about.structure == "docked" and isinstance(recipe.simulate.molecule, ArmsRecipe):
+        raise RecipeError("particles.structure = 'docked' needs a structure file, and a molecule of arms has none.")
+    _b_factor(about, particles, star)
+    if particles.phase_shift.any():
+        raise FormatError(f"{star} has a phase shift (rlnPhaseShift), which this version cannot use. Leave it out.")
+    rows = arrange(recipe, particles, star).row.ravel()
+    stacks = open_stacks(particles, star)
+    for number, stack in enumerate(stacks):
+        images = np.sort(particles.image[rows[particles.stack[rows] == number]])
+        for first in range(0, len(images), BLOCK_FRAMES):
+            stack.read(images[first : first + BLOCK_FRAMES])
+
+
+def run(work: Work) -> None:
+    """Look through all images, then write them with what the STAR file says of each."""
+    recipe, about = work.recipe, about_particles(work.recipe)
+    star = trajectory_path(work.run, about.star)
+    particles = read_particles(star)
+    plan = arrange(recipe, particles, star)
+    if plan.unused:
+        work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
+    if particles.passed_over:
+        work.progress.say(f"render: {star} has {', '.join(particles.passed_over)}, which are not used")
+    ensemble = store.read(work.run, "render", "ensemble")
+    optics = imaging.Optics(
+        n_pixels=open_stacks(particles, star)[0].n_pixels,
+        **particles.optics,
+        b_factor_A2=_b_factor(about, particles, star),
+        bead_b_factor_A2=_bead_b_factor(about, particles),
+    )
+    views = _views(particles, plan, optics, about, ensemble.attrs)
+    plan_file = work.folder / "plan.npz"
+    store.save_arrays(
+        plan_file, stacks=particles.stacks, stack=particles.stack[plan.row], image=particles.image[plan.row], **views
+    )
+    n_replicas, n_frames = plan.row.shape
+    edges = [*range(0, n_frames, BLOCK_FRAMES), n_frames]
+    blocks = [(r, a, b) for r in range(n_replicas) for a, b in pairwise(edges)]
+    every = -(-plan.row.size // SCALE_FRAMES)
+    seen = {block: work.folder / "seen" / f"{block[0]}-{block[1]}.npz" for block in blocks}
+    levels = _levels(particles)
+    work.run_chains(
+        "looking through images",
+        [
+            [(f"seen-{r}-{a}", partial(look_block, work.run, plan_file, optics, levels, every, path, r, a, b))]
+            for (r, a, b), path in seen.items()
+        ],
+    )
+    found = [store.load_arrays(path) for path in seen.values()]
+    digital = levels is not None and all(part["digital"] for part in found)
+    if digital:
+        assert levels is not None
+        factor, offset = levels
+        deviation = particles.store["tempicaNoiseStd"]
+    else:
+        factor, offset = 1 / _strength(about, found, star), 0.0
+        squares, count = (sum(float(part[name]) for part in found) for name in ("squares", "count"))
+        deviation = abs(factor) * float(np.sqrt(squares / count))
+    movie = work.create_store(
+        "movie",
+        {"replica": n_replicas, "time": n_frames, "y": optics.n_pixels, "x": optics.n_pixels}
+        | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"], "gaussian": 1, "node": 1},
+        chunks={"replica": 1, "time": BLOCK_FRAMES},
+        scale={"image": (factor, offset)},
+        dtypes={} if digital else {"image": "float32"},
+        attributes={"pose": particles.pose, "noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
+        | {name: value for name, value in vars(optics).items() if name != "n_pixels"},
+    )
+    store.write(
+        movie,
+        {
+            "scatterer_amplitude": ensemble["scattering_length"].values[:, None],
+            "scatterer_width": optics.width_A(ensemble["bead_width"].values)[:, None],
+            **{"frequency": [0.0], "noise_power": [1.0], "dqe": [1.0], "damage_dose": 0.0},
+        }
+        | {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")}
+        | views,
+    )
+    work.run_chains(
+        f"blocks of {BLOCK_FRAMES} frames",
+        [
+            [(f"movie-{r}-{a}", partial(copy_block, plan_file, movie, levels if digital else None, r, a, b))]
+            for r, a, b in blocks
+        ],
+    )
+
+
+def look_block(
+    run: Path,
+    plan_file: Path,
+    optics: imaging.Optics,
+    levels: tuple[float, float] | None,
+    every: int,
+    out: Path,
+    replica: int,
+    first: int,
+    last: int,
+) -> None:
+    """Whether a block's images are digital levels; spread of their background; and how strongly every so manieth
+    shows the molecule: ⟨image, model⟩ and ⟨model, model⟩, both without their means."""
+    plan = store.load_arrays(plan_file)
+    image = _images(plan, replica, first, last)
+    digital = levels is not None and _as_levels(image, levels) is not None
+    background = image[:, _corners(optics.n_pixels)].astype(np.float64)
+    background -= background.mean(1, keepdims=True)
+    number = replica * plan["image"].shape[1] + np.arange(first, last)
+    chosen = np.flatnonzero(number % every == 0)
+    overlap = np.zeros((2, len(chosen)))
+    if len(chosen) and not digital:
+        model = _model(run, plan, optics, replica, first + chosen)
+        model -= model.mean((1, 2), keepdims=True)
+        overlap = np.stack([(image[chosen] * model).sum((1, 2)), np.square(model).sum((1, 2))]).astype(np.float64)
+    store.save_arrays(out, digital=digital, squares=np.square(background).sum(), count=background.size, overlap=overlap)
+
+
+def copy_block(
+    plan_file: Path, movie: Path, levels: tuple[float, float] | None, replica: int, first: int, last: int
+) -> None:
+    """A block's images into the movie store: as levels, or as they are."""
+    image = _images(store.load_arrays(plan_file), replica, first, last)
+    kept = image if levels is None else _as_levels(image, levels)
+    store.write(movie, {"image": kept}, replica=replica, time=slice(first, last))
+
+
+def _images(plan: dict[str, np.ndarray], replica: int, first: int, last: int) -> np.ndarray:
+    which, number = plan["stack"][replica, first:last], plan["image"][replica, first:last]
+    parts = {k: open_stack(Path(str(plan["stacks"][k]))) for k in np.unique(which).tolist()}
+    image = np.empty((last - first, *2 * [next(iter(parts.values())).n_pixels]), np.float32)
+    for k, stack in parts.items():
+        image[which == k] = stack.read(number[which == k])
+    return image
+
+
+def _model(
+    run: Path, plan: dict[str, np.ndarray], optics: imaging.Optics, replica: int, frames: np.ndarray
+) -> np.ndarray:
+    """What some frames of a replica show on average over structures of the ensemble."""
+    ensemble = store.read(run, "render", "ensemble")
+    chosen = np.unique(np.linspace(0, ensemble.sizes["time"] - 1, SCALE_STRUCTURES).astype(int))
+    length, width = ensemble["scattering_length"].values, optics.width_A(ensemble["bead_width"].values)
+    view = {name: plan[name][replica, frames] for name in VIEW}
+    rotation = imaging.rotation_matrix(view["pose_quaternion"])
+    potential = np.zeros((len(frames), optics.n_pixels, optics.n_pixels), np.float32)
+    for structure in ensemble["position"].values[chosen]:
+        place = np.broadcast_to(structure, (len(frames), *structure.shape))
+        xy = imaging.to_pixels(place, rotation, view["pose_shift"], optics.n_pixels, optics.pixel_size_A)
+        potential += imaging.project(xy, length, width, optics.n_pixels, optics.pixel_size_A)
+    return imaging.through_optics(potential / len(chosen), optics.transfer(*(view[name] for name in VIEW[2:])))
+
+
+def _strength(about: ParticlesRecipe, found: list[dict[str, np.ndarray]], star: Path) -> float:
+    """s of image = s × model + noise, by least squares; the standard error comes from image to image."""
+    shown, norm = np.concatenate([part["overlap"] for part in found], axis=1)
+    strength = float(shown.sum() / norm.sum())
+    error = float(np.sqrt(np.square(shown - strength * norm).sum()) / norm.sum())
+    if not abs(strength) > CERTAIN * error:
+        raise FormatError(
+            f"The images of {star} do not show the molecule where their poses say: on {len(shown)} of them it stands"
+            f" out by {abs(strength) / error if error else 0:.1f} standard errors. Is it the same molecule, and does"
+            " the structure stand in the map as particles.structure says?"
+        )
+    if (strength > 0) != (about.contrast == "positive"):
+        seen, write = ("positive", "positive") if strength > 0 else ("negative", "negative")
+        raise FormatError(
+            f"Protein is {seen} in the images of {star}. Write particles.contrast = '{write}', if it is not the poses"
+            " that are wrong."
+        )
+    return strength
+
+
+def _views(
+    particles: Particles, plan: Plan, optics: imaging.Optics, about: ParticlesRecipe, attributes: dict[str, object]
+) -> dict[str, np.ndarray]:
+    assert particles.quaternion is not None
+    assert particles.shift_A is not None
+    quaternion, shift = particles.quaternion[plan.row], particles.shift_A[plan.row]
+    if about.structure == "docked":
+        middle_A = optics.n_pixels // 2 * optics.pixel_size_A
+        away_A = 10 * np.array(attributes["centre_nm"], dtype=np.float64) - middle_A
+        shift = shift + (imaging.rotation_matrix(quaternion) @ away_A)[..., :2]
+    return {
+        "pose_quaternion": quaternion,
+        "pose_shift": shift,
+        **{name: getattr(particles, name)[plan.row] for name in VIEW[2:]},
+    }
+
+
+def _b_factor(about: ParticlesRecipe, particles: Particles, star: Path) -> float:
+    if about.b_factor_A2 is not None:
+        return about.b_factor_A2
+    values = particles.b_factor_A2
+    if np.ptp(values) > 0 or not 0 <= values[0] <= 2000:
+        raise FormatError(
+            f"rlnCtfBfactor of {star} is {values.min():g} to {values.max():g}; a movie has one, of 0 to 2,000 Å²."
+            " Write it into the recipe: particles.b_factor_A2."
+        )
+    return float(values[0])
+
+
+def _bead_b_factor(about: ParticlesRecipe, particles: Particles) -> float:
+    if about.bead_b_factor_A2 is not None:
+        return about.bead_b_factor_A2
+    return particles.store.get("tempicaBeadBfactor", BEAD_B_FACTOR_A2)
+
+
+def _levels(particles: Particles) -> tuple[float, float] | None:
+    """Scale and offset of an export of ours."""
+    if not {"tempicaImageScale", "tempicaImageOffset", "tempicaNoiseStd"} <= particles.store.keys():
+        return None
+    factor = particles.store["tempicaImageScale"]
+    return (factor, particles.store["tempicaImageOffset"]) if factor > 0 else None
+
+
+def _as_levels(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray | None:
+    """The digital levels that images were made of, if they give exactly these images."""
+    factor, offset = levels
+    level = np.rint((image.astype(np.float64) - offset) / factor)
+    if level.min() < 0 or level.max() > LEVELS or ((level * factor + offset).astype(np.float32) != image).any():
+        return None
+    return level.astype(np.uint8)
+
+
+def _corners(n_pixels: int) -> np.ndarray:
+    """Pixels beyond the circle that touches the edges."""
+    x = np.arange(n_pixels) - n_pixels // 2
+    return x[:, None] ** 2 + x**2 > (n_pixels / 2) ** 2

@@ -1,0 +1,302 @@
+"""Particle stacks of other programs as movies: our own come back bit by bit, others with the scale they have."""
+
+import shutil
+import tomllib
+from concurrent.futures import Executor, Future
+
+import numpy as np
+import pytest
+
+from tempica import imaging, store
+from tempica.errors import FormatError, RecipeError
+from tempica.exchange.mrc import StackWriter, open_stack
+from tempica.exchange.particles import write_particles
+from tempica.exchange.star import read_star, write_block
+from tempica.pipeline import Work
+from tempica.progress import Progress
+from tempica.recipe import Recipe
+from tempica.render import particles, stage
+
+TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose")
+N_REPLICAS, N_FRAMES = 4, 80  # of small_run
+
+
+class Inline(Executor):
+    def submit(self, task, /, *args, **kwargs):
+        future = Future()
+        future.set_result(task(*args, **kwargs))
+        return future
+
+
+@pytest.fixture(scope="module")
+def movie(small_run):
+    return store.open_store(small_run / "movie.zarr", "movie")
+
+
+@pytest.fixture(scope="module")
+def exported(movie, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    write_particles(movie, folder, Progress(terminal=False))
+    return folder
+
+
+@pytest.fixture
+def recipe_of(small_run):
+    content = tomllib.loads((small_run / "recipe.toml").read_text())
+    del content["render"]
+
+    def make(star, n_replicas=N_REPLICAS, n_frames=N_FRAMES, **about):
+        simulate = content["simulate"] | {"n_replicas": n_replicas, "n_frames": n_frames}
+        return Recipe.model_validate(content | {"simulate": simulate, "particles": {"star": str(star)} | about})
+
+    return make
+
+
+@pytest.fixture
+def imported(small_run, tmp_path):
+    """The stage on a recipe, in a run that has an ensemble: checked, then done."""
+
+    def run(recipe):
+        folder = tmp_path / "run"
+        shutil.copytree(small_run / "ensemble.zarr", folder / "ensemble.zarr")
+        particles.check(recipe, folder)
+        work = tmp_path / "work"
+        work.mkdir()
+        stage.run(Work("render", folder, work, recipe, "", "0" * 16, Inline(), Progress(terminal=False)))
+        store.seal(work / "movie.zarr")
+        return store.open_store(work / "movie.zarr", "movie")
+
+    return run
+
+
+def tables(folder):
+    path = folder / "particles.star"
+    labels = [line.split()[0][1:] for line in path.read_text().splitlines() if line.startswith("_")]
+    blocks = read_star(path, {label: str if label in TEXT else float for label in labels})
+    return blocks["optics"].columns, blocks["particles"].columns
+
+
+def written(folder, optics, columns, images=None, block="particles"):
+    """Tables, and images if they are others, as another program would leave them."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "particles.star").open("w") as file:
+        for name, table in (("optics", optics), (block, columns)):
+            if table is not None:
+                write_block(file, name, list(table), zip(*(list(values) for values in table.values()), strict=True))
+    if images is not None:
+        with (folder / "particles.mrcs").open("wb") as file:
+            writer = StackWriter(file, images.shape[-1], 1.5)
+            writer.append(images)
+            writer.finish()
+    return folder / "particles.star"
+
+
+def others(table):
+    return {name: values for name, values in table.items() if not name.startswith("tempica")}
+
+
+@pytest.fixture
+def foreign(exported, tmp_path):
+    """The same particles as another program would have them: none of our columns, each image on a scale of its own
+    making."""
+    optics, columns = tables(exported)
+    images = open_stack(exported / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
+
+    def make(factor=3.7, block="particles", optics_changes=None, **changes):
+        new = factor * (images - images.mean((1, 2), keepdims=True))
+        about = None if optics_changes is None else others(optics) | optics_changes
+        return written(tmp_path / "foreign", about, others(columns) | changes, new, block)
+
+    return lambda **given: make(**{"optics_changes": {}} | given)
+
+
+def same_rotation(one, other):
+    np.testing.assert_allclose(
+        imaging.rotation_matrix(one), imaging.rotation_matrix(other), atol=1e-14, err_msg="rotation"
+    )
+
+
+def test_our_own_export_comes_back_bit_by_bit(movie, exported, recipe_of, imported):
+    back = imported(recipe_of(exported / "particles.star"))
+    assert back["image"].encoding["dtype"] == np.uint8
+    for name in movie.variables:
+        if name == "pose_quaternion":
+            same_rotation(back[name].values, movie[name].values)
+        elif name == "defocus_angle":
+            np.testing.assert_allclose(back[name].values, movie[name].values, rtol=1e-15)
+        else:
+            np.testing.assert_array_equal(back[name].values, movie[name].values, err_msg=name)
+        assert back[name].encoding.get("scale_factor") == movie[name].encoding.get("scale_factor")
+    own = ("recipe", "fingerprint", "title", "n_bytes", "n_files", "signal_std")  # the last is not in a STAR file
+    assert {k: v for k, v in back.attrs.items() if k not in own} == {
+        k: v for k, v in movie.attrs.items() if k not in own
+    }
+
+
+def test_particles_that_were_sorted_anew_find_their_places(movie, exported, recipe_of, imported, tmp_path):
+    optics, columns = tables(exported)
+    order = np.random.default_rng(0).permutation(N_REPLICAS * N_FRAMES)
+    star = written(tmp_path / "sorted", optics, {name: values[order] for name, values in columns.items()})
+    (tmp_path / "sorted" / "particles.mrcs").symlink_to(exported / "particles.mrcs")
+    back = imported(recipe_of(star))
+    np.testing.assert_array_equal(back["image"].values, movie["image"].values)
+    np.testing.assert_array_equal(back["pose_shift"].values, movie["pose_shift"].values)
+
+
+def test_another_stack_gets_the_scale_that_it_has(movie, foreign, recipe_of, imported):
+    star = foreign(factor=3.7)
+    back = imported(recipe_of(star, observation="movie", frame_interval=2.5))
+    assert back["image"].encoding["dtype"] == np.float32
+    raw = open_stack(star.parent / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
+    scale = back["image"].encoding["scale_factor"]
+    np.testing.assert_array_equal(  # values are kept to the last bit, the scale stands beside
+        (back["image"].values / scale).astype(np.float32).reshape(raw.shape), raw
+    )
+    assert scale == pytest.approx(1 / 3.7, rel=0.1)
+    assert back.attrs["noise_std"] == pytest.approx(movie.attrs["noise_std"], rel=0.1)
+    np.testing.assert_allclose(back["time"].values, 2.5 * np.arange(N_FRAMES))
+    assert (back["molecule"].values == 0).all()
+    same_rotation(back["pose_quaternion"].values, movie["pose_quaternion"].values)
+    np.testing.assert_array_equal(back["pose_shift"].values, movie["pose_shift"].values)
+
+
+def test_a_changed_image_makes_an_export_of_ours_another_stack(exported, recipe_of, imported, tmp_path):
+    optics, columns = tables(exported)
+    images = open_stack(exported / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
+    images[7, 3, 3] += 1e-3
+    back = imported(recipe_of(written(tmp_path / "changed", optics, columns, images)))
+    assert back["image"].encoding["dtype"] == np.float32
+    assert back["image"].encoding["scale_factor"] == pytest.approx(1, rel=0.1)
+
+
+def test_protein_may_be_dark(foreign, recipe_of, imported, tmp_path):
+    star = foreign(factor=-2.0)
+    with pytest.raises(FormatError, match=r"Protein is negative .* particles.contrast = 'negative'"):
+        imported(recipe_of(star, observation="movie"))
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(tmp_path / "work")
+    back = imported(recipe_of(star, observation="movie", contrast="negative"))
+    assert back["image"].encoding["scale_factor"] == pytest.approx(-1 / 2.0, rel=0.1)
+    assert back.attrs["noise_std"] > 0
+
+
+def test_images_that_show_something_else_are_refused(foreign, recipe_of, imported):
+    rng = np.random.default_rng(0)
+    noise = written(
+        foreign().parent,
+        *[others(t) for t in tables(foreign().parent)],
+        rng.standard_normal((N_REPLICAS * N_FRAMES, 64, 64)).astype(np.float32),
+    )
+    with pytest.raises(FormatError, match="do not show the molecule where their poses say"):
+        imported(recipe_of(noise, observation="movie"))
+
+
+def test_a_docked_structure_is_brought_to_the_middle(movie, small_run, foreign, recipe_of, imported):
+    """Poses that refer to a map in which the structure file lies as it is, away from the middle of the box."""
+    centre_A = 10 * np.array(store.open_store(small_run / "ensemble.zarr", "ensemble").attrs["centre_nm"])
+    away_A = centre_A - 32 * 1.5  # of the molecule from the map's middle
+    moved = (imaging.rotation_matrix(movie["pose_quaternion"].values) @ away_A)[..., :2].reshape(-1, 2)
+    origin = -(movie["pose_shift"].values.reshape(-1, 2) - moved)
+    star = foreign(rlnOriginXAngst=origin[:, 0], rlnOriginYAngst=origin[:, 1])
+    back = imported(recipe_of(star, observation="movie", structure="docked"))
+    np.testing.assert_allclose(back["pose_shift"].values, movie["pose_shift"].values, atol=1e-9)
+
+
+def test_one_table_as_relion_3_0_wrote_it(movie, foreign, exported, recipe_of, imported):
+    _, columns = tables(exported)
+    n = N_REPLICAS * N_FRAMES
+    old = {
+        "rlnVoltage": np.full(n, 300.0),
+        "rlnSphericalAberration": np.full(n, 2.7),
+        "rlnAmplitudeContrast": np.full(n, 0.1),
+        "rlnDetectorPixelSize": np.full(n, 6.0),
+        "rlnMagnification": np.full(n, 40_000.0),
+        "rlnOriginX": columns["rlnOriginXAngst"] / 1.5,
+        "rlnOriginY": columns["rlnOriginYAngst"] / 1.5,
+    }
+    star = foreign(optics_changes=None, block="", **old)
+    gone = ("rlnOriginXAngst", "rlnOriginYAngst", "rlnOpticsGroup")
+    table = read_star(star, {k: str if k in TEXT else float for k in [*others(columns), *old]})[""].columns
+    star = written(star.parent, None, {k: v for k, v in table.items() if k not in gone}, block="")
+    back = imported(recipe_of(star, observation="movie"))
+    assert back.attrs["pixel_size_A"] == pytest.approx(1.5)
+    assert back.attrs["voltage_kV"] == 300.0
+    np.testing.assert_allclose(back["pose_shift"].values, movie["pose_shift"].values, atol=1e-12)
+
+
+def test_fewer_frames_than_particles(foreign, recipe_of, imported, capsys):
+    back = imported(recipe_of(foreign(), n_replicas=4, n_frames=70, observation="movie"))
+    assert dict(back.sizes)["time"] == 70
+    assert "the last 40 particles" in capsys.readouterr().err
+
+
+BROKEN = [
+    ({"rlnVoltage": None}, {}, r"lacks the column _rlnVoltage"),
+    ({"rlnImagePixelSize": None}, {}, r"lacks the column _rlnImagePixelSize in data_optics"),
+    ({"rlnVoltage": [3000.0]}, {}, r"rlnVoltage = 3000; it must be 60 to 1000"),
+    ({"rlnImagePixelSize": [0.0]}, {}, r"rlnImagePixelSize = 0; it must be 0.2 to 20"),
+    ({"rlnVoltage": [np.nan]}, {}, r"_rlnVoltage = 'nan' must be a finite number"),
+    ({"rlnImageSize": [128]}, {}, r"rlnImageSize = 128, and the images of .* have 64 pixels"),
+    ({"rlnImageDimensionality": [3]}, {}, "subtomograms"),
+    ({"rlnCtfDataAreCtfPremultiplied": [1]}, {}, "multiplied by their CTF"),
+    ({"rlnOpticsGroup": [2]}, {}, "particles of optics group 1, which data_optics lacks"),
+    (None, {}, "no table data_optics, and its particles no column _rlnVoltage"),
+    ({}, {"rlnImageName": None}, "lacks the column _rlnImageName in data_particles"),
+    ({}, {"rlnDefocusV": None}, "lacks the column _rlnDefocusV"),
+    ({}, {"rlnAnglePsi": None}, "lacks the column _rlnAnglePsi"),
+    ({}, {"rlnOriginYAngst": None}, "lacks the column _rlnOriginYAngst"),
+    ({}, {"rlnAngleRot": np.nan}, r"line \d+: _rlnAngleRot = 'nan' must be a finite number"),
+    ({}, {"rlnDefocusU": np.inf}, r"_rlnDefocusU = 'inf' must be"),
+    ({}, {"rlnImageName": "particles.mrcs"}, "particle 1 has rlnImageName 'particles.mrcs'"),
+    ({}, {"rlnImageName": "000000@particles.mrcs"}, "counted from 1"),
+    ({}, {"rlnImageName": "-1@particles.mrcs"}, "counted from 1"),
+    ({}, {"rlnImageName": "1@none.mrcs"}, r"stack none.mrcs, which .* names, is neither in"),
+    ({}, {"rlnImageName": "000321@particles.mrcs"}, "asks for image 321 of .*, which has 320"),
+    ({}, {"rlnPhaseShift": 90.0}, "phase shift"),
+    ({}, {"rlnCtfBfactor": -1.0}, r"Write it into the recipe: particles.b_factor_A2"),
+]
+
+
+@pytest.mark.parametrize(("optics", "columns", "told"), BROKEN)
+def test_a_broken_star_file_is_told_before_anything_is_written(optics, columns, told, foreign, recipe_of, tmp_path):
+    star = foreign()
+    tables_now = [others(table) for table in tables(star.parent)]
+    first, second = tables_now
+    first = None if optics is None else {k: v for k, v in (first | optics).items() if v is not None}
+    changed = {k: ([v, *list(second[k])[1:]] if v is not None else None) for k, v in columns.items()}
+    second = {k: v for k, v in (second | changed).items() if v is not None}
+    written(star.parent, first, second)
+    with pytest.raises(FormatError, match=told):
+        particles.check(recipe_of(star, observation="movie"), tmp_path)
+
+
+def test_pixels_are_looked_at_before_anything_is_written(foreign, recipe_of, tmp_path):
+    star = foreign()
+    path = star.parent / "particles.mrcs"
+    content = bytearray(path.read_bytes())
+    content[1024 + 4 * 64 * 64 * 200 : 1028 + 4 * 64 * 64 * 200] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=r"Image 201 of the stack .* not finite"):
+        particles.check(recipe_of(star, observation="movie"), tmp_path)
+    path.write_bytes(content[:-4])
+    with pytest.raises(FormatError, match="is cut off"):
+        particles.check(recipe_of(star, observation="movie"), tmp_path)
+
+
+def test_the_recipe_must_fit_the_file(exported, foreign, recipe_of, tmp_path):
+    star = foreign()
+    with pytest.raises(RecipeError, match=r"does not say what follows what. Write particles.observation = 'movie'"):
+        particles.check(recipe_of(star), tmp_path)
+    with pytest.raises(RecipeError, match=r"320 particles, and .* = 4 × 81 are asked for"):
+        particles.check(recipe_of(star, n_frames=81, observation="movie"), tmp_path)
+    with pytest.raises(
+        RecipeError, match=r"4 replicas of 80 frames .* Write simulate.n_replicas = 4 and n_frames = 80"
+    ):
+        particles.check(recipe_of(exported / "particles.star", n_frames=40), tmp_path)
+    optics, columns = tables(exported)
+    fewer = written(
+        tmp_path / "fewer", optics, {name: values[np.arange(320) != 100] for name, values in columns.items()}
+    )
+    (tmp_path / "fewer" / "particles.mrcs").symlink_to(exported / "particles.mrcs")
+    with pytest.raises(FormatError, match="319 particles for 4 × 80 frames: some are missing or there twice"):
+        particles.check(recipe_of(fewer), tmp_path)
