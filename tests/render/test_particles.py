@@ -294,6 +294,7 @@ BROKEN = [
     ({}, {"rlnImageName": "particles.mrcs"}, "particle 1 has rlnImageName 'particles.mrcs'"),
     ({}, {"rlnImageName": "000000@particles.mrcs"}, "counted from 1"),
     ({}, {"rlnImageName": "-1@particles.mrcs"}, "counted from 1"),
+    ({}, {"rlnImageName": "9" * 5000 + "@particles.mrcs"}, "counted from 1"),
     ({}, {"rlnImageName": "1@none.mrcs"}, r"stack none.mrcs, which .* names, is neither in"),
     ({}, {"rlnImageName": "000321@particles.mrcs"}, "asks for image 321 of .*, which has 320"),
     ({}, {"rlnPhaseShift": 90.0}, r"rlnPhaseShift of .* is 0° to 90°; a movie has one"),

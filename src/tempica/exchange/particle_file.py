@@ -11,6 +11,7 @@ from tempica.errors import FormatError
 from tempica.exchange.relion import KEPT, KEPT_TABLES, quaternions
 from tempica.exchange.star import Table, read_star
 
+MOST_IMAGES = 2**31 - 1  # of an MRC stack
 _TEXT = ("rlnImageName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
 _OPTICS = ("rlnImagePixelSize", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
@@ -151,7 +152,7 @@ def _image_names(star: Path, names: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     order: dict[str, int] = {}
     for i, name in enumerate(names.tolist()):
         left, at, path = name.partition("@")
-        if not (at and path and left.isascii() and left.isdigit() and int(left) > 0):
+        if not (at and path and left.isascii() and left.isdigit() and 0 < int(left[:20]) <= MOST_IMAGES):
             raise FormatError(
                 f"{star}: particle {i + 1} has rlnImageName '{name}'; it must be like 000001@particles.mrcs, counted"
                 " from 1."
