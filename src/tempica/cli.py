@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
-EXPORTS = ("relion", "mdtraj-hdf5", "dcd")
+EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -95,6 +95,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 
     \b
     relion       particles.star and particles.mrcs, as RELION 3.1 to 5 and cryoDRGN read them
+    cxi          patterns.cxi, diffraction patterns in the layout of the Coherent X-ray Imaging Data Bank
     mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
     dcd          the trajectory, one DCD file a replica, and topology.pdb
     """

@@ -41,5 +41,9 @@ class WorkerError(TempicaError, RuntimeError):
     """Workers were killed or lost; what is done is kept. The command line adds how to resume and exits with 1."""
 
 
+class IdentifiabilityWarning(UserWarning):
+    """What was asked for cannot be identified from these data; the message says what, why, and what would mend it."""
+
+
 class FormatError(TempicaError, ValueError):
     """A file of another program is missing, damaged, or says something that cannot be used."""

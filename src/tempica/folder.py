@@ -90,7 +90,7 @@ class Run:
         No trajectory where the images are of another program; true poses only where the movie does not tell them.
         """
         absent = {"trajectory.zarr"} if self.recipe.particles else set()
-        if self.recipe.particles or self.recipe.render.poses.knowledge == "known":
+        if self.recipe.particles or not self.recipe.hides_poses:
             absent.add("poses.zarr")
         return tuple(name for name in STAGES[stage][1] if name not in absent)
 

@@ -22,7 +22,7 @@ from tempica import __version__, locks, pool, store
 from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.folder import LARGE, STAGES, Run, open_run, stamp
 from tempica.progress import Progress
-from tempica.recipe import Recipe, parse_recipe, read_text
+from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe, read_text
 
 Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
 
@@ -60,7 +60,7 @@ class Work:
 
     def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
         """Make the store of a kind in the working folder unless it is there; see `store.create`."""
-        path = self.folder / f"{kind}.zarr"
+        path = self.folder / store.file_name(kind)
         about = store.provenance(self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}")
         store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
         return path
@@ -107,9 +107,9 @@ def run(
     child WorkerError when workers are killed.
     """
     if device == "cuda":
-        from tempica import imaging
+        from tempica.imaging import kernels_gpu
 
-        imaging.check_device(device)
+        kernels_gpu.check()
     work = open_run(Path(target), None if out is None else Path(out))
     progress = progress or Progress()
     if replica is not None:
@@ -182,6 +182,7 @@ def execute(
     run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress, device: str = "cpu"
 ) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
+    _refuse(run.recipe, stages)
     if run.undigested > LARGE:
         progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
     if run.recipe.particles is not None:
@@ -218,6 +219,21 @@ def execute(
             for stage in todo:
                 _carry_out(run, stage, executor, progress, device)
         return todo
+
+
+def _refuse(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Raise RecipeError, before anything is done, when a stage asked for has no use for the recipe's images."""
+    without = [stage for stage in stages if stage not in ("simulate", "render")]
+    if isinstance(recipe.render, XfelRecipe) and without:
+        raise RecipeError(
+            f"render.kind = 'xfel': {', '.join(without)} cannot be done, since no estimator of this version has a model"
+            " of diffraction patterns. Make them with --until render; tempica export --to cxi hands them on."
+        )
+    if isinstance(recipe.render, RenderRecipe) and recipe.render.poses.knowledge == "hidden" and without:
+        raise RecipeError(
+            f"render.poses.knowledge = 'hidden': {', '.join(without)} cannot be done, since this version embeds images"
+            " whose poses are known or approximate. Make the movie with --until render, or take one of those."
+        )
 
 
 def _without_truth(run: Run, stages: Sequence[str], progress: Progress) -> Sequence[str]:
@@ -290,7 +306,7 @@ def _make(work: Work) -> None:
         raise
     except Exception:
         for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
-            store.read_all(work.run / f"{kind}.zarr")
+            store.read_all(work.run / store.file_name(kind))
         raise
 
 

@@ -152,6 +152,27 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time", "plane"), "float64", "angstrom", "particle's true place in the box, order x y"
         ),
     },
+    "diffraction": {
+        **_FRAMES,
+        **_LABELS,
+        "image": Variable(
+            ("replica", "time", "y", "x"),
+            "uint8",
+            "photon",
+            "photons counted; the centre of pixel i of D lies (i - (D - 1) / 2) pixels from the beam",
+            ("uint16", "uint32", "uint64"),
+        ),
+        "mask": Variable(("y", "x"), "uint8", "1", "1 where a pixel sees the light, 0 in the beam stop's shadow"),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to laboratory, order x y z w; the light travels along z",
+        ),
+        "fluence": Variable(("replica", "time"), "float64", "1/um^2", "photons of the pulse in the focus"),
+        "bead_width": _BEADS["bead_width"],
+        **_FORMULA,
+    },
     "latents": {
         **_FRAMES,
         "latent": Variable(
@@ -188,6 +209,8 @@ STORES: dict[str, dict[str, Variable]] = {
         ),
     },
 }
+
+FILES = {"diffraction": "movie"}  # kinds that go by the name of another
 
 ATTRIBUTES = {
     "title": {"type": "string"},
@@ -240,6 +263,19 @@ MOVIE_OPTIONAL: dict[str, Any] = {
         },
         "required": ["scale_factor", "add_offset", "n_pixels", "trajectory"],
     },
+}
+
+
+BEAMLINE = {
+    "photon_energy_eV": "eV",
+    "wavelength_A": "angstrom",
+    "detector_distance_mm": "mm",
+    "pixel_size_um": "um",
+    "beam_stop_radius_mm": "mm",
+    "b_factor_A2": "angstrom^2",
+    "photons_per_um2": "1/um^2",
+    "pulse_jitter": "1",
+    "background_photons": "photon",
 }
 
 
@@ -299,6 +335,10 @@ def _store_schema(kind: str) -> dict[str, Any]:
         attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
         attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
+    if kind == "diffraction":
+        attributes["pose"] = {"enum": ["known"]}
+        attributes["polarisation"] = {"enum": ["x", "y", "none"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
     if kind in ("trajectory", "ensemble"):
         attributes["topology"] = {
             "type": "string",
@@ -318,7 +358,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
     stored = [name for name in variables if (kind, name) != ("movie", "image")]  # lazy movies have none
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"{kind}.zarr",
+        "title": f"{FILES.get(kind, kind)}.zarr",
         "description": "A zarr version 3 group, opened with xarray.open_zarr(path, consolidated=False).",
         "type": "object",
         "properties": {

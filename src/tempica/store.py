@@ -46,7 +46,12 @@ def read(run: Path, room: str, kind: str) -> xarray.Dataset:
     """
     if kind not in READS[room]:
         raise TruthError(f"The room '{room}' may read {' and '.join(READS[room]) or 'no store'}, not '{kind}'.")
-    return open_store(Path(run) / f"{kind}.zarr", kind)
+    return open_store(Path(run) / file_name(kind), kind)
+
+
+def file_name(kind: str) -> str:
+    """What the store of a kind is called in its run. What a camera makes is the movie, whichever camera it is."""
+    return f"{schema.FILES.get(kind, kind)}.zarr"
 
 
 def true_poses(run: Path, room: str, movie: xarray.Dataset) -> xarray.Dataset:

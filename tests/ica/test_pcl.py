@@ -12,8 +12,10 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
-from tempica.ica import PCL, TICA
-from tempica.ica.networks import PairScore
+from tempica.ica import PCL, TICA, kernels
+from tempica.ica.networks import Features, PairScore
+
+UNTRAINED = "ignore:.*identifiable:tempica.errors.IdentifiabilityWarning"  # a few steps find nothing
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +119,7 @@ def test_the_seed_decides_everything() -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.filterwarnings(UNTRAINED)
 def test_validation_frames_give_no_gradients_and_no_means() -> None:
     """With no choice to make, values of held-out frames cannot move the whitening."""
     s, labels = sparse([0.7, 0.8], 100, 6, seed=4)
@@ -126,12 +129,13 @@ def test_validation_frames_give_no_gradients_and_no_means() -> None:
     np.testing.assert_array_equal(first._white.components_, second._white.components_)
 
 
+@pytest.mark.filterwarnings(UNTRAINED)
 def test_second_stage_can_be_switched_off_and_progress_is_told() -> None:
     s, _ = sparse([0.7, 0.7], 600, seed=5)
     heard = []
     pcl = PCL(2, max_steps=30, n_restarts=1, second_stage="none")
     pcl.fit(s, callback=lambda run, step, loss: heard.append((run, step, loss)))
-    raw, S = pcl.transform_raw(s), pcl.transform(s)
+    raw, S = pcl.transform(s, stage="features"), pcl.transform(s)
     assert pcl.second_stage_ == "none"
     np.testing.assert_allclose(np.abs(np.diag(np.corrcoef(raw.T, S.T)[:2, 2:])), 1, atol=1e-6)
     assert heard
@@ -154,26 +158,61 @@ def test_bad_input_is_named(options, fit, message: str) -> None:
         PCL(**{"max_steps": 5} | options).fit(s, **fit)
 
 
-def test_pair_score_agrees_with_the_formula() -> None:
-    """The compiled score and its gradients against a plain torch twin."""
+def obvious_losses(score, a, b, chunk):
+    """The contrast of PairScore in plain torch, frame by frame as its docstring says."""
+    rounding = score.log_round.exp() + 1e-3
+    miss = b[None] + score.shift - score.rho * a[:, None]
+    r = (-score.log_k.exp() * torch.sqrt(miss**2 + rounding**2)).sum(-1)
+    r = r + (score.curve * b**2 + score.kink * torch.sqrt(b**2 + rounding**2)).sum(-1)
+    number = torch.arange(len(a))
+    others = (number[:, None] // chunk == number // chunk) & (number[:, None] != number)
+    return torch.nn.functional.cross_entropy(r.masked_fill(others, -torch.inf), number, reduction="none")
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_pair_score_agrees_with_the_formula(chunk: int) -> None:
+    """The compiled contrast and its gradients against a plain torch twin."""
     torch.manual_seed(0)
-    score, twin = PairScore(3), PairScore(3)
+    score = PairScore(3)
     with torch.no_grad():
-        for p, q in zip(score.parameters(), twin.parameters(), strict=True):
+        for p in score.parameters():
             p.copy_(0.3 * torch.randn(3))
-            q.copy_(p)
-    a, b, weight = torch.randn(7, 3, requires_grad=True), torch.randn(9, 3, requires_grad=True), torch.randn(7, 9)
-    rounding = twin.log_round.exp() + 1e-3
-    miss = b[None] + twin.shift - twin.rho * a[:, None]
-    obvious = (-twin.log_k.exp() * torch.sqrt(miss**2 + rounding**2)).sum(-1)
-    obvious = obvious + (twin.curve * b**2 + twin.kink * torch.sqrt(b**2 + rounding**2)).sum(-1)
-    torch.testing.assert_close(score(a, b), obvious)
-    found = torch.autograd.grad((score(a, b) * weight).sum(), [a, b, *score.parameters()])
-    expected = torch.autograd.grad((obvious * weight).sum(), [a, b, *twin.parameters()])
-    for x, y in zip(found, expected, strict=True):
+    a, b = torch.randn(2, 22, 3, requires_grad=True).unbind()
+    found, expected = score(a, b, chunk), obvious_losses(score, a, b, chunk).mean() - np.log(22)
+    torch.testing.assert_close(found, expected)
+    arguments = [a, b, *score.parameters()]
+    for x, y in zip(*(torch.autograd.grad(2 * loss, arguments) for loss in (found, expected)), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+    each = obvious_losses(score, a, b, 1).detach().numpy() - np.log(22)
+    np.testing.assert_allclose(score.each(a, b), each, atol=1e-5)
 
 
+def test_maxout_features_agree_with_plain_torch() -> None:
+    torch.manual_seed(0)
+    network = Features(4, 2, 6, 2, torch.randn(2, 4))
+    torch.nn.init.normal_(network.out.weight)
+    x = torch.randn(9, 4)
+
+    def plain(x):
+        y = x
+        for layer in network.hidden:
+            y = layer(y).unflatten(-1, (2, -1)).amax(-2)
+        return network.out(y) + x @ network.linear.T
+
+    torch.testing.assert_close(network(x), plain(x))
+    weights, parameters = torch.randn(9, 2), list(network.parameters())
+    found, expected = (torch.autograd.grad((f(x) * weights).sum(), parameters) for f in (network, plain))
+    for g, e in zip(found, expected, strict=True):
+        torch.testing.assert_close(g, e, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network.jacobian(x), torch.func.vmap(torch.func.jacrev(plain))(x))
+
+
+def test_the_vectorised_exponential() -> None:
+    x = np.linspace(-87, 0, 2001, dtype=np.float32)
+    np.testing.assert_allclose([kernels._exp(v) for v in x], np.exp(x.astype(np.float64)), rtol=5e-6)
+
+
+@pytest.mark.filterwarnings(UNTRAINED)
 @parametrize_with_checks([PCL(n_components=1, max_steps=2, n_restarts=1, width=4, second_stage="none")])
 def test_scikit_learn_agrees(estimator, check) -> None:
     check(estimator)

@@ -32,29 +32,33 @@ class Inline(Executor):
 
 def recipe_with(**render):
     content = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    if render.get("noise", {}).get("kind") == "poisson":
+        del content["render"]["snr"]
     return Recipe.model_validate(content | {"render": content["render"] | render})
 
 
-def make_run(folder, spread=1.0):
+def make_run(folder, spread=1.0, formula=None, broken=None, fingerprint="0" * 16, scattering=30.0):
     """A run folder with a trajectory store; what render does not read stays empty."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     path = folder / "trajectory.zarr"
     sizes = {"replica": N_REPLICAS, "time": N_FRAMES, "atom": N_ATOMS, "space": 3, "cv": 1, "source_name": 1}
     sizes["slow_mode_number"] = 1
-    attributes = store.provenance("", 0, "0" * 16, "test") | {"topology": "{}"}
+    attributes = store.provenance("", 0, fingerprint, "test") | {"topology": "{}"}
     store.create(path, "trajectory", sizes, attributes=attributes, chunks={"replica": 1, "time": 10})
     values = {
         "position": spread * rng.normal(size=(N_REPLICAS, N_FRAMES, N_ATOMS, 3)),
-        "scattering_length": rng.uniform(10, 30, N_ATOMS),
+        "scattering_length": rng.uniform(10, scattering, N_ATOMS),
         "bead_width": rng.uniform(0.1, 0.2, N_ATOMS),
         "replica": np.arange(N_REPLICAS),
         "time": np.arange(N_FRAMES),
-        "formula": ["C3H5NO"] * N_ATOMS,
+        "formula": formula or ["C3H5NO"] * N_ATOMS,
         "cv": ["LID"],
         "cv_units": ["rad"],
         "source_name": ["LID"],
     }
+    if broken is not None:
+        values["position"][broken] = np.nan
     store.write(path, values)
     store.seal(path)
     return folder

@@ -11,16 +11,21 @@ if TYPE_CHECKING:
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
+    from tempica.ica.saving import load, save
     from tempica.ica.smoothing import smooth
+    from tempica.ica.tcl import TCL
 
-__all__ = ["PCL", "SOBI", "TICA", "FastICA", "NonstationaryICA", "count_sources", "smooth"]
+__all__ = ["PCL", "SOBI", "TCL", "TICA", "FastICA", "NonstationaryICA", "count_sources", "load", "save", "smooth"]
 _HOME = {
     "FastICA": "fastica",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
     "SOBI": "linear",
+    "TCL": "tcl",
     "TICA": "linear",
     "count_sources": "dimension",
+    "load": "saving",
+    "save": "saving",
     "smooth": "smoothing",
 }
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import copy
-import math
+import warnings
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.decomposition import FastICA
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from tempica.errors import DataError
-from tempica.ica.base import TemporalEstimator, check_replicas, pairs, runs
+from tempica.errors import DataError, IdentifiabilityWarning
+from tempica.ica.base import TemporalEstimator, check_replicas, runs
+from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.linear import TICA
 from tempica.ica.networks import Features, PairScore
-from tempica.ica.trainer import Trained, train
+from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
+from tempica.ica.trainer import Checkpoint, Training, fingerprint
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
-SECOND_STAGES = ("none", "fastica", "tica")
-VALIDATION_PAIRS = 1024  # the contrast needs all pairs of pairs: its cost grows with the square
+BATCH = 512  # pairs
 
 
 class PCL(TemporalEstimator):
@@ -33,34 +34,36 @@ class PCL(TemporalEstimator):
     of the batch: the loss is the cross-entropy of softmax_j r(x_t, x_{j+τ}), whose optimum has
     r = log p(x_{t+τ} | x_t) − log p(x_{t+τ}) up to terms of x_t. If every source is uniformly dependent and not
     quasi-Gaussian, h_i is then a function of one source; if quasi-Gaussian, a linear mixture remains
-    (Hyvärinen & Morioka 2017, theorems 1 and 2), and so a second, linear stage follows: none, FastICA or TICA on
-    the features, whichever gives the best separable contrast on held-out pairs.
+    (Hyvärinen & Morioka 2017, theorems 1 and 2), and so a second, linear stage follows: none, FastICA or SOBI on
+    the features, whichever gives the best separable contrast on held-out pairs. What no stage can tell apart is
+    warned of (`IdentifiabilityWarning`) and kept in `ambiguity_`.
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
-    sources, a linear map, and the network, whose restarts run a fifth of the steps before the best goes on. A
+    sources, a linear map, and the network, of whose restarts the one with the lowest held-out loss goes on. A
     richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
     network would otherwise be chosen by chance.
 
-    Parameters: `n_components`; `lag` τ in frames; `width` of the maxout layers (8 per component, at least 16) and
-    their number `n_layers`; `n_restarts`; `max_steps`, `batch_size` (chosen from the number of frames when None);
-    `learning_rate`; `second_stage`: auto, none, fastica or tica; `random_state`.
-    Attributes: `model_` (tica, linear or network) and `candidates_`, the held-out loss of each; `second_stage_`,
-    `validation_loss_` of each restart (nats; log of the number of candidates
-    subtracted, so that it estimates minus the information that one frame has about the next), `loss_curve_`,
-    `n_iter_`.
+    Parameters: `n_components`; `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
+    layers (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps` and `batch_size`,
+    chosen from the data when None; `learning_rate`; `second_stage`: auto, none, fastica or sobi; `random_state`.
+    Attributes: `ambiguity_`: none, linear (resolved by the second stage, if there is one), subspace or all, with
+    `subspaces_`, the sources among which rotations are free, and `ambiguity_why_`; `model_` (tica, linear or network)
+    and `candidates_`, the held-out loss of each; `second_stage_` and `second_stage_loss_`; `validation_loss_` of each
+    restart (nats; log of the number of candidates subtracted, so that it estimates minus the information that one
+    frame has about the next), `loss_curve_`, `n_iter_`.
     """
 
     def __init__(
         self,
         n_components: int = 2,
         *,
-        lag: int = 1,
+        lag: int | tuple[int, ...] = 1,
         width: int | None = None,
         n_layers: int = 2,
         n_restarts: int = 3,
         max_steps: int | None = None,
         batch_size: int | None = None,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 8e-3,
         second_stage: str = "auto",
         random_state: Any = 0,
     ) -> None:
@@ -83,121 +86,147 @@ class PCL(TemporalEstimator):
         replicas: Any = None,
         validation: Any = None,
         callback: Callable[[int, int, float], None] | None = None,
+        checkpoint: Any = None,
     ) -> PCL:
         """Fit to frames X (frame, feature).
 
         `replicas` (frame,) labels the series; `validation` (frame,) marks frames that give no gradients: the last
         replica, or the last fifth of a single one, when None. `callback(run, step, loss)` hears of progress.
+        `checkpoint` names a file: a fit that was interrupted goes on from it, to the same result.
         Raises DataError for too short series, constant features or impossible parameters.
         """
         X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
-        held_out = _validation_mask(validation, labels, self.lag)
-        if self.second_stage not in ("auto", *SECOND_STAGES):
-            raise DataError(f"second_stage = {self.second_stage!r} must be auto, {', '.join(SECOND_STAGES)}.")
+        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
+        stages = check_stage(self.second_stage)
+        held_out = _validation_mask(validation, labels, max(lags))
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise DataError(f"{name} = {value} must be at least {least}.")
-        _split_pairs(labels, held_out, self.lag)
-        self._white = TICA(lag=self.lag).fit(X[~held_out], replicas=runs(labels, ~held_out))
+        split_pairs(labels, held_out, lags[0])
+        self._white = TICA(lag=lags).fit(X[~held_out], replicas=runs(labels, ~held_out))
         n_inputs = len(self._white.components_)
         if not 1 <= self.n_components <= n_inputs:
             raise DataError(
                 f"n_components = {self.n_components} must be from 1 to {n_inputs}, the directions in which X varies."
             )
         Z = torch.as_tensor(self._white.transform(X), dtype=torch.float32)
-        contrast = _Contrast(Z, labels, held_out, self.lag)
+        contrast = Contrast(Z, labels, held_out, lags)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
-        self._select(contrast, self._ladder(contrast, seeds, callback))
-        self._settle(X, held_out, labels, contrast)
+        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, X, labels, held_out))
+        self._select(contrast, self._ladder(contrast, seeds, callback, saved))
+        self._settle(X, held_out, labels, lags[0], stages, contrast)
         return self
 
     def _ladder(
-        self, contrast: _Contrast, seeds: np.ndarray, callback: Callable[[int, int, float], None] | None
-    ) -> dict[str, tuple[nn.ModuleList, Trained]]:
+        self,
+        contrast: Contrast,
+        seeds: np.ndarray,
+        callback: Callable[[int, int, float], None] | None,
+        saved: Checkpoint,
+    ) -> dict[str, tuple[nn.ModuleList, Training]]:
         """Models from the simplest to the richest, each trained from the one before."""
         n_inputs, n = contrast.Z.shape[1], self.n_components
-        steps = self.max_steps or int(np.clip(contrast.n_train // 2, 1500, 4000))
-        short = max(1, steps // 5)
 
-        def fit(run: int, model: nn.ModuleList, n_steps: int, trained: Any = None) -> Trained:
-            return contrast.fit(
-                trained or model,
+        def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None, learns: Any = None) -> Training:
+            def on_check(training: Training) -> None:
+                saved.save(name, training)
+                if callback is not None:
+                    callback(run, training.step, training.curve[-1][2])
+
+            training = contrast.training(
+                learns or model,
                 *model,
-                batch_size=self.batch_size or (256 if contrast.n_train < 20_000 else 512),
-                max_steps=n_steps,
+                batch_size=self.batch_size or BATCH,
+                max_steps=max_steps,
                 learning_rate=self.learning_rate,
-                generator=torch.Generator().manual_seed(int(seeds[run])),
-                on_step=None if callback is None else lambda step, total, loss: callback(run, step, loss),
+                seed=int(seeds[run]),
+                on_check=on_check,
             )
+            if name in saved.states:
+                training.restore(saved.states[name])
+            return training
 
-        tica = _model(n_inputs, n, 0, 0, torch.eye(n, n_inputs), PairScore(n), seeds[0])
-        fitted = {"tica": (tica, fit(0, tica, short, tica[1]))}
+        short = min(self.max_steps or 400, 400)
+        tica = _model(n_inputs, n, 0, 0, torch.eye(n, n_inputs), _scores(n, contrast), seeds[0])
+        fitted = {"tica": (tica, begin(0, "tica", tica, short, tica[1]).advance())}
         linear = copy.deepcopy(tica)
-        fitted["linear"] = (linear, fit(0, linear, short))
+        fitted["linear"] = (linear, begin(0, "linear", linear, short).advance())
         width, pilots = self.width or max(16, 8 * n), []
+        pilot = max(1, (self.max_steps or int(np.clip(contrast.n_train // 10, 1500, 6000))) // 4)
         for run in range(1, self.n_restarts + 1):
             rng = torch.Generator().manual_seed(int(seeds[run]))
-            found, score = copy.deepcopy(linear)
+            found, scores = copy.deepcopy(linear)
             start = found.get_parameter("linear").detach()
             if run > 1:
                 start = torch.linalg.qr(torch.randn(n_inputs, n, generator=rng)).Q.T.contiguous()
-                score = PairScore(n)
-            network = _model(n_inputs, n, width, self.n_layers, start, score, seeds[run])
-            pilots.append((fit(run, network, short).validation_loss, run, network))
-        self.validation_loss_ = [pilot[0] for pilot in pilots]
-        _, run, network = min(pilots, key=lambda pilot: pilot[:2])
-        fitted["network"] = (network, fit(run, network, steps))
+                scores = _scores(n, contrast)
+            network = _model(n_inputs, n, width, self.n_layers, start, scores, seeds[run])
+            training = begin(run, f"network {run}", network, self.max_steps)
+            pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
+        self.validation_loss_ = [training.best for training, _ in pilots]
+        training, network = pilots[int(np.argmin(self.validation_loss_))]
+        fitted["network"] = (network, training.advance())
         return fitted
 
-    def _select(self, contrast: _Contrast, fitted: dict[str, tuple[nn.ModuleList, Trained]]) -> None:
+    def _select(self, contrast: Contrast, fitted: dict[str, tuple[Any, Training]]) -> None:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
         losses = {name: contrast.losses(*model) for name, (model, _) in fitted.items()}
         self.model_ = "tica"
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         for name in ("linear", "network"):
             gain = losses[self.model_] - losses[name]
-            if gain.mean() > _standard_error(gain):
+            if gain.mean() > standard_error(gain):
                 self.model_ = name
-        model, trained = fitted[self.model_]
-        self._features, self.loss_curve_, self.n_iter_ = model[0], trained.curve, trained.step
+        model, training = fitted[self.model_]
+        self._features, self.loss_curve_, self.n_iter_ = model[0], training.curve, training.best_step
+        self._information = -losses[self.model_]
 
-    def _settle(self, X: np.ndarray, held_out: np.ndarray, labels: np.ndarray, contrast: _Contrast) -> None:
-        """Choose and fit the second stage, then scale to unit variance on the training frames."""
-        raw = self._raw(X)
-        train_raw = raw[~held_out]
-        names = SECOND_STAGES if self.second_stage == "auto" else (self.second_stage,)
-        candidates, steps = {}, min(400, self.max_steps or 400)
-        for name in names:
-            mean, matrix = _second_stage(name, train_raw, runs(labels, ~held_out), self.lag)
-            loss = (
-                contrast.score_of(torch.as_tensor((raw - mean) @ matrix.T, dtype=torch.float32), steps)
-                if len(names) > 1
-                else 0.0
-            )
-            candidates[name] = (loss, mean, matrix)
-        self.second_stage_ = min(candidates, key=lambda name: candidates[name][0])
-        self.second_stage_loss_ = {name: value[0] for name, value in candidates.items()}
-        _, self._mean, matrix = candidates[self.second_stage_]
-        deviation = ((train_raw - self._mean) @ matrix.T).std(0)
-        self._matrix = matrix / np.where(deviation > 0, deviation, 1.0)[:, None]
+    def _settle(
+        self,
+        X: np.ndarray,
+        held_out: np.ndarray,
+        labels: np.ndarray,
+        lag: int,
+        stages: tuple[str, ...],
+        contrast: Contrast,
+    ) -> None:
+        """Choose and fit the second stage, then say what is left unidentified."""
+        features, train = self._raw(X), ~held_out
+        steps = min(400, self.max_steps or 400)
+        self._stage, self.second_stage_loss_ = choose_stage(
+            stages,
+            features,
+            train,
+            runs(labels, train),
+            lambda S: contrast.losses_of(S, steps),
+            gaussian=len(gaussian_sources(features, labels, lag)) > 1,
+        )
+        self.second_stage_ = self._stage.name
+        found = find_ambiguity(self._stage(features), labels, lag, self.second_stage_, self._information)
+        self.ambiguity_, self.subspaces_, self.ambiguity_why_ = found.kind, found.subspaces, found.why
+        if found.subspaces:
+            warnings.warn(found.why, IdentifiabilityWarning, stacklevel=3)
 
-    def transform_raw(self, X: Any) -> np.ndarray:
-        """Features (frame, component) as the contrast left them, before the second stage."""
+    def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
+        """Sources (frame, component), of unit variance on the training frames.
+
+        `stage` "features" gives them as the contrast left them, before the second stage.
+        """
         check_is_fitted(self)
-        return self._raw(self._frames(X, fitting=False))
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Sources (frame, component), of unit variance on the training frames."""
-        return (self.transform_raw(X) - self._mean) @ self._matrix.T
+        if stage not in ("sources", "features"):
+            raise DataError(f"stage = {stage!r} must be sources or features.")
+        features = self._raw(self._frames(X, fitting=False))
+        return features if stage == "features" else self._stage(features)
 
     def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
         check_is_fitted(self)
         Z = torch.as_tensor(self._white.transform(self._frames(X, fitting=False)), dtype=torch.float32)
-        jacobian = torch.func.vmap(torch.func.jacrev(lambda z: self._features(z[None])[0]))(Z)
-        J = self._matrix @ jacobian.detach().numpy().astype(np.float64) @ self._white.components_
+        with torch.no_grad():
+            jacobian = self._features.jacobian(Z).double().numpy()
+        J = self._stage.matrix @ jacobian @ self._white.components_
         return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
 
     def score(self, X: Any, y: Any = None, *, replicas: Any = None) -> float:
@@ -206,10 +235,11 @@ class PCL(TemporalEstimator):
         The mean of log softmax plus the log of the number of candidates, with a score function fitted to X's
         first half of pairs and asked on the second.
         """
-        S = torch.as_tensor(self.transform(X), dtype=torch.float32)
+        S = self.transform(X)
         labels = check_replicas(replicas, len(S))
         held_out = np.arange(len(S)) >= len(S) // 2
-        return -_Contrast(S, labels, held_out, self.lag).score_of(S)
+        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
+        return -float(Contrast(torch.as_tensor(S), labels, held_out, lags).losses_of(S).mean())
 
     def _raw(self, X: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -220,89 +250,16 @@ class PCL(TemporalEstimator):
         return self.n_components
 
 
-class _Contrast:
-    """Training and held-out pairs of one data set, and the loss over them."""
-
-    def __init__(self, Z: Tensor, labels: np.ndarray, held_out: np.ndarray, lag: int) -> None:
-        first, asked = _split_pairs(labels, held_out, lag)
-        self.Z, self.lag, self.n_train = Z, lag, len(first)
-        self.first = torch.as_tensor(first)
-        if len(asked) > VALIDATION_PAIRS:
-            asked = asked[np.linspace(0, len(asked) - 1, VALIDATION_PAIRS).astype(int)]
-        self.asked = torch.as_tensor(asked)
-
-    def fit(self, module: nn.Module, features: nn.Module, score: PairScore, **options: Any) -> Trained:
-        def loss(items: Tensor) -> Tensor:
-            at = self.first[items]
-            return _cross_entropy(score, features(self.Z[at]), features(self.Z[at + self.lag]))
-
-        def validate() -> float:
-            return float(self.losses(features, score).mean())
-
-        return train(module, loss, validate, self.n_train, **options)
-
-    def losses(self, features: nn.Module, score: PairScore) -> np.ndarray:
-        """Loss of every held-out pair, the others' successors being the alternatives."""
-        with torch.no_grad():
-            r = score(features(self.Z[self.asked]), features(self.Z[self.asked + self.lag]))
-        return (torch.logsumexp(r, 1) - r.diagonal() - math.log(len(r))).numpy()
-
-    def score_of(self, S: Tensor, max_steps: int = 400) -> float:
-        """Held-out loss of given sources (frame, n) under the best separable score."""
-        inner = copy.copy(self)
-        inner.Z = S / S.std(0).clamp_min(1e-12)
-        score = PairScore(S.shape[1])
-        options = {"batch_size": 256, "max_steps": max_steps, "learning_rate": 3e-2, "checks": 10}
-        generator = torch.Generator().manual_seed(0)
-        return inner.fit(score, nn.Identity(), score, generator=generator, **options).validation_loss
+def _scores(n: int, contrast: Contrast) -> nn.ModuleList:
+    return nn.ModuleList(PairScore(n) for _ in contrast.lags)
 
 
 def _model(
-    n_inputs: int, n: int, width: int, n_layers: int, linear: Tensor, score: nn.Module, seed: int
+    n_inputs: int, n: int, width: int, n_layers: int, linear: Tensor, scores: nn.Module, seed: int
 ) -> nn.ModuleList:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
-        return nn.ModuleList([Features(n_inputs, n, width, n_layers, linear), score])
-
-
-def _standard_error(gain: np.ndarray, n_blocks: int = 16) -> float:
-    """Of the mean of a series whose neighbours are correlated: from the means of blocks."""
-    blocks = [block.mean() for block in np.array_split(gain, min(n_blocks, len(gain)))]
-    return float(np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
-
-
-def _cross_entropy(score: PairScore, here: Tensor, there: Tensor) -> Tensor:
-    r = score(here, there)
-    return nn.functional.cross_entropy(r, torch.arange(len(r))) - math.log(len(r))
-
-
-def _second_stage(name: str, raw: np.ndarray, labels: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (n,) and matrix (n, n) of a linear stage on raw features."""
-    if name == "tica":
-        tica = TICA(lag=lag).fit(raw, replicas=labels)
-        if len(tica.components_) == raw.shape[1]:
-            return tica.mean_, tica.components_
-    if name == "fastica":
-        ica = FastICA(whiten="unit-variance", random_state=0, max_iter=1000, tol=1e-3)
-        try:
-            ica.fit(raw)
-            return ica.mean_, ica.components_
-        except (ValueError, np.linalg.LinAlgError):
-            pass  # degenerate features: nothing to rotate
-    return raw.mean(0), np.eye(raw.shape[1])
-
-
-def _split_pairs(labels: np.ndarray, held_out: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
-    """First frames of the training pairs and of the validation pairs; a pair of one of each is neither."""
-    first = pairs(labels, lag)
-    both = held_out[first] & held_out[first + lag]
-    neither = ~held_out[first] & ~held_out[first + lag]
-    if both.sum() < 2 or neither.sum() < 2:
-        raise DataError(
-            f"There are {neither.sum()} training and {both.sum()} validation pairs {lag} frames apart; 2 are the"
-            " least. Give more frames, or another validation mask."
-        )
-    return first[neither], first[both]
+        return nn.ModuleList([Features(n_inputs, n, width, n_layers, linear), scores])
 
 
 def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:

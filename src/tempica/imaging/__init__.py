@@ -7,7 +7,6 @@ from tempica.imaging.camera import FOCUS, PARTS, Camera, camera_of
 from tempica.imaging.composition import composition, formula, hydrogens_of
 from tempica.imaging.counting import poisson
 from tempica.imaging.detector import Detector, Scale, detector_of
-from tempica.imaging.devices import check_device
 from tempica.imaging.geometry import quaternion_between, quaternion_of, quaternion_product, rotation_matrix, to_pixels
 from tempica.imaging.optics import (
     Optics,
@@ -39,7 +38,6 @@ __all__ = [
     "Optics",
     "Scale",
     "camera_of",
-    "check_device",
     "composition",
     "contrast_at",
     "contrast_transfer",

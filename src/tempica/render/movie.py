@@ -37,8 +37,8 @@ def write_views(
 ) -> None:
     """True views of a replica, and the poses that the movie states."""
     molecule = store.read(run, "render", "trajectory")["molecule"].isel(replica=replica).values
-    views = movie_views(recipe.render, recipe.seed, replica, molecule, interval_s, diffusion_per_s)
-    stated = stated_poses(recipe.render, recipe.seed, replica, molecule, views)
+    views = movie_views(recipe.microscope, recipe.seed, replica, molecule, interval_s, diffusion_per_s)
+    stated = stated_poses(recipe.microscope, recipe.seed, replica, molecule, views)
     store.save_arrays(out, **vars(views), **{f"stated_{name}": value for name, value in stated.items()})
 
 

@@ -190,5 +190,5 @@ def _preferred(recipe: RenderRecipe, rng: np.random.Generator) -> np.ndarray:
     eye = np.array([0.0, 0.0, 1.0])
     tilted = np.array([sin * math.cos(around), sin * math.sin(around), cos])  # of the molecule, were the axis the eye
     # the direction of the molecule that is `tilted` once its axis is brought to the eye is turned onto the eye
-    upright = imaging.quaternion_product(imaging.quaternion_between(axis, eye), imaging.quaternion_between(tilted, eye))
-    return imaging.quaternion_product(upright, np.array([0.0, 0.0, math.sin(spin / 2), math.cos(spin / 2)]))
+    upright = _product(imaging.quaternion_between(axis, eye), imaging.quaternion_between(tilted, eye))
+    return _product(upright, np.array([0.0, 0.0, math.sin(spin / 2), math.cos(spin / 2)]))

@@ -11,6 +11,7 @@ import numpy as np
 
 from tempica import store
 from tempica.errors import RecipeError
+from tempica.recipe import XfelRecipe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,11 @@ LAZY_BLOCK_FRAMES = 10_000  # of a store without images
 
 
 def run(work: Work) -> None:
-    """Render every frame twice: to learn how strong the signal is, and to write it with noise."""
+    """Render every frame twice: to learn how strong the signal is, and to write it with noise; or as diffraction."""
+    if isinstance(work.recipe.render, XfelRecipe):
+        from tempica.render import patterns
+
+        return patterns.run(work)
     if work.recipe.particles is not None:
         from tempica.render import particles
 
@@ -34,7 +39,7 @@ def run(work: Work) -> None:
     from tempica.render.poses import diffusion_of
     from tempica.render.scatterers import scatterers
 
-    recipe, poses = work.recipe.render, work.recipe.render.poses
+    recipe, poses = work.recipe.microscope, work.recipe.microscope.poses
     trajectory = store.read(work.run, "render", "trajectory")
     n_replicas, n_frames, n_atoms, _ = trajectory["position"].shape
     camera = camera_of(recipe, *scatterers(recipe, trajectory))
@@ -155,7 +160,7 @@ def _detector(recipe: RenderRecipe, camera: Any, signal: dict[str, np.ndarray]) 
 
 def _look_at_box(work: Work, reach_A: np.ndarray) -> None:
     """Warn where molecules stick out, and say which box would hold them."""
-    recipe = work.recipe.render
+    recipe = work.recipe.microscope
     held = (recipe.n_pixels / 2 - 1) * recipe.pixel_size_A
     out = float((reach_A > held).mean())
     if out:

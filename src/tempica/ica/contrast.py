@@ -1,0 +1,131 @@
+"""Pairs of frames of one data set, drawn in chunks, and the permutation contrast over them.
+
+Shape legend: C chunk, J pair of a chunk, F frame of a chunk, N component.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tempica.errors import DataError
+from tempica.ica.base import pairs
+from tempica.ica.networks import Features, PairScore
+from tempica.ica.trainer import Training
+
+VALIDATION_PAIRS = 1024  # the contrast needs all pairs of pairs: its cost grows with the square
+CHUNK = 8  # successive pairs share frames, which halves the rows that go through the network
+
+
+class Contrast:
+    """Training and held-out pairs (t, t + τ) of frames Z (frame, K), for one or several lags τ, and the loss over them.
+
+    Training pairs come as chunks of successive ones, t, t + τ₁, t + 2τ₁ …, wherever replicas are long enough.
+    Near the optimum the gradients of successive pairs are uncorrelated, so that chunks cost no information.
+    """
+
+    def __init__(self, Z: Tensor, labels: np.ndarray, held_out: np.ndarray, lags: Sequence[int]) -> None:
+        self.Z, self.lags = Z, tuple(lags)
+        splits = [split_pairs(labels, held_out, lag) for lag in lags]
+        first = splits[0][0]
+        for other, _ in splits[1:]:
+            first = np.intersect1d(first, other)
+        self.n_train = len(first)
+        self.asked = [torch.as_tensor(_spread(asked)) for _, asked in splits]
+        self.chunk = CHUNK
+        while True:
+            offsets = [j * self.lags[0] for j in range(self.chunk)]
+            starts = _starts(first, len(labels), offsets)
+            covered = np.unique(starts[:, None] + np.array(offsets))
+            if self.chunk == 1 or len(covered) > 0.95 * self.n_train:
+                break
+            self.chunk //= 2
+        if len(starts) == 0:
+            raise DataError(f"No frame has successors at all of the lags {self.lags}. Give longer replicas.")
+        frames = np.unique([j + lag for j in offsets for lag in (0, *self.lags)])
+        self.starts, self.offsets = torch.as_tensor(starts), torch.as_tensor(frames)
+        self._here = torch.as_tensor(np.searchsorted(frames, offsets))
+        self._there = [torch.as_tensor(np.searchsorted(frames, np.array(offsets) + lag)) for lag in self.lags]
+
+    def training(self, module: nn.Module, features: nn.Module, scores: Any, **options: Any) -> Training:
+        """A training of `module`, which holds whichever of features and scores are to learn."""
+
+        def loss(items: Tensor) -> Tensor:
+            at_CF = self.starts[items, None] + self.offsets
+            h_CFN = features(self.Z[at_CF.reshape(-1)]).unflatten(0, at_CF.shape)
+            here = h_CFN[:, self._here].flatten(0, 1)
+            each = [
+                score(here, h_CFN[:, there].flatten(0, 1), self.chunk)
+                for score, there in zip(scores, self._there, strict=True)
+            ]
+            return torch.stack(each).mean()
+
+        hidden = [layer.weight for layer in features.hidden] if isinstance(features, Features) else []
+        chunks = max(1, options.pop("batch_size") // self.chunk)
+        return Training(
+            module,
+            loss,
+            lambda: float(self.losses(features, scores).mean()),
+            len(self.starts),
+            batch_size=chunks,
+            hidden=[weight for weight in hidden if any(weight is p for p in module.parameters())],
+            **options,
+        )
+
+    def losses(self, features: nn.Module, scores: Any) -> np.ndarray:
+        """Loss of every held-out pair, the others' successors being the alternatives; the mean over lags."""
+        with torch.no_grad():
+            each = [
+                score.each(features(self.Z[asked]), features(self.Z[asked + lag]))
+                for score, asked, lag in zip(scores, self.asked, self.lags, strict=True)
+            ]
+        shortest = min(map(len, each))
+        return np.mean([loss[:shortest] for loss in each], axis=0)
+
+    def losses_of(self, S: np.ndarray, max_steps: int = 400) -> np.ndarray:
+        """Held-out losses of given sources (frame, n) under the best separable score."""
+        inner = copy.copy(self)
+        inner.Z = torch.as_tensor(S / np.maximum(S.std(0), 1e-12), dtype=torch.float32)
+        scores = nn.ModuleList(PairScore(S.shape[1]) for _ in self.lags)
+        inner.training(
+            scores, nn.Identity(), scores, batch_size=256, max_steps=max_steps, learning_rate=3e-2, seed=0
+        ).advance()
+        return inner.losses(nn.Identity(), scores)
+
+
+def split_pairs(labels: np.ndarray, held_out: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    """First frames of the training pairs and of the validation pairs; a pair of one of each is neither."""
+    first = pairs(labels, lag)
+    both = held_out[first] & held_out[first + lag]
+    neither = ~held_out[first] & ~held_out[first + lag]
+    if both.sum() < 2 or neither.sum() < 2:
+        raise DataError(
+            f"There are {neither.sum()} training and {both.sum()} validation pairs {lag} frames apart; 2 are the"
+            " least. Give more frames, or another validation mask."
+        )
+    return first[neither], first[both]
+
+
+def standard_error(gain: np.ndarray, n_blocks: int = 16) -> float:
+    """Of the mean of a series whose neighbours are correlated: from the means of blocks."""
+    blocks = [block.mean() for block in np.array_split(gain, min(n_blocks, len(gain)))]
+    return float(np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
+
+
+def _spread(asked: np.ndarray) -> np.ndarray:
+    if len(asked) <= VALIDATION_PAIRS:
+        return asked
+    return asked[np.linspace(0, len(asked) - 1, VALIDATION_PAIRS).astype(int)]
+
+
+def _starts(first: np.ndarray, n_frames: int, offsets: Sequence[int]) -> np.ndarray:
+    """Frames t from which every t + offset is the first frame of a training pair."""
+    good = np.zeros(n_frames + max(offsets), dtype=bool)
+    good[first] = True
+    chained = np.logical_and.reduce([good[j : n_frames + j] for j in offsets])
+    return np.flatnonzero(chained)

@@ -1,0 +1,352 @@
+"""Time-contrastive learning."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from tempica.errors import DataError, IdentifiabilityWarning
+from tempica.ica.base import TemporalEstimator, whitening
+from tempica.ica.contrast import standard_error
+from tempica.ica.networks import Features
+from tempica.ica.second_stage import Stage, check_stage, fit_stage
+from tempica.ica.trainer import Checkpoint, Training, fingerprint
+
+LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
+BATCH, VALIDATION_FRAMES = 512, 20_000
+
+
+class TCL(TemporalEstimator):
+    """Time-contrastive learning: features that tell of which segment a frame is.
+
+    For sources that are independent given the segment u, with log p(s_i | u) = q_i0(s_i) + λ_i(u) q_i(s_i) − log Z,
+    and frames x = f(s), multinomial logistic regression of the segment on features |h(x)| finds
+    q(s) = A |h(x)| + d, if the modulations λ(u) − λ(1) have full rank, hence at least n + 1 segments. Linear ICA then
+    finds each q_i(s_i) (Hyvärinen & Morioka 2016, theorem 1). For sources whose scale is modulated, q_i = −|s_i|: signs
+    are not identified, and what is returned is |s_i| up to scale and offset, oriented so that its long tail is above.
+
+    Twice as many features as sources are trained, which keeps the classifier from losing a source for good; the
+    n directions that its logits use most are kept. A linear h and a network are trained, the network from several
+    starts of which the one with the lowest held-out loss goes on; it is kept if it gains more than the standard error.
+
+    Parameters: `n_components`; `width` of the maxout layers (4 per component, at least 16) and their number
+    `n_layers`; `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`;
+    `second_stage`: auto (which is fastica), none, fastica; `random_state`.
+    Attributes: `ambiguity_`: none, linear, subspace (the modulations have too low a rank) or all (segments cannot be
+    told apart), with `ambiguity_why_`, `rank_` of the modulations and `rank_loss_`, the held-out loss with 0, 1 …
+    directions; `model_`, `candidates_`, `second_stage_`, `validation_loss_` of each restart (nats, the log of the
+    number of segments subtracted), `loss_curve_`, `n_iter_`.
+    """
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        width: int | None = None,
+        n_layers: int = 2,
+        n_restarts: int = 3,
+        max_steps: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float = 8e-3,
+        second_stage: str = "auto",
+        random_state: Any = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.width = width
+        self.n_layers = n_layers
+        self.n_restarts = n_restarts
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.second_stage = second_stage
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        callback: Callable[[int, int, float], None] | None = None,
+        checkpoint: Any = None,
+    ) -> TCL:
+        """Fit to frames X (frame, feature) of segments y (frame,), any labels.
+
+        `validation` (frame,) marks frames that give no gradients: the last fifth of each segment when None.
+        `callback(run, step, loss)` hears of progress; `checkpoint` names a file from which an interrupted fit goes on.
+        Raises DataError for fewer than two segments, constant features or impossible parameters.
+        """
+        X = self._frames(X, fitting=True)
+        names, segments = _segments(y, len(X))
+        if "sobi" in check_stage(self.second_stage) and self.second_stage != "auto":
+            raise DataError("second_stage = 'sobi' needs series; frames of segments have none. Take fastica.")
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise DataError(f"{name} = {value} must be at least {least}.")
+        held_out = _last_fifth(segments) if validation is None else np.asarray(validation, dtype=bool)
+        if held_out.shape != segments.shape or held_out.all() or not held_out.any():
+            raise DataError(
+                f"validation has shape {held_out.shape}; it must mark some of the {len(X)} frames, not all."
+            )
+        self._mean, self._white = whitening(X[~held_out])
+        n_inputs = len(self._white)
+        if not 1 <= self.n_components <= n_inputs:
+            raise DataError(
+                f"n_components = {self.n_components} must be from 1 to {n_inputs}, the directions in which X varies."
+            )
+        data = _Segments(self._whitened(X), torch.as_tensor(segments), held_out, len(names))
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
+        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, X, segments, held_out))
+        self._select(data, self._ladder(data, seeds, callback, saved))
+        self._settle(X, data)
+        return self
+
+    def _ladder(
+        self,
+        data: _Segments,
+        seeds: np.ndarray,
+        callback: Callable[[int, int, float], None] | None,
+        saved: Checkpoint,
+    ) -> dict[str, tuple[nn.ModuleList, Training]]:
+        n_inputs, n_features = data.Z.shape[1], 2 * self.n_components
+
+        def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None) -> Training:
+            def on_check(training: Training) -> None:
+                saved.save(name, training)
+                if callback is not None:
+                    callback(run, training.step, training.curve[-1][2])
+
+            options = {"batch_size": self.batch_size or BATCH, "max_steps": max_steps, "seed": int(seeds[run])}
+            training = data.training(model, learning_rate=self.learning_rate, on_check=on_check, **options)
+            if name in saved.states:
+                training.restore(saved.states[name])
+            return training
+
+        def model(run: int, width: int, n_layers: int) -> Any:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(int(seeds[run]))
+                start = torch.randn(n_features, n_inputs) / math.sqrt(n_inputs)
+                head = nn.Linear(n_features, data.n_segments)
+                nn.init.zeros_(head.weight)
+                nn.init.zeros_(head.bias)
+                return nn.ModuleList([Features(n_inputs, n_features, width, n_layers, start), head])
+
+        linear = model(0, 0, 0)
+        short = min(self.max_steps or 800, 800)
+        fitted = {"linear": (linear, begin(0, "linear", linear, short).advance())}
+        width, pilots = self.width or max(16, 4 * self.n_components), []
+        pilot = max(1, (self.max_steps or int(np.clip(data.n_train // 10, 1500, 6000))) // 4)
+        for run in range(1, self.n_restarts + 1):
+            network = model(run, width, self.n_layers)
+            if run == 1:
+                network[0].linear.data.copy_(linear[0].linear.data)
+                network[1].load_state_dict(copy.deepcopy(linear[1].state_dict()))
+            training = begin(run, f"network {run}", network, self.max_steps)
+            pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
+        self.validation_loss_ = [training.best for training, _ in pilots]
+        training, network = pilots[int(np.argmin(self.validation_loss_))]
+        fitted["network"] = (network, training.advance())
+        return fitted
+
+    def _select(self, data: _Segments, fitted: dict[str, tuple[Any, Training]]) -> None:
+        losses = {name: data.losses(model) for name, (model, _) in fitted.items()}
+        self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
+        gain = losses["linear"] - losses["network"]
+        self.model_ = "network" if gain.mean() > standard_error(gain) else "linear"
+        model, training = fitted[self.model_]
+        self._features, self._head = model
+        self.loss_curve_, self.n_iter_ = training.curve, training.best_step
+
+    def _settle(self, X: np.ndarray, data: _Segments) -> None:
+        """Reduce to the directions that the logits use, unmix them, and judge their number."""
+        every = self._absolute(X)
+        train = every[data.train.numpy()]
+        mean = train.mean(0)
+        # logits have columns of covariance CᵀWᵀWC with C the root of the features' covariance
+        value, vector = np.linalg.eigh(np.cov(train.T))
+        root = vector * np.sqrt(np.maximum(value, 0))
+        W = self._head.weight.detach().double().numpy()
+        W = W - W.mean(0)
+        _, strength, right = np.linalg.svd(W @ root, full_matrices=False)
+        back = vector / np.sqrt(np.maximum(value, 1e-9 * value.max()))
+        directions = right @ back.T  # uncorrelated, of unit variance, those that move the logits most first
+        self._reduce = (mean, directions[: self.n_components])
+        self.rank_loss_, self.rank_ = data.rank(every, mean, directions, strength, right, root, self._head, W)
+        self.second_stage_ = "fastica" if self.second_stage == "auto" else self.second_stage
+        features = self._reduced(X)
+        stage = fit_stage(self.second_stage_, features[data.train.numpy()], np.zeros(data.n_train, dtype=int))
+        # |s| has its long tail above
+        S = stage(features[data.train.numpy()])
+        sign = np.where((S**3).mean(0) < 0, -1.0, 1.0)
+        self._stage = Stage(stage.name, stage.mean, sign[:, None] * stage.matrix)
+        self._judge()
+
+    def _judge(self) -> None:
+        n, rank = self.n_components, self.rank_
+        if rank == 0:
+            self.ambiguity_ = "all"
+            self.ambiguity_why_ = (
+                "Nothing is identifiable: segments cannot be told apart on held-out frames. Take longer segments, or"
+                " conditions that change the sources' distributions more."
+            )
+        elif rank < n:
+            self.ambiguity_ = "subspace"
+            self.ambiguity_why_ = (
+                f"{n} sources are not identifiable from modulations of rank {rank}: the segments move them together."
+                " Take conditions that change every source separately, or fewer components."
+            )
+        elif self.second_stage_ == "none" and n > 1:
+            self.ambiguity_ = "linear"
+            self.ambiguity_why_ = (
+                "The contrast leaves the sources mixed linearly, not identifiable without a second stage."
+                " Set second_stage to auto."
+            )
+        else:
+            self.ambiguity_, self.ambiguity_why_ = "none", "The modulations have full rank."
+        if self.ambiguity_ != "none":
+            warnings.warn(self.ambiguity_why_, IdentifiabilityWarning, stacklevel=4)
+
+    def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
+        """Sources (frame, component), |s_i| up to scale and offset, of unit variance on the training frames.
+
+        `stage` "features" gives the directions that the classifier uses, before the second stage.
+        """
+        check_is_fitted(self)
+        if stage not in ("sources", "features"):
+            raise DataError(f"stage = {stage!r} must be sources or features.")
+        features = self._reduced(self._frames(X, fitting=False))
+        return features if stage == "features" else self._stage(features)
+
+    def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
+        """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
+        check_is_fitted(self)
+        Z = self._whitened(self._frames(X, fitting=False))
+        with torch.no_grad():
+            sign = torch.sign(self._features(Z))[..., None]
+            jacobian = (sign * self._features.jacobian(Z)).double().numpy()
+        J = self._stage.matrix @ self._reduce[1] @ jacobian @ self._white
+        return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Information (nats) that a frame of X is found to give about its segment, less that of guessing.
+
+        `y` (frame,) must be segments of the fit, in the order in which numpy sorts their labels.
+        """
+        check_is_fitted(self)
+        X = self._frames(X, fitting=False)
+        segments = _segments(y, len(X))[1]
+        with torch.no_grad():
+            logits = self._head(self._features(self._whitened(X)).abs())
+            loss = nn.functional.cross_entropy(logits, torch.as_tensor(segments))
+        return math.log(logits.shape[1]) - float(loss)
+
+    def _whitened(self, X: np.ndarray) -> Tensor:
+        return torch.as_tensor((X - self._mean) @ self._white.T, dtype=torch.float32)
+
+    def _absolute(self, X: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return self._features(self._whitened(X)).abs().double().numpy()
+
+    def _reduced(self, X: np.ndarray) -> np.ndarray:
+        mean, directions = self._reduce
+        return (self._absolute(X) - mean) @ directions.T
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components
+
+
+class _Segments:
+    """Training and held-out frames of one data set, and the loss over them."""
+
+    def __init__(self, Z: Tensor, segments: Tensor, held_out: np.ndarray, n_segments: int) -> None:
+        self.Z, self.segments, self.n_segments = Z, segments, n_segments
+        self.train = torch.as_tensor(np.flatnonzero(~held_out))
+        asked = np.flatnonzero(held_out)
+        if len(asked) > VALIDATION_FRAMES:
+            asked = asked[np.linspace(0, len(asked) - 1, VALIDATION_FRAMES).astype(int)]
+        self.asked, self.n_train = torch.as_tensor(asked), len(self.train)
+        self.base = math.log(n_segments)
+
+    def training(self, model: Any, **options: Any) -> Training:
+        features, head = model
+
+        def loss(items: Tensor) -> Tensor:
+            at = self.train[items]
+            logits = head(features(self.Z[at]).abs())
+            return nn.functional.cross_entropy(logits, self.segments[at]) - self.base
+
+        hidden = [layer.weight for layer in features.hidden]
+        return Training(model, loss, lambda: float(self.losses(model).mean()), self.n_train, hidden=hidden, **options)
+
+    def losses(self, model: Any) -> np.ndarray:
+        features, head = model
+        with torch.no_grad():
+            return self._losses(head(features(self.Z[self.asked]).abs()))
+
+    def _losses(self, logits: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            each = nn.functional.cross_entropy(logits, self.segments[self.asked], reduction="none")
+        return each.double().numpy() - self.base
+
+    def rank(
+        self,
+        every: np.ndarray,
+        mean: np.ndarray,
+        directions: np.ndarray,
+        strength: np.ndarray,
+        right: np.ndarray,
+        root: np.ndarray,
+        head: nn.Linear,
+        W: np.ndarray,
+    ) -> tuple[list[float], int]:
+        """Held-out loss with the first 0, 1 … directions, and the number after which none gains 2 standard errors."""
+        asked = (every[self.asked.numpy()] - mean) @ directions.T
+        gains = W @ root @ right.T  # (segment, direction)
+        offset = head.bias.detach().double().numpy() + W @ mean
+        losses = [
+            self._losses(torch.as_tensor(asked[:, :k] @ gains[:, :k].T + offset)) for k in range(len(strength) + 1)
+        ]
+        losses[0] = np.zeros(len(asked))
+        rank = 0
+        for k in range(1, len(losses)):
+            gain = losses[rank] - losses[k]
+            if gain.mean() > 2 * standard_error(gain):
+                rank = k
+        return [float(loss.mean()) for loss in losses], rank
+
+
+def _segments(y: Any, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Names and numbers (frame,) of segments. Raises DataError if there are fewer than two, or not one a frame."""
+    if y is None:
+        raise DataError("TCL needs the segment of each frame: fit(X, segments).")
+    labels = np.asarray(y)
+    if labels.shape != (n_frames,):
+        raise DataError(f"segments have shape {labels.shape}; there must be one for each of the {n_frames} frames.")
+    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(names) < 2 or counts.min() < 2:
+        raise DataError(
+            f"There are {len(names)} segments, the shortest of {counts.min()} frames; TCL tells segments apart, and"
+            " needs two of two frames at least. Cut the series into more segments, or take PCL."
+        )
+    return names, numbers
+
+
+def _last_fifth(segments: np.ndarray) -> np.ndarray:
+    """Marks (frame,) the last fifth of each segment, one frame at least."""
+    order = np.argsort(segments, kind="stable")
+    counts = np.bincount(segments)
+    place = np.arange(len(segments)) - np.repeat(np.cumsum(counts) - counts, counts)
+    mask = np.empty(len(segments), dtype=bool)
+    mask[order] = place >= np.repeat(counts - np.maximum(1, counts // 5), counts)
+    return mask

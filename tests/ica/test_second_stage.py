@@ -1,0 +1,93 @@
+"""The second stage is chosen from the data, and what no stage can tell apart is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tempica.errors import IdentifiabilityWarning
+from tempica.ica import PCL
+from tempica.ica.second_stage import _entropy, find_ambiguity, fit_stage
+
+INFORMATION = np.full(100, 0.5) + np.linspace(-0.1, 0.1, 100)
+TURN = np.array([[0.8, 0.6], [-0.6, 0.8]])
+
+
+@pytest.mark.parametrize(
+    ("rho", "innovation", "stage", "kind", "subspaces"),
+    [
+        ([0.7, 0.7], "laplace", "none", "none", []),
+        ([0.9, 0.6], "normal", "sobi", "linear", []),
+        ([0.9, 0.6], "normal", "none", "linear", [[0, 1]]),
+        ([0.7, 0.7], "normal", "sobi", "subspace", [[0, 1]]),
+        ([0.9, 0.5, 0.5], "normal", "sobi", "subspace", [[1, 2]]),
+    ],
+)
+def test_sources_are_judged_by_what_a_rotation_changes(
+    rng, autoregression, rho, innovation, stage, kind, subspaces
+) -> None:
+    S = autoregression(rng, 20_000, rho, innovation)
+    found = find_ambiguity(S, np.zeros(len(S), dtype=int), 1, stage, INFORMATION)
+    assert (found.kind, found.subspaces) == (kind, subspaces)
+    assert ("identifiable" in found.why) == bool(subspaces)
+
+
+def test_unmixing_does_not_make_up_differences(rng, autoregression) -> None:
+    """SOBI takes the rotation with the largest difference of autocorrelations: still no proof of one."""
+    for _ in range(5):
+        S = autoregression(rng, 3000, [0.8, 0.8])
+        labels = np.zeros(len(S), dtype=int)
+        assert find_ambiguity(fit_stage("sobi", S, labels)(S), labels, 1, "sobi", INFORMATION).kind == "subspace"
+
+
+def test_values_may_tell_apart_what_dynamics_do_not(rng) -> None:
+    """Slow switching between two levels: normal steps, equal rates, two humps."""
+    level = np.sign(np.sin(np.arange(20_000)[:, None] / np.array([70, 90]) + [0.0, 1.0]))
+    S = level + 0.5 * rng.normal(size=level.shape)
+    found = find_ambiguity(S, np.zeros(len(S), dtype=int), 1, "fastica", INFORMATION)
+    assert found.subspaces == []
+
+
+def test_without_information_nothing_is_identifiable(rng) -> None:
+    S = rng.laplace(size=(2000, 2))
+    found = find_ambiguity(S, np.zeros(2000, dtype=int), 1, "none", rng.normal(size=300))
+    assert (found.kind, found.subspaces) == ("all", [[0, 1]])
+    assert "identifiable" in found.why
+
+
+@pytest.mark.parametrize("name", ["none", "fastica", "sobi"])
+def test_stages_give_unit_variance_whatever_the_units(rng, autoregression, name) -> None:
+    S = autoregression(rng, 5000, [0.9, 0.5], "laplace")
+    stage = fit_stage(name, 1e5 * S @ TURN.T + 7, np.zeros(5000, dtype=int))
+    found = stage(1e5 * S @ TURN.T + 7)
+    np.testing.assert_allclose(found.std(0), 1, rtol=1e-6)
+    if name != "none":
+        assert np.abs(np.corrcoef(found.T, S.T)[:2, 2:]).max(0).min() > 0.98
+
+
+def test_degenerate_features_pass_through() -> None:
+    features = np.repeat(np.random.default_rng(0).normal(size=(100, 1)), 2, axis=1)
+    for name in ("fastica", "sobi"):
+        assert np.isfinite(fit_stage(name, features, np.zeros(100, dtype=int))(features)).all()
+
+
+def test_entropy_of_known_densities(rng) -> None:
+    assert _entropy(rng.uniform(size=20_000)) == pytest.approx(0, abs=0.03)
+    assert _entropy(rng.normal(size=20_000)) == pytest.approx(0.5 * np.log(2 * np.pi * np.e), abs=0.05)
+
+
+def test_pcl_unmixes_normal_sources_of_different_rates_by_sobi(rng, autoregression) -> None:
+    S = autoregression(rng, 10_000, [0.9, 0.5])
+    pcl = PCL(2, n_restarts=1, max_steps=200).fit(S @ TURN.T)
+    assert (pcl.second_stage_, pcl.ambiguity_) == ("sobi", "linear")
+    assert np.abs(np.corrcoef(pcl.transform(S @ TURN.T).T, S.T)[:2, 2:]).max(0).min() > 0.98
+
+
+def test_pcl_warns_of_what_cannot_be_identified(rng, autoregression) -> None:
+    S = autoregression(rng, 10_000, [0.7, 0.7])
+    with pytest.warns(IdentifiabilityWarning, match="not identifiable one by one"):
+        pcl = PCL(2, n_restarts=1, max_steps=200).fit(S)
+    assert (pcl.ambiguity_, pcl.subspaces_) == ("subspace", [[0, 1]])
+    with pytest.warns(IdentifiabilityWarning, match="Nothing is identifiable"):
+        pcl = PCL(2, n_restarts=1, max_steps=200).fit(rng.normal(size=(4000, 2)))
+    assert pcl.ambiguity_ == "all"

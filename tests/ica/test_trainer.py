@@ -1,0 +1,104 @@
+"""The training loop: the same whether or not it was interrupted, and over when nothing is gained any more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tempica.errors import DataError
+from tempica.ica.synthetic import autoregressive, modulated
+from tempica.ica.trainer import Checkpoint, Orthogonal, Training
+
+
+def training(seed: int = 0, *, noise: float = 0.3, max_steps: int | None = 200) -> Training:
+    """Regression on 300 items, of which the last 100 are held out; the loss of the mean is 0."""
+    rng = torch.Generator().manual_seed(1)
+    x = torch.randn(300, 4, generator=rng)
+    y = x @ torch.randn(4, 2, generator=rng) + noise * torch.randn(300, 2, generator=rng)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = nn.Linear(4, 2)
+
+    def loss(at: torch.Tensor) -> torch.Tensor:
+        return ((module(x[at]) - y[at]) ** 2).mean() - 1
+
+    def validate() -> float:
+        with torch.no_grad():
+            return float(((module(x[200:]) - y[200:]) ** 2).mean()) - 1
+
+    options = {"batch_size": 16, "max_steps": max_steps, "learning_rate": 0.02, "seed": seed}
+    return Training(module, loss, validate, 200, hidden=[module.weight], **options)
+
+
+@pytest.mark.parametrize("stop", [1, 57, 60, 133, 199])
+def test_an_interrupted_training_ends_with_the_same_bits(stop: int, tmp_path) -> None:
+    whole = training().advance()
+    first = training().advance(stop)
+    Checkpoint(tmp_path / "state", "key").save("run", first)
+    second = training(seed=0)
+    with torch.no_grad():
+        second.module.weight.zero_()
+    second.restore(Checkpoint(tmp_path / "state", "key").states["run"])
+    assert second.step == stop
+    second.advance()
+    assert second.curve == whole.curve
+    for one, other in zip(whole.module.parameters(), second.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_checkpoint_of_other_data_is_refused(tmp_path) -> None:
+    Checkpoint(tmp_path / "state", "key").save("run", training())
+    with pytest.raises(DataError, match="belongs to other data"):
+        Checkpoint(tmp_path / "state", "another")
+
+
+def test_the_best_weights_are_kept() -> None:
+    run = training().advance()
+    assert run.validate() == run.best == min(loss for _, _, loss in run.curve)
+    assert run.best < -0.8
+
+
+def test_it_ends_by_itself_when_nothing_is_gained() -> None:
+    run = training(max_steps=None).advance()
+    assert 1000 <= run.falls_from <= 1200
+    assert run.ended
+    assert run.step < 2500
+
+
+def test_an_epoch_meets_every_item_once() -> None:
+    run = training()
+    seen = []
+    for run.step in range(12):
+        seen += run._items().tolist()
+    assert len(set(seen)) == len(seen) == 192
+
+
+def test_orthogonal_steps_have_singular_values_near_one() -> None:
+    weight = nn.Parameter(torch.zeros(12, 5))
+    optimiser = Orthogonal([weight], lr=1.0)
+    weight.grad = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)) @ torch.diag(10.0 ** torch.arange(5))
+    optimiser.step()
+    values = torch.linalg.svdvals(weight.detach()) / (12 / 5) ** 0.5
+    # five Newton–Schulz steps bring values within a factor of 1e3 of the largest to about 1
+    assert ((values > 0.3) & (values < 1.3)).sum() >= 3
+    assert values.max() < 1.3
+    direction = torch.linalg.svd(weight.grad, full_matrices=False)
+    assert torch.trace(direction.U.T @ -weight.detach() @ direction.Vh.T) > 0
+
+
+def test_mixings_are_inverted_and_as_described() -> None:
+    problem = autoregressive(4, 3000, n_layers=3, seed=5)
+    np.testing.assert_allclose(problem.mixing.inverse(problem.X), problem.S, atol=1e-9)
+    np.testing.assert_allclose(np.linalg.norm(problem.mixing.matrices, axis=1), 1)
+    lagged = (problem.S[1:] * problem.S[:-1]).mean(0) / problem.S.var(0)
+    np.testing.assert_allclose(lagged, 0.7, atol=0.07)
+    other = modulated(3, 40, 200, n_layers=1, seed=5, kind="orthogonal")
+    np.testing.assert_allclose(other.mixing.matrices[0] @ other.mixing.matrices[0].T, np.eye(3), atol=1e-12)
+    deviation = other.S.reshape(40, 200, 3).std(1)
+    assert 0.35 < deviation.mean() < 0.65
+    assert deviation.min() < 0.15
+    assert deviation.max() > 0.8
+    with pytest.raises(DataError, match="kind = 'square'"):
+        autoregressive(2, 100, kind="square")
