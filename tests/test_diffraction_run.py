@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import xarray
 
-from tempica import schema, store
+from tempica import exporting, schema, store
 from tempica.errors import RecipeError
 from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe
 
@@ -50,6 +50,13 @@ def test_patterns_are_a_movie_of_their_own_kind(photographed: Path, small_run: P
     assert tree(photographed / "superseded" / "1" / "movie.zarr") == tree(small_run / "movie.zarr")
     with pytest.raises(store.StoreError, match="kind 'diffraction', but 'movie' is needed"):
         store.open_store(photographed / "movie.zarr", "movie")
+
+
+def test_a_program_for_images_is_not_given_patterns(photographed: Path, small_run: Path, tmp_path: Path) -> None:
+    for run, to, other in ((photographed, "relion", "cxi"), (small_run, "cxi", "relion")):
+        with pytest.raises(store.StoreError, match=f"--to {to} needs '.*'. Give --to {other}"):
+            exporting.export(run, to, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_worker_count_changes_no_photon(photographed: Path, tmp_path: Path) -> None:

@@ -32,7 +32,14 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
     if out.exists():
         raise StoreError(f"{out} exists already. Nothing was changed. Give another name.")
     kind, module, writer = TARGETS[to]
-    dataset = store.open_store(run / store.file_name(kind), kind)
+    path = run / store.file_name(kind)
+    held = store.verify(path).get("kind")
+    if held != kind:
+        raise StoreError(
+            f"{path} is of the kind '{held}', and --to {to} needs '{kind}'. Give --to"
+            f" {', '.join(name for name, (made_of, *_) in TARGETS.items() if made_of == held)}."
+        )
+    dataset = store.open_store(path, kind)
     fresh = store.fresh_name(out)
     try:
         fresh.mkdir(parents=True)

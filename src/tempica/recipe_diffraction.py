@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from tempica.recipe_base import Section, in_unit
 
 
-class RandomOrientations(Section):
+class _Orientations(Section):
+    knowledge: Literal["known", "hidden"] = Field(
+        default="known", description="what the movie says of orientations: the truth, or nothing (NaN)"
+    )
+
+
+class RandomOrientations(_Orientations):
     """Another orientation for every frame."""
 
     kind: Literal["random"] = "random"
 
 
-class FixedOrientations(Section):
+class FixedOrientations(_Orientations):
     """One orientation for all frames of a molecule: two pulses follow each other before it has turned."""
 
     kind: Literal["fixed"]

@@ -167,7 +167,7 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time", "quaternion"),
             "float64",
             "1",
-            "rotation of molecule to laboratory, order x y z w; the light travels along z",
+            "rotation of molecule to laboratory, order x y z w; the light travels along z; NaN where poses are hidden",
         ),
         "fluence": Variable(("replica", "time"), "float64", "1/um^2", "photons of the pulse in the focus"),
         "bead_width": _BEADS["bead_width"],
@@ -336,7 +336,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
         attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
     if kind == "diffraction":
-        attributes["pose"] = {"enum": ["known"]}
+        attributes["pose"] = {"enum": ["known", "hidden"]}
         attributes["polarisation"] = {"enum": ["x", "y", "none"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
     if kind in ("trajectory", "ensemble"):

@@ -108,6 +108,14 @@ def test_both_pulses_of_a_pair_see_the_molecule_turned_alike(tmp_path):
     assert len(np.unique(free.reshape(-1, 4), axis=0)) == N_REPLICAS * N_FRAMES
 
 
+def test_hidden_orientations_change_no_photon(tmp_path):
+    known = photograph(recipe_of(), trajectory_of(tmp_path / "known"))
+    hidden = photograph(recipe_of(poses={"knowledge": "hidden"}), trajectory_of(tmp_path / "hidden"))
+    assert (known.attrs["pose"], hidden.attrs["pose"]) == ("known", "hidden")
+    np.testing.assert_array_equal(hidden["image"].values, known["image"].values)
+    assert np.isnan(hidden["pose_quaternion"].values).all()
+
+
 def test_orientations_are_uniform():
     turn = shots.orientations(XfelRecipe(kind="xfel"), 1, 0, 0, np.zeros(3000, dtype=int))
     assert stats.kstest(turn[:, 1] ** 2, stats.beta(0.5, 1.5).cdf).pvalue > 1e-3  # a coordinate on the 3-sphere

@@ -42,7 +42,11 @@ def run(work: Work) -> None:
         | {"quaternion": 4, "atom": n_atoms},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         dtypes={"image": dtype},
-        attributes={"pose": "known", "polarisation": recipe.polarisation, "wavelength_A": beamline.wavelength_A}
+        attributes={
+            "pose": recipe.poses.knowledge,
+            "polarisation": recipe.polarisation,
+            "wavelength_A": beamline.wavelength_A,
+        }
         | {name: getattr(recipe, name) for name in schema.BEAMLINE if name != "wavelength_A"},
     )
     about = {name: trajectory[name].values for name in ("replica", "time", "label", "molecule", "bead_width")}
@@ -89,7 +93,8 @@ def write_block(recipe: Recipe, run: Path, patterns: Path, replica: int, first: 
     pulse = pulses(camera, recipe.seed, replica, first, last)
     expected = expected_photons(camera, quaternion, pulse, position, _scatterers(trajectory))
     image = np.stack([counted(mean, recipe.seed, replica, first + row) for row, mean in enumerate(expected)])
-    values = {"image": image, "pose_quaternion": quaternion, "fluence": pulse}
+    told = quaternion if camera.poses.knowledge == "known" else np.full_like(quaternion, np.nan)
+    values = {"image": image, "pose_quaternion": told, "fluence": pulse}
     store.write(patterns, values, replica=replica, time=slice(first, last))
 
 
