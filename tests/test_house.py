@@ -91,7 +91,8 @@ def test_data_schemas_are_current() -> None:
     assert kept == json.loads(json.dumps(fresh)), "run `tempica schema` and commit data_schemas/"
 
 
-@pytest.mark.parametrize("kind", list(schema.STORES))
+# a movie that knows its poses has no other ones
+@pytest.mark.parametrize("kind", [kind for kind in schema.STORES if kind not in (*schema.FILES, "poses")])
 def test_stores_are_what_the_schema_says(kind: str, small_run: Path) -> None:
     import xarray
 

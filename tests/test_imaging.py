@@ -114,10 +114,11 @@ def test_contrast_transfer_at_given_frequencies(monkeypatch, k, angle, b_factor_
     assert imaging.contrast_at(k, angle, **optics) == pytest.approx(expected, abs=1e-6)
 
 
-def transfer(n_pixels, pixel_A=PIXEL_A, b_factor_A2=40.0, n_frames=2):
+def transfer(n_pixels, pixel_A=PIXEL_A, b_factor_A2=40.0, n_frames=2, phase_shift=0.0):
     frames = {name: np.full(n_frames, value) for name, value in ASTIGMATIC.items()}
     frames["defocus_u_A"] = frames["defocus_u_A"] + 1000.0 * np.arange(n_frames)
-    return imaging.contrast_transfer(n_pixels, pixel_A, **OPTICS, b_factor_A2=b_factor_A2, **frames)
+    plate = {"phase_shift": phase_shift}
+    return imaging.contrast_transfer(n_pixels, pixel_A, **OPTICS, **plate, b_factor_A2=b_factor_A2, **frames)
 
 
 @pytest.mark.parametrize("n_pixels", [20, 21])
@@ -177,12 +178,12 @@ def test_optics_are_linear_real_and_keep_the_mean_times_w(rng, n_pixels):
 
 
 def test_the_optics_of_a_movie_are_those_its_attributes_state(rng):
-    values = {"pixel_size_A": PIXEL_A, **OPTICS, "b_factor_A2": 40.0, "bead_b_factor_A2": 20.0}
+    values = {"pixel_size_A": PIXEL_A, **OPTICS, "b_factor_A2": 40.0, "bead_b_factor_A2": 20.0, "phase_shift": 0.3}
     movie = xarray.Dataset({"image": (("y", "x"), np.zeros((24, 24)))}, attrs=values | {"title": "other"})
     optics = imaging.optics_of(movie)
     assert optics == imaging.Optics(n_pixels=24, **values)
     np.testing.assert_array_equal(
         optics.transfer(np.array([15_300.0, 16_300.0]), np.full(2, 14_700.0), np.full(2, math.radians(25))),
-        transfer(24),
+        transfer(24, phase_shift=0.3),
     )
     np.testing.assert_allclose(optics.width_A(np.array([0.0, 0.1])) ** 2, [0.253303, 1.253303], atol=1e-6)

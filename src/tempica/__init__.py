@@ -1,7 +1,7 @@
 """Time-resolved single-particle simulation and temporal ICA.
 
-`tempica.run(recipe)` carries out a recipe, `tempica.open_store(path, kind)` opens what it made, and
-`tempica.load_recipe(path)` reads and checks a recipe. Estimators are in `tempica.ica`, metrics in
+`tempica.run(recipe)` carries out a recipe, `tempica.open_movie(run)` and `tempica.open_store(path, kind)` open what it
+made, and `tempica.load_recipe(path)` reads and checks a recipe. Estimators are in `tempica.ica`, metrics in
 `tempica.evaluate`.
 """
 
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tempica.pipeline import run
     from tempica.recipe import load_recipe
-    from tempica.store import open_store
+    from tempica.store import open_movie, open_store
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_recipe", "open_store", "run"]
+__all__ = ["__version__", "load_recipe", "open_movie", "open_store", "run"]
 
-_HOME = {"run": "pipeline", "load_recipe": "recipe", "open_store": "store"}
+_HOME = {"run": "pipeline", "load_recipe": "recipe", "open_movie": "store", "open_store": "store"}
 
 
 def __getattr__(name: str) -> Any:

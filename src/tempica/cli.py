@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
-EXPORTS = ("relion", "mdtraj-hdf5", "dcd")
+EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -32,7 +32,7 @@ def cli() -> None:
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
-        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where kernels run."),
+        click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where images are made."),
         click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers do it."),
         click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given."),
@@ -95,6 +95,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 
     \b
     relion       particles.star and particles.mrcs, as RELION 3.1 to 5 and cryoDRGN read them
+    cxi          patterns.cxi, diffraction patterns in the layout of the Coherent X-ray Imaging Data Bank
     mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
     dcd          the trajectory, one DCD file a replica, and topology.pdb
     """
@@ -161,9 +162,9 @@ def _execute(
 
     if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
         raise click.UsageError("Give only one of --jobs, --scheduler and --replica: each says who does the work.")
-    if device == "cuda":
-        raise TempicaError("--device cuda: no stage of this version has a GPU kernel yet. Use --device cpu.")
-    folder, done = pipeline.run(target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica)
+    folder, done = pipeline.run(
+        target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
+    )
     if not done:
         click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
     if ("report" in stages or "evaluate" in stages) and (folder / "scores.json").exists():

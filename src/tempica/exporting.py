@@ -14,6 +14,7 @@ from tempica.progress import Progress
 # target -> (store that it is made of, where its writer is found, the writer: (dataset, folder, progress) -> None)
 TARGETS = {
     "relion": ("movie", "tempica.exchange.particles", "write_particles"),
+    "cxi": ("diffraction", "tempica.exchange.cxi", "write_cxi"),
     "mdtraj-hdf5": ("trajectory", "tempica.exchange.trajectories", "write_hdf5"),
     "dcd": ("trajectory", "tempica.exchange.trajectories", "write_dcd"),
 }
@@ -31,7 +32,14 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
     if out.exists():
         raise StoreError(f"{out} exists already. Nothing was changed. Give another name.")
     kind, module, writer = TARGETS[to]
-    dataset = store.open_store(run / f"{kind}.zarr", kind)
+    path = run / store.file_name(kind)
+    held = store.verify(path).get("kind")
+    if held != kind:
+        raise StoreError(
+            f"{path} is of the kind '{held}', and --to {to} needs '{kind}'. Give --to"
+            f" {', '.join(name for name, (made_of, *_) in TARGETS.items() if made_of == held)}."
+        )
+    dataset = store.open_store(path, kind)
     fresh = store.fresh_name(out)
     try:
         fresh.mkdir(parents=True)

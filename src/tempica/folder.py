@@ -34,7 +34,7 @@ from tempica.recipe import (
 # stage -> (room, what it makes)
 STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "simulate": ("simulate", ("ensemble.zarr", "trajectory.zarr")),
-    "render": ("render", ("movie.zarr",)),
+    "render": ("render", ("poses.zarr", "movie.zarr")),
     "embed": ("embed", ("latents.zarr",)),
     "train": ("ica", ("sources.zarr",)),
     "evaluate": ("evaluate", ("scores.json",)),
@@ -85,9 +85,14 @@ class Run:
         return digests
 
     def outputs(self, stage: str) -> tuple[str, ...]:
-        """What a stage makes in this run: no trajectory where the images are of another program."""
-        made = STAGES[stage][1]
-        return tuple(name for name in made if name != "trajectory.zarr") if self.recipe.particles else made
+        """What a stage makes in this run.
+
+        No trajectory where the images are of another program; true poses only where the movie does not tell them.
+        """
+        absent = {"trajectory.zarr"} if self.recipe.particles else set()
+        if self.recipe.particles or not self.recipe.hides_poses:
+            absent.add("poses.zarr")
+        return tuple(name for name in STAGES[stage][1] if name not in absent)
 
     def _structures(self) -> list[Path]:
         return [self.structure(name) for name in self.recipe.simulate.molecule.structure_files]

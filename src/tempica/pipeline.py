@@ -22,7 +22,7 @@ from tempica import __version__, locks, pool, store
 from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.folder import LARGE, STAGES, Run, open_run, stamp
 from tempica.progress import Progress
-from tempica.recipe import Recipe, parse_recipe, read_text
+from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe, read_text
 
 Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
 
@@ -41,6 +41,7 @@ class Work:
     progress: Progress
     lease: Lease | None = None  # of those who work elsewhere
     replica: int | None = None  # the only one to be simulated
+    device: str = "cpu"  # where kernels run that have the choice
 
     def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
         """Run chains of (key, task) that have not been done before; a key names its task within the stage."""
@@ -59,7 +60,7 @@ class Work:
 
     def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
         """Make the store of a kind in the working folder unless it is there; see `store.create`."""
-        path = self.folder / f"{kind}.zarr"
+        path = self.folder / store.file_name(kind)
         about = store.provenance(self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}")
         store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
         return path
@@ -92,23 +93,30 @@ def run(
     jobs: int | None = None,
     scheduler: str | None = None,
     replica: int | None = None,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[Path, list[str]]:
     """Carry out those stages of a recipe, or of a run folder, that are not up to date.
 
     Tasks go to `jobs` processes of this machine, or to the Dask cluster of a `scheduler` (its address), whose workers
     must see the run folder. With `replica` only that replica is simulated, beside other processes that do others;
-    the number n_replicas means the separate ensemble.
+    the number n_replicas means the separate ensemble. `device` "cuda" makes images on a GPU.
 
     Returns the run folder and the stages that were done. Worker processes are spawned, so a script that calls
     this needs the usual `if __name__ == "__main__":`. Raises TempicaError for every mistake in the input, and its
     child WorkerError when workers are killed.
     """
+    if device == "cuda":
+        from tempica.imaging import kernels_gpu
+
+        kernels_gpu.check()
     work = open_run(Path(target), None if out is None else Path(out))
     progress = progress or Progress()
     if replica is not None:
         return work.path, simulate_replica(work, replica, progress)
-    return work.path, execute(work, stages, jobs=jobs or pool.usable_cores(), scheduler=scheduler, progress=progress)
+    return work.path, execute(
+        work, stages, jobs=jobs or pool.usable_cores(), scheduler=scheduler, device=device, progress=progress
+    )
 
 
 def import_trajectory(
@@ -170,8 +178,11 @@ def import_particles(
     )
 
 
-def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress) -> list[str]:
+def execute(
+    run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress, device: str = "cpu"
+) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
+    _refuse(run.recipe, stages)
     if run.undigested > LARGE:
         progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
     if run.recipe.particles is not None:
@@ -206,8 +217,23 @@ def execute(run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None
         if todo:
             executor = cluster or stack.enter_context(pool.process_pool(jobs))
             for stage in todo:
-                _carry_out(run, stage, executor, progress)
+                _carry_out(run, stage, executor, progress, device)
         return todo
+
+
+def _refuse(recipe: Recipe, stages: Sequence[str]) -> None:
+    """Raise RecipeError, before anything is done, when a stage asked for has no use for the recipe's images."""
+    without = [stage for stage in stages if stage not in ("simulate", "render")]
+    if isinstance(recipe.render, XfelRecipe) and without:
+        raise RecipeError(
+            f"render.kind = 'xfel': {', '.join(without)} cannot be done, since no estimator of this version has a model"
+            " of diffraction patterns. Make them with --until render; tempica export --to cxi hands them on."
+        )
+    if isinstance(recipe.render, RenderRecipe) and recipe.render.poses.knowledge == "hidden" and without:
+        raise RecipeError(
+            f"render.poses.knowledge = 'hidden': {', '.join(without)} cannot be done, since this version embeds images"
+            " whose poses are known or approximate. Make the movie with --until render, or take one of those."
+        )
 
 
 def _without_truth(run: Run, stages: Sequence[str], progress: Progress) -> Sequence[str]:
@@ -258,12 +284,18 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
 
 
 def _work(
-    run: Run, stage: str, lease: Lease, executor: Executor, progress: Progress, replica: int | None = None
+    run: Run,
+    stage: str,
+    lease: Lease,
+    executor: Executor,
+    progress: Progress,
+    replica: int | None = None,
+    device: str = "cpu",
 ) -> Work:
     """What a stage is handed; workers may stand in another folder, so paths are absolute."""
     digest = run.fingerprints[stage]
     path, folder = run.path.resolve(), run.hidden.resolve() / f"{stage}-{digest}"
-    return Work(stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease, replica)
+    return Work(stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease, replica, device)
 
 
 def _make(work: Work) -> None:
@@ -274,11 +306,11 @@ def _make(work: Work) -> None:
         raise
     except Exception:
         for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
-            store.read_all(work.run / f"{kind}.zarr")
+            store.read_all(work.run / store.file_name(kind))
         raise
 
 
-def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> None:
+def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, device: str) -> None:
     outputs = run.outputs(stage)
     digest = run.fingerprints[stage]
     shelf = run.set_aside([name for name in STAGES[stage][1] if stamp(run.path / name) not in (None, digest)])
@@ -294,7 +326,7 @@ def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress) -> 
     run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest)
     if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
         token = locks.renew(run.lease, say=progress.say)
-        _make(_work(run, stage, (run.lease.resolve(), token), executor, progress))
+        _make(_work(run, stage, (run.lease.resolve(), token), executor, progress, device=device))
         locks.renew(run.lease, say=progress.say)  # a task that was done twice may still be at its second end
         for name in outputs:
             if name.endswith(".zarr"):

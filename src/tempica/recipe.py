@@ -10,12 +10,13 @@ import hashlib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from tempica.errors import RecipeError, StoreError
 from tempica.recipe_base import MOST, Name, Section, in_unit, residues, told
+from tempica.recipe_diffraction import XfelRecipe
 from tempica.recipe_dynamics import (
     Ar1,
     DoubleWell,
@@ -69,6 +70,7 @@ __all__ = [
     "TemperatureJump",
     "TrainRecipe",
     "TrajectoryRecipe",
+    "XfelRecipe",
     "fingerprint",
     "load_recipe",
     "residues",
@@ -114,13 +116,20 @@ class ReportRecipe(Section):
     n_trace_frames: int = in_unit("frame", "length of the traces shown", default=300, ge=10, le=MOST)
 
 
+def _kind_of_camera(value: Any) -> str:
+    kind = value.get("kind", "electron") if isinstance(value, dict) else getattr(value, "kind", "electron")
+    return kind if isinstance(kind, str) else "electron"
+
+
 class Recipe(Section):
     """A whole experiment."""
 
     name: Name = Field(description="names the run folder")
     seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
     simulate: SimulateRecipe
-    render: RenderRecipe = RenderRecipe()
+    render: Annotated[
+        Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], Discriminator(_kind_of_camera)
+    ] = RenderRecipe()
     particles: ParticlesRecipe | None = Field(default=None, description="images of another program; no render then")
     embed: EmbedRecipe = EmbedRecipe()
     train: TrainRecipe = TrainRecipe()
@@ -176,6 +185,18 @@ class Recipe(Section):
     def foreign_files(self) -> list[str]:
         """Files of other programs that the run is made of, as the recipe names them; a STAR file names its stacks."""
         return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
+
+    @property
+    def hides_poses(self) -> bool:
+        """Whether the movie says less of its poses than the truth."""
+        return isinstance(self.render, RenderRecipe) and self.render.poses.knowledge != "known"
+
+    @property
+    def microscope(self) -> RenderRecipe:
+        """The electron camera. Raises RecipeError where the recipe has another one."""
+        if not isinstance(self.render, RenderRecipe):
+            raise RecipeError(f"render.kind = '{self.render.kind}': this needs the images of an electron microscope.")
+        return self.render
 
     @property
     def splits(self) -> list[str]:

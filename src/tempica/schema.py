@@ -12,7 +12,7 @@ from tempica.errors import StoreError
 if TYPE_CHECKING:
     import xarray
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,10 @@ STORES: dict[str, dict[str, Variable]] = {
             ("float32",),
         ),
         "pose_quaternion": Variable(
-            ("replica", "time", "quaternion"), "float64", "1", "rotation of molecule to view, order x y z w"
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to view, order x y z w; NaN where hidden",
         ),
         "pose_shift": Variable(
             ("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, order x y"
@@ -124,7 +127,51 @@ STORES: dict[str, dict[str, Variable]] = {
         "defocus_u": Variable(("replica", "time"), "float64", "angstrom", "underfocus along the astigmatism angle"),
         "defocus_v": Variable(("replica", "time"), "float64", "angstrom", "underfocus across it"),
         "defocus_angle": Variable(("replica", "time"), "float64", "rad", "astigmatism angle, from +x"),
-        **_BEADS,
+        "damage_dose": Variable(
+            ("replica", "time"),
+            "float64",
+            "e/angstrom^2",
+            "dose whose radiation damage the image shows; 0 where damage is left out",
+        ),
+        "scatterer_amplitude": Variable(
+            ("atom", "gaussian"), "float64", "angstrom", "scattering amplitude F(0) of each Gaussian of a bead or atom"
+        ),
+        "scatterer_width": Variable(
+            ("atom", "gaussian"), "float64", "angstrom", "its standard deviation per axis, B factor included"
+        ),
+        "frequency": Variable(("node",), "float64", "1/angstrom", "spatial frequency of the two tables below"),
+        "noise_power": Variable(("node",), "float64", "1", "relative power spectrum of the noise, linear in between"),
+        "dqe": Variable(("node",), "float64", "1", "detective quantum efficiency: the signal is weakened by its root"),
+    },
+    "poses": {
+        **_FRAMES,
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"), "float64", "1", "true rotation of molecule to view, order x y z w"
+        ),
+        "pose_shift": Variable(
+            ("replica", "time", "plane"), "float64", "angstrom", "particle's true place in the box, order x y"
+        ),
+    },
+    "diffraction": {
+        **_FRAMES,
+        **_LABELS,
+        "image": Variable(
+            ("replica", "time", "y", "x"),
+            "uint8",
+            "photon",
+            "photons counted; the centre of pixel i of D lies (i - (D - 1) / 2) pixels from the beam",
+            ("uint16", "uint32", "uint64"),
+        ),
+        "mask": Variable(("y", "x"), "uint8", "1", "1 where a pixel sees the light, 0 in the beam stop's shadow"),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to laboratory, order x y z w; the light travels along z; NaN where poses are hidden",
+        ),
+        "fluence": Variable(("replica", "time"), "float64", "1/um^2", "photons of the pulse in the focus"),
+        "bead_width": _BEADS["bead_width"],
+        **_FORMULA,
     },
     "latents": {
         **_FRAMES,
@@ -163,6 +210,8 @@ STORES: dict[str, dict[str, Variable]] = {
     },
 }
 
+FILES = {"diffraction": "movie"}  # kinds that go by the name of another
+
 ATTRIBUTES = {
     "title": {"type": "string"},
     "kind": {"type": "string"},
@@ -185,7 +234,48 @@ MOVIE_OPTICS = {
     "amplitude_contrast": "1",
     "b_factor_A2": "angstrom^2",
     "bead_b_factor_A2": "angstrom^2",
+    "phase_shift": "rad",
+    "electrons_per_pixel": "1",
     "noise_std": "1/angstrom",
+}
+
+MOVIE_OPTIONAL: dict[str, Any] = {
+    "signal_std": {
+        "type": "number",
+        "unit": "1/angstrom",
+        "description": "of the noise-free images; its square over that of noise_std is the SNR",
+    },
+    "pose_error_deg": {"type": "number", "unit": "degree", "description": "of approximate poses, about each axis"},
+    "pose_error_A": {"type": "number", "unit": "angstrom", "description": "of approximate poses, each axis"},
+    "turn_deg": {
+        "type": "number",
+        "unit": "degree",
+        "description": "standard deviation of a diffusing molecule's rotation from frame to frame, about each axis",
+    },
+    "lazy": {
+        "type": "object",
+        "description": "there where images are not stored: what they are made with, besides the movie",
+        "properties": {
+            "scale_factor": {"type": "number", "unit": "1/angstrom"},
+            "add_offset": {"type": "number", "unit": "1/angstrom"},
+            "n_pixels": {"type": "integer", "unit": "pixel"},
+            "trajectory": {"type": "string", "description": "fingerprint of the trajectory they are of"},
+        },
+        "required": ["scale_factor", "add_offset", "n_pixels", "trajectory"],
+    },
+}
+
+
+BEAMLINE = {
+    "photon_energy_eV": "eV",
+    "wavelength_A": "angstrom",
+    "detector_distance_mm": "mm",
+    "pixel_size_um": "um",
+    "beam_stop_radius_mm": "mm",
+    "b_factor_A2": "angstrom^2",
+    "photons_per_um2": "1/um^2",
+    "pulse_jitter": "1",
+    "background_photons": "photon",
 }
 
 
@@ -200,6 +290,8 @@ def check(dataset: xarray.Dataset, kind: str) -> None:
         )
     for name, rule in STORES[kind].items():
         if name not in dataset.variables:
+            if (kind, name) == ("movie", "image") and "lazy" in dataset.attrs:
+                continue
             raise StoreError(f"The {kind} store lacks the variable '{name}'. Simulate or import it again.")
         variable = dataset[name]
         if variable.dims != rule.dims:
@@ -240,8 +332,13 @@ def _store_schema(kind: str) -> dict[str, Any]:
     }
     attributes: dict[str, Any] = dict(ATTRIBUTES)
     if kind == "movie":
-        attributes["pose"] = {"enum": ["known"]}
+        attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
+        attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
+    if kind == "diffraction":
+        attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["polarisation"] = {"enum": ["x", "y", "none"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
     if kind in ("trajectory", "ensemble"):
         attributes["topology"] = {
             "type": "string",
@@ -249,6 +346,8 @@ def _store_schema(kind: str) -> dict[str, Any]:
         }
         attributes["platform"] = {"type": "string", "description": "OpenMM's platform that computed it"}
     required = list(attributes)
+    if kind == "movie":
+        attributes |= MOVIE_OPTIONAL
     if kind == "ensemble":
         attributes["centre_nm"] = {
             "type": "array",
@@ -256,13 +355,14 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "description": "place (nm) in the structure file of the beads' centroid, which is zero here; if there is"
             " a file",
         }
+    stored = [name for name in variables if (kind, name) != ("movie", "image")]  # lazy movies have none
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"{kind}.zarr",
+        "title": f"{FILES.get(kind, kind)}.zarr",
         "description": "A zarr version 3 group, opened with xarray.open_zarr(path, consolidated=False).",
         "type": "object",
         "properties": {
-            "variables": {"type": "object", "properties": variables, "required": list(variables)},
+            "variables": {"type": "object", "properties": variables, "required": stored},
             "attributes": {"type": "object", "properties": attributes, "required": required},
         },
         "required": ["variables", "attributes"],

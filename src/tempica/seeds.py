@@ -21,5 +21,10 @@ def integer(seed: int, purpose: str, *where: int) -> int:
     return 1 + int(_sequence(seed, purpose, where).generate_state(1)[0]) % (2**31 - 1)
 
 
+def key(seed: int, purpose: str, *where: int) -> int:
+    """A key of 64 bits for generators of our own."""
+    return int(_sequence(seed, purpose, where).generate_state(1, np.uint64)[0])
+
+
 def _sequence(seed: int, purpose: str, where: tuple[int, ...]) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(purpose.encode()), *where))

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     import xarray
     import zarr
 
-# Who may read what. The truth lies in trajectory.zarr alone: embed and ica must do without it.
+# Who may read what. The truth lies in trajectory.zarr and poses.zarr alone: embed and ica must do without it.
 READS = {
     "simulate": (),
     "render": ("trajectory", "ensemble"),
     "embed": ("movie", "ensemble"),
     "ica": ("movie", "latents"),
-    "evaluate": ("trajectory", "movie", "ensemble", "latents", "sources"),
-    "report": ("trajectory", "movie", "sources"),
+    "evaluate": ("trajectory", "poses", "movie", "ensemble", "latents", "sources"),
+    "report": ("trajectory", "poses", "movie", "sources"),
 }
 
 AT_ONCE = 64  # chunks that are read or written together: zarr holds something for each
@@ -46,18 +46,40 @@ def read(run: Path, room: str, kind: str) -> xarray.Dataset:
     """
     if kind not in READS[room]:
         raise TruthError(f"The room '{room}' may read {' and '.join(READS[room]) or 'no store'}, not '{kind}'.")
-    return open_store(Path(run) / f"{kind}.zarr", kind)
+    return open_store(Path(run) / file_name(kind), kind)
+
+
+def file_name(kind: str) -> str:
+    """What the store of a kind is called in its run. What a camera makes is the movie, whichever camera it is."""
+    return f"{schema.FILES.get(kind, kind)}.zarr"
+
+
+def true_poses(run: Path, room: str, movie: xarray.Dataset) -> xarray.Dataset:
+    """The data set that holds a movie's true `pose_quaternion` and `pose_shift`: the movie itself if it knows them."""
+    return movie if movie.attrs["pose"] == "known" else read(run, room, "poses")
 
 
 def open_store(path: str | Path, kind: str) -> xarray.Dataset:
-    """A completed store as one lazily read Dataset, checked against its schema."""
+    """A completed store as one lazily read Dataset, checked against its schema.
+
+    A lazy movie has its images too: they are made when they are read (see `tempica.lazy`).
+    """
     import xarray
 
     path = Path(path)
     verify(path)
     dataset = xarray.open_zarr(path, consolidated=False, chunks=None)
     schema.check(dataset, kind)
+    if "lazy" in dataset.attrs:
+        from tempica.lazy import with_images
+
+        return with_images(dataset, path.parent)
     return dataset
+
+
+def open_movie(run: str | Path) -> xarray.Dataset:
+    """The movie of a run folder, with its images, be they stored or made when they are read."""
+    return open_store(Path(run) / "movie.zarr", "movie")
 
 
 def open_unsealed(path: Path) -> xarray.Dataset:
@@ -110,12 +132,14 @@ def create(
     chunks: Mapping[str, int],
     scale: Mapping[str, tuple[float, float]] | None = None,
     dtypes: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
 ) -> None:
     """Make an empty store of a kind, or leave the one that is there.
 
     `sizes` and `chunks` are by dim (a dim without chunk is one chunk); `scale` gives packed variables their
-    (scale_factor, add_offset), `dtypes` variables another of the dtypes that the schema allows. The store appears
-    under its name only when all its arrays are declared; several processes may make it at once.
+    (scale_factor, add_offset), `dtypes` variables another of the dtypes that the schema allows, `without` are
+    variables left out. The store appears under its name only when all its arrays are declared; several processes may
+    make it at once.
     """
     import zarr
     from zarr.codecs import Crc32cCodec, ZstdCodec
@@ -125,6 +149,8 @@ def create(
     fresh = fresh_name(path)
     group = zarr.create_group(store=fresh, zarr_format=3, attributes={**attributes, "kind": kind})
     for name, rule in schema.STORES[kind].items():
+        if name in without:
+            continue
         shape = tuple(sizes[dim] for dim in rule.dims)
         dtype = (dtypes or {}).get(name, rule.dtype)
         assert dtype in (rule.dtype, *rule.other_dtypes), f"{name} may not be {dtype}"

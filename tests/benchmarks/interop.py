@@ -28,8 +28,8 @@ import mdtraj
 import numpy as np
 
 from tempica import open_store
+from tempica.exchange.relion import KEPT_TABLES
 from tempica.exchange.star import read_star, write_block
-from tempica.imaging import optics_of
 
 STRUCTURE = Path(__file__).parents[2] / "simulations" / "structures" / "adk_open.pdb"
 N_PIXELS, PIXEL_A = 64, 2.0
@@ -118,10 +118,10 @@ def true_map(run: Path) -> np.ndarray:
     """The beads' potential on the grid [z, y, x], voxel i at (i − D//2) pixel sizes, without any tempica kernel."""
     movie, trajectory = open_store(run / "movie.zarr", "movie"), open_store(run / "trajectory.zarr", "trajectory")
     place = 10 * trajectory["position"][0, 0].values.astype(np.float64)
-    width = optics_of(movie).width_A(movie["bead_width"].values)
+    width = movie["scatterer_width"].values[:, 0]
     grid = PIXEL_A * (np.arange(N_PIXELS) - N_PIXELS // 2)
     factor = np.exp(-((grid - place[..., None]) ** 2) / (2 * width[:, None, None] ** 2))  # (atom, space, D)
-    weight = movie["scattering_length"].values / width**3
+    weight = movie["scatterer_amplitude"].values[:, 0] / width**3
     return np.einsum("n,nz,ny,nx->zyx", weight, factor[:, 2], factor[:, 1], factor[:, 0], optimize=True)
 
 
@@ -165,7 +165,8 @@ def turned(particles: Path, changes: dict[str, tuple[str, float]]) -> Path:
     (folder / "particles.mrcs").symlink_to(particles / "particles.mrcs")
     content = (particles / "particles.star").read_text()
     labels = [line.split()[0][1:] for line in content.splitlines() if line.startswith("_")]
-    text = {"rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose"}
+    text = {"rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise"}
+    text |= set(KEPT_TABLES.values())
     blocks = read_star(particles / "particles.star", {label: str if label in text else float for label in labels})
     table = blocks["particles"].columns
     new = table | {label: factor * table[source] for label, (source, factor) in changes.items()}

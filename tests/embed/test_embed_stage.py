@@ -25,6 +25,7 @@ OPTICS = {
     "amplitude_contrast": 0.1,
     "b_factor_A2": 40.0,
     "bead_b_factor_A2": 20.0,
+    "phase_shift": 0.0,
 }
 NOISE = 0.2  # of the images' deviation
 
@@ -66,8 +67,11 @@ def made(tmp_path_factory):
         "defocus_u": rng.uniform(8_000, 15_000, frames),
         "defocus_v": rng.uniform(8_000, 15_000, frames),
         "defocus_angle": rng.uniform(0, np.pi, frames),
+        "damage_dose": np.zeros(frames),
     }
     optics = imaging.Optics(N_PIXELS, **OPTICS)
+    scatterers = beads["scattering_length"][:, None], optics.width_A(beads["bead_width"])[:, None]
+    camera = imaging.Camera(optics, *scatterers, np.zeros(1), np.ones(1), np.ones(1))
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in views.items()}
     place = modes.mean + np.einsum("fk,kaj->faj", truth.reshape(-1, 2), modes.shape)
     rotation = imaging.rotation_matrix(flat["pose_quaternion"])
@@ -81,9 +85,9 @@ def made(tmp_path_factory):
     fill(
         run / "movie.zarr",
         "movie",
-        sizes | {"quaternion": 4, "plane": 2, "atom": N_ATOMS},
+        sizes | {"quaternion": 4, "plane": 2, "atom": N_ATOMS, "gaussian": 1, "node": 1},
         views
-        | beads
+        | {name: value for name, value in vars(camera).items() if name in imaging.PARTS}
         | {"image": np.rint((image - offset) / factor), "replica": np.arange(N_REPLICAS), "time": np.arange(N_FRAMES)},
         {"pose": "known", "noise_std": float(deviation)} | OPTICS,
         {"image": (float(factor), float(offset))},

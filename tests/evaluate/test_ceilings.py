@@ -33,6 +33,8 @@ class Setting:
         self.mean *= 0.9 / np.linalg.norm(self.mean, axis=1, keepdims=True)
         self.direction = np.linalg.qr(self.rng.normal(size=(3 * N_ATOMS, 3)))[0].T.reshape(3, N_ATOMS, 3)
         self.length, self.width = self.rng.uniform(10, 30, N_ATOMS), self.rng.uniform(0.15, 0.25, N_ATOMS)
+        scatterers = self.length[:, None], OPTICS.width_A(self.width)[:, None]
+        self.camera = imaging.Camera(OPTICS, *scatterers, np.zeros(1), np.ones(1), np.ones(1))
         self.nuisance = nuisance
         self.c = self.rng.standard_normal(n_library)
         r = nuisance * self.rng.standard_normal(n_library)
@@ -69,15 +71,13 @@ class Setting:
     def estimate(self, image, noise_variance):
         return ceilings.bayes_estimate(
             self.prior,
-            OPTICS,
+            self.camera,
             noise_variance,
             image,
             self.position,
             self.quaternion,
             self.shift,
-            self.defocus,
-            self.length,
-            self.width,
+            [*self.defocus, np.zeros(len(image))],
         )
 
     def twin(self, frame, image, noise_variance, n_nodes=24):

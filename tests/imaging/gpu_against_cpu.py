@@ -14,15 +14,15 @@ def main():
     rng = np.random.default_rng(5)
     worst, repeated = {"image": 0.0, "jacobian": 0.0}, True
     # 6 pixels are no whole number of the simulator's tiles, nor 19 atoms of its blocks; some lie far outside
-    for n_terms, n_atoms, n_frames in ((3, 19, 1), (2, 5, 2)):
+    for n_terms, n_atoms, n_frames in ((3, 17, 1), (1, 5, 2)):
         xy = 3 + rng.normal(scale=3, size=(n_frames, n_atoms, 2))
         xy[0, 0] = -1e30, 3.0
         amplitude, width = rng.uniform(1, 3, (n_atoms, n_terms)), rng.uniform(0.5, 2.5, (n_atoms, n_terms))
         velocity = rng.normal(size=(n_frames, 9, n_atoms, 2))
-        image, again = (imaging.project(xy, amplitude, width, 6, 1.5, device="cuda") for _ in range(2))
+        image = imaging.project(xy, amplitude, width, 6, 1.5, device="cuda")
         columns = imaging.project_with_jacobian(xy, velocity, amplitude, width, 6, 1.5, device="cuda")
         expected = imaging.project_with_jacobian(xy, velocity, amplitude, width, 6, 1.5)
-        repeated &= bool((image == again).all())
+        repeated &= bool((image[:1] == imaging.project(xy[:1], amplitude, width, 6, 1.5, device="cuda")).all())
         for name, value, twin in (
             ("image", image, expected[:, 0]),
             ("image", columns[:, 0], expected[:, 0]),

@@ -15,6 +15,7 @@ from tempica.progress import Progress
 from tempica.recipe import Recipe, RenderRecipe
 from tempica.render import movie, stage
 from tempica.render.poses import random_views
+from tempica.render.scatterers import scatterers
 
 RECIPE = Path(__file__).parents[2] / "simulations" / "adenylate_kinase.toml"
 N_REPLICAS, N_FRAMES, N_ATOMS = 2, 25, 30
@@ -31,28 +32,33 @@ class Inline(Executor):
 
 def recipe_with(**render):
     content = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    if render.get("noise", {}).get("kind") == "poisson":
+        del content["render"]["snr"]
     return Recipe.model_validate(content | {"render": content["render"] | render})
 
 
-def make_run(folder, spread=1.0):
+def make_run(folder, spread=1.0, formula=None, broken=None, fingerprint="0" * 16, scattering=30.0):
     """A run folder with a trajectory store; what render does not read stays empty."""
     rng = np.random.default_rng(1)
     folder.mkdir()
     path = folder / "trajectory.zarr"
     sizes = {"replica": N_REPLICAS, "time": N_FRAMES, "atom": N_ATOMS, "space": 3, "cv": 1, "source_name": 1}
     sizes["slow_mode_number"] = 1
-    attributes = store.provenance("", 0, "0" * 16, "test") | {"topology": "{}"}
+    attributes = store.provenance("", 0, fingerprint, "test") | {"topology": "{}"}
     store.create(path, "trajectory", sizes, attributes=attributes, chunks={"replica": 1, "time": 10})
     values = {
         "position": spread * rng.normal(size=(N_REPLICAS, N_FRAMES, N_ATOMS, 3)),
-        "scattering_length": rng.uniform(10, 30, N_ATOMS),
+        "scattering_length": rng.uniform(10, scattering, N_ATOMS),
         "bead_width": rng.uniform(0.1, 0.2, N_ATOMS),
         "replica": np.arange(N_REPLICAS),
         "time": np.arange(N_FRAMES),
+        "formula": formula or ["C3H5NO"] * N_ATOMS,
         "cv": ["LID"],
         "cv_units": ["rad"],
         "source_name": ["LID"],
     }
+    if broken is not None:
+        values["position"][broken] = np.nan
     store.write(path, values)
     store.seal(path)
     return folder
@@ -69,14 +75,12 @@ def render(recipe, run):
 
 def clean_movie(recipe, run):
     trajectory = store.open_store(run / "trajectory.zarr", "trajectory")
-    beads = trajectory["scattering_length"].values, trajectory["bead_width"].values
+    camera = movie.camera_of(recipe.render, *scatterers(recipe.render, trajectory))
     return np.stack(
         [
-            movie.clean_images(
-                recipe.render,
-                random_views(recipe.render, recipe.seed, r, 0, N_FRAMES),
+            camera.clean_images(
                 trajectory["position"].values[r],
-                *beads,
+                *vars(random_views(recipe.render, recipe.seed, r, 0, N_FRAMES)).values(),
             )
             for r in range(N_REPLICAS)
         ]
@@ -136,7 +140,8 @@ def test_clean_images_are_the_beads_through_the_optics():
     rng = np.random.default_rng(3)
     position, length, width = 0.5 * rng.normal(size=(3, 8, 3)), rng.uniform(5, 20, 8), rng.uniform(0.1, 0.3, 8)
     views = random_views(recipe, 0, 0, 0, 3)
-    image = movie.clean_images(recipe, views, position, length, width)
+    wide = np.sqrt((10 * width) ** 2 + recipe.bead_b_factor_A2 / (8 * math.pi**2))
+    image = movie.camera_of(recipe, length[:, None], wide[:, None]).clean_images(position, *vars(views).values())
     grid = (np.arange(24) - 12) * 2.0
     for f in range(3):
         view = 10 * position[f] @ imaging.rotation_matrix(views.pose_quaternion[f]).T

@@ -1,8 +1,8 @@
 """Posterior of mode amplitudes, frame by frame, through the differentiable image formation.
 
 Model of an image: y = C ⊛ P(A (x̄ + Σ_k a_k m_k) + t) + ε, with known pose (A, t) and CTF C, prior a ~ N(0, I)
-and white noise ε ~ N(0, σ²). The maximum of the posterior is found by damped Gauss–Newton steps, and the
-posterior is taken as normal around it (Laplace): covariance (JᵀJ/σ² + I)⁻¹.
+and noise ε of known colour, each pixel of variance σ². The maximum of the posterior is found by damped Gauss–Newton
+steps, and the posterior is taken as normal around it (Laplace): covariance (JᵀJ/σ² + I)⁻¹, with J whitened.
 
 Shape legend: F frame, K mode, N atom, D pixels along an edge, H half plane of a real FFT.
 """
@@ -26,23 +26,24 @@ class Images:
     rotation: np.ndarray  # (frame, 3, 3)
     shift_A: np.ndarray  # (frame, 2)
     transfer: np.ndarray  # (frame, D, D//2 + 1)
+    power: np.ndarray | float = 1.0  # (D, D//2 + 1) of the noise, relative to white noise
 
 
 @dataclass(frozen=True)
-class Beads:
-    scattering_length: np.ndarray  # (atom,) Å
-    width_A: np.ndarray  # (atom,)
+class Scatterers:
+    amplitude: np.ndarray  # (atom, gaussian) Å
+    width_A: np.ndarray  # (atom, gaussian)
 
 
 @dataclass(frozen=True)
 class Posterior:
     mean: np.ndarray  # (frame, mode)
     covariance: np.ndarray  # (frame, mode, mode)
-    residual_variance: np.ndarray  # (frame,) mean over pixels of (image − model)²
+    residual_variance: np.ndarray  # (frame,) mean over pixels of (image − model)², whitened
 
 
 def posterior(
-    images: Images, modes: Modes, beads: Beads, pixel_A: float, noise_variance: float, n_iterations: int
+    images: Images, modes: Modes, scatterers: Scatterers, pixel_A: float, noise_variance: float, n_iterations: int
 ) -> Posterior:
     """Laplace posterior of mode amplitudes for every image.
 
@@ -52,17 +53,16 @@ def posterior(
     n_pixels = images.image.shape[-1]
     n_frames, n_modes = len(images.image), len(modes.shape)
     velocity = 10.0 / pixel_A * np.einsum("fij,knj->fkni", images.rotation[:, :2], modes.shape)
-    # filtering, weighting by Parseval and dividing by σ all in one factor per Fourier coefficient
-    factor = images.transfer * np.sqrt(imaging.plane_weights(n_pixels) / noise_variance).astype(np.float32)
-    target = fft.rfft2(images.image.astype(np.float32)) * np.sqrt(
-        imaging.plane_weights(n_pixels) / noise_variance
-    ).astype(np.float32)
+    # filtering, weighting by Parseval, whitening and dividing by σ all in one factor per Fourier coefficient
+    weight = np.sqrt(imaging.plane_weights(n_pixels) / (images.power * noise_variance)).astype(np.float32)
+    factor = images.transfer * weight
+    target = fft.rfft2(images.image.astype(np.float32)) * weight
 
     def linearise(amplitude: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         place = modes.mean + np.einsum("fk,knj->fnj", amplitude, modes.shape)
         xy = imaging.to_pixels(place, images.rotation[which], images.shift_A[which], n_pixels, pixel_A)
         columns = imaging.project_with_jacobian(
-            xy, velocity[which], beads.scattering_length, beads.width_A, n_pixels, pixel_A
+            xy, velocity[which], scatterers.amplitude, scatterers.width_A, n_pixels, pixel_A
         )
         wave = fft.rfft2(columns) * factor[which, None]
         residual = _real(target[which] - wave[:, 0])
@@ -98,7 +98,7 @@ def posterior(
     return Posterior(amplitude, covariance, misfit * noise_variance / n_pixels**2)
 
 
-def estimate_noise(images: Images, modes: Modes, beads: Beads, pixel_A: float, n_iterations: int) -> float:
+def estimate_noise(images: Images, modes: Modes, scatterers: Scatterers, pixel_A: float, n_iterations: int) -> float:
     """Noise variance of the images, learned from what the model leaves over.
 
     Fixed point of σ² ← mean residual, started at the images' own variance. Besides the camera's noise it holds
@@ -106,7 +106,7 @@ def estimate_noise(images: Images, modes: Modes, beads: Beads, pixel_A: float, n
     """
     variance = float(images.image.var())
     for _ in range(20):
-        found = posterior(images, modes, beads, pixel_A, variance, n_iterations).residual_variance.mean()
+        found = posterior(images, modes, scatterers, pixel_A, variance, n_iterations).residual_variance.mean()
         if abs(found - variance) < 1e-3 * variance:
             break
         variance = float(found)

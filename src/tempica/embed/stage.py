@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica import imaging, store
+from tempica.errors import RecipeError
 from tempica.recipe import EmbedRecipe
 
 if TYPE_CHECKING:
     import xarray
 
-    from tempica.embed.atomic import Beads, Images
+    from tempica.embed.atomic import Images, Scatterers
     from tempica.pipeline import Work
 
 BLOCK_FRAMES = 50
@@ -25,6 +26,11 @@ CALIBRATION_FRAMES = 300  # frames from which the noise variance is learned
 def run(work: Work) -> None:
     """Learn modes and noise variance, then embed every frame."""
     movie = store.read(work.run, "embed", "movie")
+    if movie.attrs["pose"] == "hidden":
+        raise RecipeError(
+            "The movie hides its poses (render.poses.knowledge = 'hidden'), and this version embeds images whose poses"
+            " are known or approximate. Take one of those, or end the run with --until render."
+        )
     n_replicas, n_frames = movie["image"].shape[:2]
     recipe, modes_file = work.recipe.embed, work.folder / "modes.npz"
     work.run_chains("modes", [[("modes", partial(learn_modes, recipe, work.run, modes_file))]])
@@ -96,20 +102,22 @@ def _images(movie: xarray.Dataset) -> Images:
     """Frames of all replicas of a movie, one after the other."""
     from tempica.embed.atomic import Images
 
+    camera = imaging.camera_of(movie)
     flat = {
         name: movie[name].values.reshape(-1, *movie[name].shape[2:])
-        for name in ("image", "pose_quaternion", "pose_shift", "defocus_u", "defocus_v", "defocus_angle")
+        for name in ("image", "pose_quaternion", "pose_shift", *imaging.FOCUS)
     }
     return Images(
         image=flat["image"].astype(np.float32),
         rotation=imaging.rotation_matrix(flat["pose_quaternion"]),
         shift_A=flat["pose_shift"],
-        transfer=imaging.optics_of(movie).transfer(flat["defocus_u"], flat["defocus_v"], flat["defocus_angle"]),
+        transfer=camera.transfer(*(flat[name] for name in imaging.FOCUS)),
+        power=camera.power(),
     )
 
 
-def _optics(movie: xarray.Dataset) -> tuple[Beads, float]:
-    from tempica.embed.atomic import Beads
+def _optics(movie: xarray.Dataset) -> tuple[Scatterers, float]:
+    from tempica.embed.atomic import Scatterers
 
-    optics = imaging.optics_of(movie)
-    return Beads(movie["scattering_length"].values, optics.width_A(movie["bead_width"].values)), optics.pixel_size_A
+    camera = imaging.camera_of(movie)
+    return Scatterers(camera.scatterer_amplitude, camera.scatterer_width), camera.optics.pixel_size_A

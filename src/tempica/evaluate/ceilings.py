@@ -13,6 +13,7 @@ Shape legend: F frame, K mode, B observed value of the library, V collective var
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,29 +65,29 @@ def learn_prior(position: np.ndarray, collective_variable: np.ndarray, n_modes: 
 
 def bayes_estimate(
     prior: Prior,
-    optics: imaging.Optics,
+    camera: imaging.Camera,
     noise_variance: float,
     image: np.ndarray,
     position: np.ndarray,
     quaternion: np.ndarray,
     shift_A: np.ndarray,
-    defocus: tuple[np.ndarray, np.ndarray, np.ndarray],
-    scattering_length: np.ndarray,
-    bead_width: np.ndarray,
+    focus: Sequence[np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (F, V) of the collective variables, each from one frame, and the library's effective size (F,).
 
-    `position` holds the true structures of the frames: the likelihood is expanded around them.
+    `position` holds the true structures of the frames, around which the likelihood is expanded; `quaternion` and
+    `shift_A` are their true poses, `focus` what imaging.FOCUS names.
     """
+    optics = camera.optics
     n_pixels, n_modes = optics.n_pixels, len(prior.shape)
     rotation = imaging.rotation_matrix(quaternion)
     xy = imaging.to_pixels(position, rotation, shift_A, n_pixels, optics.pixel_size_A)
     velocity = 10.0 / optics.pixel_size_A * np.einsum("fij,knj->fkni", rotation[:, :2], prior.shape)
     columns = imaging.project_with_jacobian(
-        xy, velocity, scattering_length, optics.width_A(bead_width), n_pixels, optics.pixel_size_A
+        xy, velocity, camera.scatterer_amplitude, camera.scatterer_width, n_pixels, optics.pixel_size_A
     )
-    weight = np.sqrt(imaging.plane_weights(n_pixels) / noise_variance)
-    wave = fft.rfft2(columns) * (optics.transfer(*defocus)[:, None] * weight)
+    weight = np.sqrt(imaging.plane_weights(n_pixels) / (camera.power() * noise_variance))
+    wave = fft.rfft2(columns) * (camera.transfer(*focus)[:, None] * weight)
     residual = (fft.rfft2(image) * weight - wave[:, 0]).reshape(len(image), -1)
     jacobian = wave[:, 1:].reshape(len(image), n_modes, -1)
     information = np.einsum("fkp,flp->fkl", jacobian.conj(), jacobian, optimize=True).real

@@ -62,18 +62,16 @@ def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.nd
     movie = store.read(run, "evaluate", "movie")
     trajectory = store.read(run, "evaluate", "trajectory").isel(at)
     step = float(movie["image"].encoding["scale_factor"])
-    view = movie.isel(at)
+    view, poses = movie.isel(at), store.true_poses(run, "evaluate", movie).isel(at)
     estimate, effective = ceilings.bayes_estimate(
         ceilings.Prior(**store.load_arrays(prior)),
-        imaging.optics_of(movie),
+        imaging.camera_of(movie),
         float(movie.attrs["noise_std"]) ** 2 + step**2 / 12,  # digitisation is noise too
         view["image"].values,
         trajectory["position"].values.astype(np.float64),
-        view["pose_quaternion"].values,
-        view["pose_shift"].values,
-        (view["defocus_u"].values, view["defocus_v"].values, view["defocus_angle"].values),
-        movie["scattering_length"].values,
-        movie["bead_width"].values,
+        poses["pose_quaternion"].values,
+        poses["pose_shift"].values,
+        [view[name].values for name in imaging.FOCUS],
     )
     store.save_arrays(out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective)
 

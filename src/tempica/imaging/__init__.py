@@ -1,20 +1,25 @@
-"""The deterministic camera: beads of a molecule to projections, and projections through the optics.
+"""The camera: a molecule to projections, projections through the optics, and, apart from it, noise.
 
-Used by `render` to make movies and by `embed` and `evaluate` to explain them; noise is added elsewhere.
+Used by `render` to make movies and by `embed`, `evaluate` and `report` to explain them.
 """
 
+from tempica.imaging.camera import FOCUS, PARTS, Camera, camera_of
 from tempica.imaging.composition import composition, formula, hydrogens_of
-from tempica.imaging.geometry import rotation_matrix, to_pixels
+from tempica.imaging.counting import poisson
+from tempica.imaging.detector import Detector, Scale, detector_of
+from tempica.imaging.geometry import quaternion_between, quaternion_of, quaternion_product, rotation_matrix, to_pixels
 from tempica.imaging.optics import (
     Optics,
     contrast_at,
     contrast_transfer,
     electron_wavelength_A,
+    interaction_A,
     optics_of,
     plane_weights,
     through_optics,
 )
 from tempica.imaging.projection import CUTOFF, project, project_with_jacobian
+from tempica.imaging.radial import critical_exposure_e_A2, damage_filter, frequency_grid, noise_power
 from tempica.imaging.scattering import (
     SCATTERING_LENGTH_A,
     gaussians,
@@ -25,19 +30,35 @@ from tempica.imaging.scattering import (
 
 __all__ = [
     "CUTOFF",
+    "FOCUS",
+    "PARTS",
     "SCATTERING_LENGTH_A",
+    "Camera",
+    "Detector",
     "Optics",
+    "Scale",
+    "camera_of",
     "composition",
     "contrast_at",
     "contrast_transfer",
+    "critical_exposure_e_A2",
+    "damage_filter",
+    "detector_of",
     "electron_wavelength_A",
     "formula",
+    "frequency_grid",
     "gaussians",
     "hydrogens_of",
+    "interaction_A",
+    "noise_power",
     "optics_of",
     "plane_weights",
+    "poisson",
     "project",
     "project_with_jacobian",
+    "quaternion_between",
+    "quaternion_of",
+    "quaternion_product",
     "refit_error",
     "rotation_matrix",
     "solvent_contrast",

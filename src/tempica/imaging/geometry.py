@@ -24,6 +24,31 @@ def rotation_matrix(quaternion: np.ndarray) -> np.ndarray:
     )
 
 
+def quaternion_product(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Quaternion (…, 4), order x y z w, of the rotation `first` followed by `then`: R = R_then R_first."""
+    a, av = then[..., 3:], then[..., :3]
+    b, bv = first[..., 3:], first[..., :3]
+    w = a * b - (av * bv).sum(-1, keepdims=True)
+    return np.concatenate([a * bv + b * av + np.cross(av, bv), w], -1)
+
+
+def quaternion_of(rotation_vector: np.ndarray) -> np.ndarray:
+    """Unit quaternions (…, 4), order x y z w, of rotation vectors (…, 3) in radians."""
+    half = 0.5 * np.linalg.norm(rotation_vector, axis=-1, keepdims=True)
+    return np.concatenate([0.5 * np.sinc(half / np.pi) * rotation_vector, np.cos(half)], -1)
+
+
+def quaternion_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Quaternion (4,) of the shortest rotation that takes the unit vector `first` (3,) to `second` (3,)."""
+    w = 1 + first @ second
+    if w < 1e-12:  # opposite: half a turn about anything at right angles
+        aside = np.eye(3)[np.abs(first).argmin()]
+        aside = aside - (aside @ first) * first
+        return np.append(aside / np.linalg.norm(aside), 0.0)
+    quaternion = np.append(np.cross(first, second), w)
+    return quaternion / np.linalg.norm(quaternion)
+
+
 def to_pixels(
     position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, n_pixels: int, pixel_A: float
 ) -> np.ndarray:

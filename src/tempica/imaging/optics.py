@@ -24,6 +24,7 @@ def contrast_transfer(
     spherical_aberration_mm: float,
     amplitude_contrast: float,
     b_factor_A2: float,
+    phase_shift: float = 0.0,
     defocus_u_A: np.ndarray,
     defocus_v_A: np.ndarray,
     defocus_angle: np.ndarray,
@@ -44,6 +45,7 @@ def contrast_transfer(
         spherical_aberration_mm=spherical_aberration_mm,
         amplitude_contrast=amplitude_contrast,
         b_factor_A2=b_factor_A2,
+        phase_shift=phase_shift,
         defocus_u_A=u,
         defocus_v_A=v,
         defocus_angle=a,
@@ -62,13 +64,14 @@ def contrast_at(
     spherical_aberration_mm: float,
     amplitude_contrast: float,
     b_factor_A2: float,
+    phase_shift: float = 0.0,
     defocus_u_A: np.ndarray,
     defocus_v_A: np.ndarray,
     defocus_angle: np.ndarray,
 ) -> np.ndarray:
     """Contrast transfer function at spatial frequency k (1/Å) in the direction α = `angle` (rad, from +x).
 
-    CTF = sin γ · exp(−B k²/4), γ = π λ df k² − (π/2) Cs λ³ k⁴ + arcsin w,
+    CTF = sin γ · exp(−B k²/4), γ = π λ df k² − (π/2) Cs λ³ k⁴ + arcsin w + `phase_shift` (rad, of a phase plate),
     df(α) = ½ [u + v + (u − v) cos 2(α − defocus_angle)]; all arrays broadcast, defocus in Å.
     Source: Rohou & Grigorieff, J. Struct. Biol. 192, 216 (2015), equations 2 to 5, with the sign turned.
     """
@@ -78,7 +81,7 @@ def contrast_at(
     gamma = (
         np.pi * wavelength * defocus * k2
         - 0.5 * np.pi * spherical_aberration_mm * 1e7 * wavelength**3 * k2**2
-        + np.arcsin(amplitude_contrast)
+        + (np.arcsin(amplitude_contrast) + phase_shift)
     )
     return np.sin(gamma) * np.exp(-0.25 * b_factor_A2 * k2)
 
@@ -87,6 +90,11 @@ def electron_wavelength_A(voltage_kV: float) -> float:
     """Relativistic de Broglie wavelength of an electron in Å: λ = h / √(2 m e V (1 + e V / 2 m c²))."""
     volts = 1e3 * voltage_kV
     return 12.2642595 / math.sqrt(volts * (1 + 0.978475598e-6 * volts))
+
+
+def interaction_A(voltage_kV: float) -> float:
+    """Phase (rad) that an electron gains for each 1/Å of projected potential: σ = λ γ, γ = 1 + E / 511 keV, in Å."""
+    return electron_wavelength_A(voltage_kV) * (1 + voltage_kV / 510.99895)
 
 
 def through_optics(image: np.ndarray, transfer: np.ndarray) -> np.ndarray:
@@ -105,6 +113,7 @@ class Optics:
     amplitude_contrast: float
     b_factor_A2: float
     bead_b_factor_A2: float
+    phase_shift: float = 0.0  # rad
 
     def width_A(self, bead_width: np.ndarray) -> np.ndarray:
         """Standard deviation (Å) of a bead's Gaussian: own mass (nm) and thermal motion, s² = w² + B/8π²."""
@@ -119,6 +128,7 @@ class Optics:
             spherical_aberration_mm=self.spherical_aberration_mm,
             amplitude_contrast=self.amplitude_contrast,
             b_factor_A2=self.b_factor_A2,
+            phase_shift=self.phase_shift,
             defocus_u_A=defocus_u_A,
             defocus_v_A=defocus_v_A,
             defocus_angle=defocus_angle,
@@ -128,7 +138,8 @@ class Optics:
 def optics_of(movie: xarray.Dataset) -> Optics:
     """The optics that a movie store's attributes state."""
     names = [name for name in Optics.__dataclass_fields__ if name != "n_pixels"]
-    return Optics(movie.sizes["x"], **{name: float(movie.attrs[name]) for name in names})
+    n_pixels = movie.sizes.get("x") or movie.attrs["lazy"]["n_pixels"]
+    return Optics(n_pixels, **{name: float(movie.attrs[name]) for name in names})
 
 
 def plane_weights(n_pixels: int) -> np.ndarray:

@@ -24,7 +24,10 @@ class Example:
 
 
 def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.ndarray, n: int) -> list[Example]:
-    """At most `n` frames spread evenly over the replicas (by position); nothing else of the movie is read."""
+    """At most `n` frames spread evenly over the replicas (by position); nothing else of the movie is read.
+
+    The movie's poses must be the true ones.
+    """
     n_frames = movie.sizes["time"]
     total = len(replicas) * n_frames
     flat = np.unique(((np.arange(n if total else 0) + 0.5) * total / n).astype(int)).tolist()
@@ -32,27 +35,15 @@ def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.nda
 
 
 def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:
-    view = movie.isel(replica=replica, time=frame)
-    position = trajectory["position"].isel(replica=replica, time=frame).values.astype(np.float64)
-    optics = imaging.optics_of(movie)
-    xy = imaging.to_pixels(
-        position[None],
-        imaging.rotation_matrix(view["pose_quaternion"].values[None]),
-        view["pose_shift"].values[None],
-        optics.n_pixels,
-        optics.pixel_size_A,
+    at = {"replica": replica, "time": [frame]}
+    view = movie.isel(at)
+    clean = imaging.camera_of(movie).clean_images(
+        trajectory["position"].isel(at).values.astype(np.float64),
+        *(view[name].values for name in ("pose_quaternion", "pose_shift", *imaging.FOCUS)),
     )
-    potential = imaging.project(
-        xy,
-        trajectory["scattering_length"].values,
-        optics.width_A(trajectory["bead_width"].values),
-        optics.n_pixels,
-        optics.pixel_size_A,
-    )
-    defocus = [np.atleast_1d(view[name].values) for name in ("defocus_u", "defocus_v", "defocus_angle")]
     return Example(
         replica=int(movie["replica"].values[replica]),
         frame=frame,
-        clean=imaging.through_optics(potential, optics.transfer(*defocus))[0],
-        noisy=view["image"].values.astype(np.float64),
+        clean=clean[0],
+        noisy=view["image"].values[0].astype(np.float64),
     )

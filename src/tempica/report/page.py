@@ -82,12 +82,12 @@ def _head(
             entry = next(m for m in matrices if (m["method"], m["stage"]) == (method, row["stage"]))
             name, sentence = words.method_name(method), words.verdict(row, entry, n_held_out)
             sentences.append(f"<p><b>{escape(name)}</b>{escape(sentence.removeprefix(name))}</p>")
-    time, render = movie["time"].values, recipe.render
+    time = movie["time"].values
     interval = f", {time[1] - time[0]:g} ps apart" if len(time) > 1 else ""
     facts = {
         "Movies": f"{movie.sizes['replica']} of {movie.sizes['time']} frames{interval}",
         "Images": f"{movie.sizes['x']} × {movie.sizes['y']} pixels of {movie.attrs['pixel_size_A']:g} Å",
-        "Signal to noise": f"{render.snr:g}" if np.isfinite(render.snr) else "no noise",
+        "Signal to noise": words.signal_to_noise(movie.attrs),
         "Replicas": ", ".join(
             f"{int((split == name).sum())} {label}"
             for name, label in (("train", "train"), ("validation", "validation"), ("held_out", "held out"))

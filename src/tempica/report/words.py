@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tempica.report.recovered import as_matrix
@@ -70,6 +70,15 @@ def number(value: float | None, digits: int = 3) -> str:
     if value is None or not math.isfinite(value):
         return "–"
     return f"{value:.{digits}f}".replace("-", "−")
+
+
+def signal_to_noise(about: Mapping[str, Any]) -> str:
+    """The SNR of a movie, from its attributes, and what its noise is."""
+    if about["noise_std"] == 0:
+        return "no noise"
+    snr = f"{(about['signal_std'] / about['noise_std']) ** 2:.3g}"
+    kinds = {"coloured": ", coloured noise", "poisson": f", {about['electrons_per_pixel']:.3g} electrons a pixel"}
+    return snr + kinds.get(about["noise"], "")
 
 
 def enumeration(parts: Sequence[str]) -> str:

@@ -49,9 +49,7 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
     position = np.array(modeller.positions._value)
     unknown = next((a for a in topology.atoms if symbol(a) not in SCATTERING_LENGTH_A), None)
     if unknown is not None:
-        raise StructureError(
-            f"Atom {unknown} of {path} has the element '{symbol(unknown)}'; known are {', '.join(SCATTERING_LENGTH_A)}."
-        )
+        raise StructureError(f"Atom {unknown} of {path} has the element '{symbol(unknown)}'; known are H to Cf.")
     length = np.array([SCATTERING_LENGTH_A[symbol(atom)] for atom in topology.atoms])
     heavy = np.array([symbol(atom) != "H" for atom in topology.atoms])
     carried, hydrogens = np.zeros(len(heavy)), np.zeros(len(heavy))

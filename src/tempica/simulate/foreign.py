@@ -298,8 +298,8 @@ def _scattering(
         unknown = [atom for atom in atoms if _element(atom) not in SCATTERING_LENGTH_A]
         if unknown:
             raise StructureError(
-                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are"
-                f" {', '.join(SCATTERING_LENGTH_A)}. Leave its residue out of simulate.molecule.selection."
+                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are H"
+                " to Cf. Leave its residue out of simulate.molecule.selection."
             )
         if len(atoms) == 1 and atoms[0].name == "CA":  # stands for the whole residue
             side = _SIDE_CHAINS.get(residue.name)

@@ -201,8 +201,8 @@ def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, 
     unknown = [atom for atom in heavy if symbol(atom) not in SCATTERING_LENGTH_A]
     if unknown:
         raise StructureError(
-            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are"
-            f" {', '.join(SCATTERING_LENGTH_A)}. Rename it or take it out of the structure."
+            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are H to"
+            " Cf. Rename it or take it out of the structure."
         )
     where = xyz[[atom.index for atom in heavy]]
     length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)

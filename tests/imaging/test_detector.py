@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tempica.render.detector import HEADROOM, Scale, noise_deviation, white_noise
+from tempica.imaging.detector import HEADROOM, Scale, noise_deviation, white_noise
 
 
 def test_noise_follows_from_signal_and_snr():

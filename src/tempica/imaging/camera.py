@@ -1,0 +1,78 @@
+"""The whole deterministic camera: what scatters, the optics, and what weakens the signal at each frequency.
+
+Shape legend: F frame, N atom, K Gaussian of an atom, D pixels along an edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tempica.imaging.geometry import rotation_matrix, to_pixels
+from tempica.imaging.optics import Optics, optics_of, through_optics
+from tempica.imaging.projection import project
+from tempica.imaging.radial import damage_filter, frequency_grid, noise_power
+
+if TYPE_CHECKING:
+    import xarray
+
+FOCUS = ("defocus_u", "defocus_v", "defocus_angle", "damage_dose")  # what `Camera.transfer` needs of each frame
+PARTS = ("scatterer_amplitude", "scatterer_width", "frequency", "noise_power", "dqe")  # a movie's variables
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """What is the same for all images of a movie."""
+
+    optics: Optics
+    scatterer_amplitude: np.ndarray  # (N, K) Å
+    scatterer_width: np.ndarray  # (N, K) Å
+    frequency: np.ndarray  # (node,) 1/Å, of the two tables below
+    noise_power: np.ndarray  # (node,) relative
+    dqe: np.ndarray  # (node,)
+
+    def transfer(
+        self, defocus_u: np.ndarray, defocus_v: np.ndarray, defocus_angle: np.ndarray, damage_dose: np.ndarray
+    ) -> np.ndarray:
+        """What the signal's Fourier coefficients are multiplied by, (F, D, D//2 + 1) float32.
+
+        The contrast transfer function, √DQE, and the damage of a dose (F,) in e/Å².
+        """
+        transfer = self.optics.transfer(defocus_u, defocus_v, defocus_angle)
+        k = frequency_grid(self.optics.n_pixels, self.optics.pixel_size_A)
+        if (self.dqe != 1).any():
+            transfer *= np.sqrt(np.interp(k, self.frequency, self.dqe)).astype(np.float32)
+        if np.any(damage_dose):
+            transfer *= damage_filter(k, damage_dose, self.optics.voltage_kV).astype(np.float32)
+        return transfer
+
+    def power(self) -> np.ndarray:
+        """Power spectrum (D, D//2 + 1) of the noise, relative to white noise of the same variance."""
+        return noise_power(self.optics.n_pixels, self.optics.pixel_size_A, self.frequency, self.noise_power)
+
+    def clean_images(
+        self,
+        position: np.ndarray,
+        pose_quaternion: np.ndarray,
+        pose_shift: np.ndarray,
+        *focus: np.ndarray,
+        device: str = "cpu",
+    ) -> np.ndarray:
+        """Noise-free images (F, D, D), float32, in 1/Å, of positions (F, N, 3) in nm: projection, then `transfer`.
+
+        Each frame is the same whichever others are made with it.
+        """
+        optics = self.optics
+        rotation = rotation_matrix(pose_quaternion)
+        xy = to_pixels(position, rotation, pose_shift, optics.n_pixels, optics.pixel_size_A)
+        potential = project(
+            xy, self.scatterer_amplitude, self.scatterer_width, optics.n_pixels, optics.pixel_size_A, device=device
+        )
+        return through_optics(potential, self.transfer(*focus))
+
+
+def camera_of(movie: xarray.Dataset) -> Camera:
+    """The camera that a movie store describes."""
+    return Camera(optics_of(movie), *(movie[name].values for name in PARTS))

@@ -1,0 +1,123 @@
+"""Images of a lazy movie: made when they are read, the same bits as a stored movie holds.
+
+A lazy movie keeps of each frame its pose, focus and dose, and of all frames the camera, the scale and the seed. What
+is missing, where the molecule's atoms were, lies in the trajectory, and the true pose of a movie that hides it in
+poses.zarr. This module reads them and hands out images only: who may see a movie sees no more of the truth than is in
+its images. Elsewhere (`xarray.open_zarr`) such a movie is a data set without the variable `image`.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from tempica import imaging, schema, store
+from tempica.errors import StoreError
+
+if TYPE_CHECKING:
+    from tempica.imaging.camera import Camera
+    from tempica.imaging.detector import Detector, Scale
+
+BLOCK_FRAMES = 100  # made at a time
+VIEW = ("pose_quaternion", "pose_shift", *imaging.FOCUS)
+
+
+def levels(
+    camera: Camera,
+    detector: Detector,
+    scale: Scale,
+    seed: int,
+    replica: int,
+    frames: np.ndarray,
+    position: np.ndarray,
+    view: dict[str, np.ndarray],
+    device: str = "cpu",
+) -> np.ndarray:
+    """Digital levels (frame, y, x), uint8, of frames of a replica: clean images, their noise, digitised.
+
+    `position` (frame, atom, space) in nm and `view` (the arrays named in VIEW, over frame) are those of the frames.
+    Both kinds of movie come from here; a frame is the same whichever others are made with it.
+    """
+    image = camera.clean_images(position, *(view[name] for name in VIEW), device=device)
+    for row, frame in enumerate(frames.tolist()):
+        image[row] = detector.record(image[row], seed, replica, frame)
+    return scale.digitise(image)
+
+
+def with_images(movie: xarray.Dataset, run: Path) -> xarray.Dataset:
+    """A lazy movie with its variable `image`, which lies in a run folder beside what it is made from."""
+    rule = schema.STORES["movie"]["image"]
+    array = _Images(movie, run)
+    about = {"units": rule.units, "long_name": rule.description}
+    about |= {name: movie.attrs["lazy"][name] for name in ("scale_factor", "add_offset")}
+    image = xarray.Variable(rule.dims, indexing.LazilyIndexedArray(array), about)
+    return movie.assign(xarray.decode_cf(xarray.Dataset({"image": image}), decode_times=False).data_vars)
+
+
+class _Images(BackendArray):
+    """What xarray indexes; nothing is opened before the first image is asked for."""
+
+    def __init__(self, movie: xarray.Dataset, run: Path) -> None:
+        self._movie, self._run = movie, run
+        n_pixels = movie.attrs["lazy"]["n_pixels"]
+        self.shape = (movie.sizes["replica"], movie.sizes["time"], n_pixels, n_pixels)
+        self.dtype = np.dtype(np.uint8)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._make)
+
+    def _make(self, key: tuple[int | slice | np.ndarray, ...]) -> np.ndarray:
+        replicas, frames = (
+            np.atleast_1d(np.arange(size)[part]) for size, part in zip(self.shape[:2], key[:2], strict=True)
+        )
+        image = np.empty((len(replicas), len(frames), *self.shape[2:]), self.dtype)
+        for row, replica in enumerate(replicas.tolist()):
+            for first in range(0, len(frames), BLOCK_FRAMES):
+                part = slice(first, first + BLOCK_FRAMES)
+                image[row, part] = self._block(replica, frames[part])
+        image = image[:, :, key[2]][..., key[3]]
+        return image[tuple(0 if isinstance(part, int | np.integer) else slice(None) for part in key[:2])]
+
+    def _block(self, replica: int, frames: np.ndarray) -> np.ndarray:
+        camera, detector, scale = self._parts
+        at = {"replica": replica, "time": frames}
+        view = {name: self._movie[name].isel(at).values for name in imaging.FOCUS}
+        view |= {name: self._poses[name].isel(at).values for name in VIEW[:2]}
+        position = self._trajectory["position"].isel(at).values
+        seed = int(self._movie.attrs["seed"])
+        return levels(camera, detector, scale, seed, replica, frames, position, view)
+
+    @cached_property
+    def _parts(self) -> tuple[Camera, Detector, Scale]:
+        about, camera = self._movie.attrs["lazy"], imaging.camera_of(self._movie)
+        scale = imaging.Scale(about["scale_factor"], about["add_offset"])
+        return camera, imaging.detector_of(self._movie, camera), scale
+
+    @cached_property
+    def _trajectory(self) -> xarray.Dataset:
+        path = self._run / "trajectory.zarr"
+        trajectory = store.open_store(path, "trajectory")
+        if trajectory.attrs["fingerprint"] != self._movie.attrs["lazy"]["trajectory"]:
+            raise StoreError(
+                f"The lazy movie in {self._run} was made from another trajectory than {path}, so that its images cannot"
+                f" be made. Render again: tempica render {self._run}"
+            )
+        return trajectory
+
+    @cached_property
+    def _poses(self) -> xarray.Dataset:
+        if self._movie.attrs["pose"] == "known":
+            return self._movie
+        poses = store.open_store(self._run / "poses.zarr", "poses")
+        if poses.attrs["fingerprint"] != self._movie.attrs["fingerprint"]:
+            raise StoreError(
+                f"{self._run / 'poses.zarr'} is of another movie than the lazy one beside it. Render again:"
+                f" tempica render {self._run}"
+            )
+        return poses

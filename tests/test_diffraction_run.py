@@ -1,0 +1,130 @@
+"""An experiment at an X-ray laser as a user meets it: recipe, run, refusals."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray
+
+from tempica import exporting, schema, store
+from tempica.errors import RecipeError
+from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe
+
+from .conftest import ROOT, small_recipe_text, tempica, tree
+
+COMMITTED = ROOT / "simulations" / "adenylate_kinase_xfel.toml"
+CAMERA = 'kind = "xfel"\nn_pixels = 32\npixel_size_um = 1500.0\nphotons_per_pulse = 1e13'
+
+
+def with_camera(text: str, camera: str) -> str:
+    return re.sub(r"\[render\].*?(?=\n\[)", f"[render]\n{camera}\n", text, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def photographed(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run, photographed again by an X-ray laser."""
+    folder = tmp_path_factory.mktemp("xfel")
+    shutil.copytree(small_run, folder / "run")
+    (folder / "xfel.toml").write_text(with_camera(small_recipe_text(), CAMERA))
+    done = tempica("run", folder / "xfel.toml", "--out", folder / "run", "--until", "render")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"render: about \S+ photons a pattern", done.stderr)
+    return folder / "run"
+
+
+def test_patterns_are_a_movie_of_their_own_kind(photographed: Path, small_run: Path) -> None:
+    raw = xarray.open_zarr(photographed / "movie.zarr", consolidated=False)  # as any program would open it
+    assert set(raw.variables) == set(schema.STORES["diffraction"])
+    for name, rule in schema.STORES["diffraction"].items():
+        assert raw[name].dims == rule.dims
+        assert rule.dtype == "string" or raw[name].dtype in (rule.dtype, *rule.other_dtypes)
+        assert raw[name].attrs["units"] == rule.units
+    required = schema.all_schemas()["diffraction"]["properties"]["attributes"]["required"]
+    assert set(required) <= set(raw.attrs)
+    assert raw["image"].values.any()
+    assert tree(photographed / "superseded" / "1" / "movie.zarr") == tree(small_run / "movie.zarr")
+    with pytest.raises(store.StoreError, match="kind 'diffraction', but 'movie' is needed"):
+        store.open_store(photographed / "movie.zarr", "movie")
+
+
+def test_a_program_for_images_is_not_given_patterns(photographed: Path, small_run: Path, tmp_path: Path) -> None:
+    for run, to, other in ((photographed, "relion", "cxi"), (small_run, "cxi", "relion")):
+        with pytest.raises(store.StoreError, match=f"--to {to} needs '.*'. Give --to {other}"):
+            exporting.export(run, to, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_worker_count_changes_no_photon(photographed: Path, tmp_path: Path) -> None:
+    again = tmp_path / "run"
+    shutil.copytree(photographed, again)
+    shutil.rmtree(again / "movie.zarr")
+    done = tempica("render", again, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    assert tree(again / "movie.zarr") == tree(photographed / "movie.zarr")
+
+
+@pytest.mark.parametrize("verb", ["run", "embed", "evaluate"])
+def test_stages_without_a_model_of_diffraction_are_refused_before_anything_is_done(tmp_path: Path, verb: str) -> None:
+    done = tempica(verb, COMMITTED, "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "render.kind = 'xfel': embed" in done.stderr or f"'xfel': {verb}" in done.stderr
+    assert "--until render" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def complaint(content: dict[str, Any]) -> str:
+    path = Path("recipe.toml")
+    lines = [f"{key} = {_toml(value)}" for key, value in content.items()]
+    try:
+        parse_recipe("\n".join(lines), path)
+    except RecipeError as error:
+        return str(error)
+    return ""
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+@pytest.mark.parametrize(
+    ("camera", "said"),
+    [
+        ({"kind": "neutron"}, "render.kind = 'neutron': must be one of electron, xfel."),
+        ({"kind": 3}, "render.kind = 3"),
+        ({"kind": "xfel", "snr": 0.1}, "render.snr: unknown key. Known here: b_factor_A2, background_photons"),
+        ({"n_pixels": 32, "photon_energy_eV": 6000.0}, "render.photon_energy_eV: unknown key"),
+        ({"kind": "xfel", "photon_energy_eV": 3.0}, "render.photon_energy_eV = 3.0: "),
+        ({"kind": "xfel", "detector_distance_mm": -1.0}, "render.detector_distance_mm = -1.0: "),
+        ({"kind": "xfel", "detector_distance_mm": float("nan")}, "render.detector_distance_mm = nan: "),
+        ({"kind": "xfel", "pixel_size_um": 0.0}, "render.pixel_size_um = 0.0: "),
+        ({"kind": "xfel", "polarisation": "up"}, "render.polarisation = 'up': "),
+        ({"kind": "xfel", "beam_stop_radius_mm": 60.0}, "beam_stop_radius_mm = 60 covers the whole detector"),
+        (
+            {"kind": "xfel", "poses": {"kind": "floating"}},
+            "render.poses.kind = 'floating': must be one of fixed, random",
+        ),
+        ({"kind": "xfel", "poses": "fixed"}, "render.poses = 'fixed': must be a table"),
+    ],
+)
+def test_a_mistake_in_the_camera_is_named(camera: dict[str, Any], said: str) -> None:
+    content = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
+    assert complaint(content) == ""
+    assert said in complaint(content | {"render": camera})
+
+
+def test_without_a_kind_the_camera_is_of_electrons() -> None:
+    content = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
+    assert isinstance(Recipe.model_validate(content).render, XfelRecipe)
+    assert isinstance(Recipe.model_validate(content | {"render": {"snr": 1.0}}).render, RenderRecipe)
+    del content["render"]
+    assert isinstance(Recipe.model_validate(content).render, RenderRecipe)
