@@ -20,7 +20,7 @@ from .conftest import small_recipe_text, tempica
     ("error", "code", "told"),
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a/b"), 1, "No space left on device: 'a/b'"),
-        (MemoryError("Unable to allocate 1 TiB"), 1, "not enough memory: Unable to allocate 1 TiB"),
+        (MemoryError("Unable to allocate 1 TiB"), 1, "memory does not suffice (Unable to allocate 1 TiB"),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Broken pipe"),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), 2, "Permission denied: 'a/b'"),
     ],
@@ -37,7 +37,7 @@ def test_a_failing_machine_gets_one_message(error, code, told, monkeypatch, caps
     assert ended.value.code == code
     said = capsys.readouterr().err
     assert told in said
-    assert ("go on with:\n  tempica run 'a recipe.toml'" in said) == (code == 1)
+    assert ("with:\n  tempica run 'a recipe.toml'" in said) == (code == 1)
 
 
 def test_a_full_disk_leaves_no_traceback(tmp_path: Path) -> None:
@@ -67,10 +67,8 @@ def test_a_full_disk_leaves_no_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in full.stderr
 
 
-def test_a_closed_output_is_no_mistake_and_a_wrong_place_is(tmp_path: Path) -> None:
-    assert tempica("schema", "--out", "/proc/nowhere").returncode == 2
-    read, write = os.pipe()
-    os.close(read)
-    command = [sys.executable, "-m", "tempica.cli", "schema", "--out", str(tmp_path / "s")]
-    assert subprocess.run(command, stdout=write, check=False).returncode == 0
-    os.close(write)
+def test_a_wrong_place_is_a_mistake() -> None:
+    done = tempica("schema", "--out", "/proc/nowhere")
+    assert done.returncode == 2
+    assert "/proc/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr

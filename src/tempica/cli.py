@@ -243,39 +243,25 @@ def main() -> None:
     except TempicaError as error:
         print(f"tempica: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError as error:
-        if error in _broken_at_work:
-            _failed(error)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)  # all is done, and somebody closed our output, as `| head` does
     except (OSError, MemoryError) as error:
         _failed(error)
 
 
-_broken_at_work: list[BrokenPipeError] = []
-
-
 @contextlib.contextmanager
 def _working() -> Iterator[None]:
-    """Tells a pipe that breaks before all is done from a reader who has seen enough."""
+    """Tells of a pipe that breaks before all is done; of any, click would say nothing."""
     try:
         yield
     except BrokenPipeError as error:
-        _broken_at_work.append(error)
-        raise
+        raise WorkerError(f"a pipe closed before all was done ({error})") from None
 
 
 def _failed(error: OSError | MemoryError) -> None:
     if isinstance(error, OSError) and error.errno in _MISTAKES:
         print(f"tempica: {error}. Give another path, or the right to use this one.", file=sys.stderr)
         _leave(2)
-    what = (
-        f"there is not enough memory{f': {error}' if str(error) else ''}" if isinstance(error, MemoryError) else error
-    )
-    with contextlib.suppress(OSError):  # stderr may be the pipe that broke
-        print(
-            f"tempica: {what}; what is done is kept. Once that is mended, go on with:\n  {_command()}", file=sys.stderr
-        )
+    what = f"the memory does not suffice ({error})" if isinstance(error, MemoryError) else str(error)
+    print(f"tempica: {what}; what is done is kept. Once that is mended, go on with:\n  {_command()}", file=sys.stderr)
     _leave(1)
 
 
