@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tempica.errors import RecipeError
-from tempica.recipe import Recipe, fingerprint, load_recipe, residues, structure_path
+from tempica.recipe import Recipe, RenderRecipe, fingerprint, load_recipe, residues, structure_path
 
 COMMITTED = Path(__file__).parents[1] / "simulations" / "adenylate_kinase.toml"
 CONTENT = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))
@@ -183,6 +183,7 @@ def test_a_missing_key_is_named_or_has_a_default(load):
         (("train", "n_components"), 5, ["train.n_components = 5", "embed.n_modes = 4"]),
         (("train", "lag"), N_FRAMES, [f"train.lag = {N_FRAMES}", f"simulate.n_frames = {N_FRAMES}"]),
         (("train", "methods"), ["pcl", "pcl"], ["train.methods", "must not repeat"]),
+        (("train", "methods"), ["tcl"], ["train.methods has tcl", "simulate.segment_frames"]),
         (("train", "methods"), ["umap"], ["train.methods.0 = 'umap'", "tica"]),
         (("name",), "../escape", ["name = '../escape'"]),
     ],
@@ -298,3 +299,43 @@ def test_a_structure_is_found_beside_the_recipe_or_frozen_in_the_run(tmp_path):
     frozen.parent.mkdir()
     frozen.touch()
     assert structure_path(tmp_path, "pdb/a.pdb") == frozen
+
+
+@pytest.mark.parametrize(
+    ("camera", "told"),
+    [
+        ({"noise": {"kind": "poisson"}, "snr": 0.2}, ["snr = 0.2 follows from the dose"]),
+        ({"noise": {"kind": "poisson"}}, ["dose_per_frame_e_A2 is missing", "'poisson' needs it"]),
+        ({"radiation_damage": True}, ["dose_per_frame_e_A2 is missing", "radiation_damage needs it"]),
+        ({"radiation_damage": True, "dose_per_frame_e_A2": 1.0, "voltage_kV": 120.0}, ["200 and 300 kV", "is 120"]),
+        ({"noise": {"kind": "coloured"}}, ["render.noise.spectrum: is missing"]),
+        ({"noise": {"kind": "coloured", "spectrum": [[0.1, 1], [0.0, 2]]}}, ["spectrum must hold", "rising"]),
+        ({"noise": {"kind": "coloured", "spectrum": [[0.0, 0.0]]}}, ["spectrum holds 0 at 0 1/Å", "above 0"]),
+        ({"noise": {"kind": "pink"}}, ["render.noise.kind = 'pink': must be one of coloured, poisson, white"]),
+        ({"poses": {"knowledge": "approximate"}}, ["approximate poses need an error"]),
+        ({"poses": {"error_deg": 1.0}}, ["approximate poses need an error"]),
+        ({"poses": {"preferred_axes": [[0, 0, 0]]}}, ["axis of no length"]),
+        (
+            {"poses": {"kind": "diffusion", "rotational_diffusion_per_s": 1.0, "radius_nm": 2.0}},
+            ["says it all: leave out radius_nm"],
+        ),
+        ({"scattering": {"kind": "atoms"}, "bead_b_factor_A2": 5.0}, ["give scattering.b_factor_A2 for atoms"]),
+        ({"voltage_kV": 5.0}, ["render.voltage_kV = 5.0", "60"]),
+        ({"pixel_size_A": 0.0}, ["render.pixel_size_A = 0.0", "0.2"]),
+        ({"defocus_low_A": -1.0}, ["render.defocus_low_A = -1.0"]),
+        ({"snr": float("nan")}, ["render.snr"]),
+    ],
+)
+def test_mistakes_of_the_camera_are_told(load, camera, told):
+    content = changed(("render",), camera)
+    refused(load, content, *told)
+
+
+def test_a_recipe_read_back_from_its_own_values_is_the_same():
+    """Rules must not ask which values were given."""
+    for camera in (
+        {"noise": {"kind": "poisson"}, "dose_per_frame_e_A2": 3.0, "scattering": {"kind": "atoms"}},
+        {"poses": {"kind": "diffusion", "rotational_diffusion_per_s": 1.0}},
+    ):
+        recipe = RenderRecipe.model_validate(camera)
+        assert RenderRecipe.model_validate(recipe.model_dump()) == recipe

@@ -154,9 +154,10 @@ class DiffusingPoses(_Poses):
 
     @model_validator(mode="after")
     def _either(self) -> DiffusingPoses:
-        given = {"radius_nm", "temperature_K", "viscosity_mPa_s"} & self.model_fields_set
+        blank = type(self).model_fields
+        given = [n for n in ("radius_nm", "temperature_K", "viscosity_mPa_s") if getattr(self, n) != blank[n].default]
         if self.rotational_diffusion_per_s is not None and given:
-            raise ValueError(f"rotational_diffusion_per_s says it all: leave out {' and '.join(sorted(given))}")
+            raise ValueError(f"rotational_diffusion_per_s says it all: leave out {' and '.join(given)}")
         return self
 
 
@@ -239,7 +240,8 @@ class RenderRecipe(Section):
                 f"defocus_high_A = {self.defocus_high_A} must not be below defocus_low_A = {self.defocus_low_A}"
             )
         counted = isinstance(self.noise, PoissonNoise)
-        if counted and "snr" in self.model_fields_set:
+        blank = type(self).model_fields
+        if counted and self.snr != blank["snr"].default:
             raise ValueError(f"snr = {self.snr:g} follows from the dose where electrons are counted; leave it out")
         if self.dose_per_frame_e_A2 is None and (counted or self.radiation_damage):
             need = "noise of kind 'poisson'" if counted else "radiation_damage"
@@ -248,6 +250,6 @@ class RenderRecipe(Section):
             raise ValueError(
                 f"radiation_damage is known at 200 and 300 kV, and voltage_kV is {self.voltage_kV:g}; leave it out"
             )
-        if isinstance(self.scattering, AtomScattering) and "bead_b_factor_A2" in self.model_fields_set:
+        if isinstance(self.scattering, AtomScattering) and self.bead_b_factor_A2 != blank["bead_b_factor_A2"].default:
             raise ValueError("bead_b_factor_A2 is for beads; give scattering.b_factor_A2 for atoms")
         return self

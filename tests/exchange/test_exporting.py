@@ -8,11 +8,11 @@ from tempica import cli, exporting, imaging, store
 from tempica.errors import StoreError
 from tempica.exchange import particles, trajectories
 from tempica.exchange.mrc import open_stack
-from tempica.exchange.relion import quaternions
+from tempica.exchange.relion import KEPT_TABLES, quaternions
 from tempica.exchange.star import read_star
 from tempica.progress import Progress
 
-TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose")
+TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ from tempica import imaging, store
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import StackWriter, open_stack
 from tempica.exchange.particles import write_particles
+from tempica.exchange.relion import KEPT_TABLES
 from tempica.exchange.star import read_star, write_block
 from tempica.pipeline import Work
 from tempica.progress import Progress
 from tempica.recipe import Recipe
 from tempica.render import particles, stage
 
-TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose")
+TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
 N_REPLICAS, N_FRAMES = 4, 80  # of small_run
 
 
@@ -131,6 +132,49 @@ def test_our_own_export_comes_back_bit_by_bit(movie, exported, recipe_of, import
     assert {k: v for k, v in back.attrs.items() if k not in own} == {
         k: v for k, v in movie.attrs.items() if k not in own
     }
+
+
+def test_everything_that_a_movie_says_comes_back(movie, recipe_of, imported, tmp_path):
+    rng = np.random.default_rng(0)
+    table = {"frequency": [0.0, 0.1, 0.2], "noise_power": [1.0, 0.5, 1 / 3], "dqe": [0.9, 0.8, 0.7]}
+    full = movie.drop_vars(list(table)).assign(
+        {name: ("node", np.array(values)) for name, values in table.items()}
+        | {"damage_dose": movie["damage_dose"] + rng.uniform(0, 20, movie["damage_dose"].shape)}
+    )
+    full["scatterer_amplitude"] = 0.4 * full["scatterer_amplitude"]  # in ice
+    full.attrs |= {"phase_shift": 1.2, "noise": "coloured", "electrons_per_pixel": 3.0, "signal_std": 0.1}
+    full.attrs |= {"pose": "approximate", "pose_error_deg": 2.0, "pose_error_A": 0.5}
+    write_particles(full, tmp_path, Progress(terminal=False))
+    back = imported(recipe_of(tmp_path / "particles.star"))
+    for name in ("image", "damage_dose", *table):
+        np.testing.assert_array_equal(back[name].values, full[name].values, err_msg=name)
+    np.testing.assert_allclose(back["scatterer_amplitude"].values, full["scatterer_amplitude"].values, rtol=1e-12)
+    same_rotation(back["pose_quaternion"].values, full["pose_quaternion"].values)
+    for name in ("pose", "pose_error_deg", "pose_error_A", "noise", "noise_std", "electrons_per_pixel", "signal_std"):
+        assert back.attrs[name] == full.attrs[name]
+    assert back.attrs["phase_shift"] == pytest.approx(1.2, rel=1e-15)
+
+
+def test_hidden_poses_come_back_hidden(movie, recipe_of, imported, tmp_path):
+    hidden = movie.copy()
+    hidden.attrs["pose"] = "hidden"
+    write_particles(hidden, tmp_path, Progress(terminal=False))
+    back = imported(recipe_of(tmp_path / "particles.star"))
+    assert back.attrs["pose"] == "hidden"
+    assert np.isnan(back["pose_quaternion"].values).all()
+    assert np.isnan(back["pose_shift"].values).all()
+    np.testing.assert_array_equal(back["image"].values, movie["image"].values)
+    optics, columns = tables(tmp_path)
+    images = open_stack(tmp_path / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
+    changed = written(tmp_path / "changed", optics, columns, 2 * images)
+    shutil.rmtree(tmp_path / "run")
+    shutil.rmtree(tmp_path / "work")
+    with pytest.raises(FormatError, match="has no poses, and its images are not those of our export any more"):
+        imported(recipe_of(changed))
+    with pytest.raises(FormatError, match=r"has no poses \(rlnAngleRot"):
+        particles.check(
+            recipe_of(written(changed.parent, others(optics), others(columns)), observation="movie"), tmp_path
+        )
 
 
 def test_particles_that_were_sorted_anew_find_their_places(movie, exported, recipe_of, imported, tmp_path):
@@ -250,9 +294,10 @@ BROKEN = [
     ({}, {"rlnImageName": "particles.mrcs"}, "particle 1 has rlnImageName 'particles.mrcs'"),
     ({}, {"rlnImageName": "000000@particles.mrcs"}, "counted from 1"),
     ({}, {"rlnImageName": "-1@particles.mrcs"}, "counted from 1"),
+    ({}, {"rlnImageName": "9" * 5000 + "@particles.mrcs"}, "counted from 1"),
     ({}, {"rlnImageName": "1@none.mrcs"}, r"stack none.mrcs, which .* names, is neither in"),
     ({}, {"rlnImageName": "000321@particles.mrcs"}, "asks for image 321 of .*, which has 320"),
-    ({}, {"rlnPhaseShift": 90.0}, "phase shift"),
+    ({}, {"rlnPhaseShift": 90.0}, r"rlnPhaseShift of .* is 0° to 90°; a movie has one"),
     ({}, {"rlnCtfBfactor": -1.0}, r"Write it into the recipe: particles.b_factor_A2"),
 ]
 

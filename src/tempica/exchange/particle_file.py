@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from tempica.errors import FormatError
-from tempica.exchange.relion import quaternions
+from tempica.exchange.relion import KEPT, KEPT_TABLES, quaternions
 from tempica.exchange.star import Table, read_star
 
-_TEXT = ("rlnImageName", "tempicaPose")
+MOST_IMAGES = 2**31 - 1  # of an MRC stack
+_TEXT = ("rlnImageName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
 _OPTICS = ("rlnImagePixelSize", "rlnVoltage", "rlnSphericalAberration", "rlnAmplitudeContrast")
 _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGINS_A, _ORIGINS_PIXEL = ("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY")
-_PLACE = ("tempicaReplica", "tempicaFrame", "tempicaTime", "tempicaLabel", "tempicaMolecule")
-_STORE = ("tempicaImageScale", "tempicaImageOffset", "tempicaNoiseStd", "tempicaBeadBfactor")
+_PLACE = ("tempicaReplica", "tempicaFrame", "tempicaTime", "tempicaLabel", "tempicaMolecule", "tempicaDamageDose")
+_STORE = ("tempicaImageScale", "tempicaImageOffset", "tempicaScattering", *KEPT.values())
 _NUMBERS = (
     *_OPTICS, *_DEFOCUS, *_ANGLES, *_ORIGINS_A, *_ORIGINS_PIXEL, *_PLACE, *_STORE, "rlnOpticsGroup", "rlnPhaseShift",
     "rlnCtfBfactor", "rlnCtfScalefactor", "rlnImageSize", "rlnImageDimensionality", "rlnCtfDataAreCtfPremultiplied",
@@ -45,6 +46,8 @@ class Particles:
     shift_A: np.ndarray | None  # (particle, 2)
     place: dict[str, np.ndarray]  # tempicaReplica …, if it is an export of ours
     store: dict[str, float]  # tempicaImageScale …, likewise
+    tables: dict[str, np.ndarray]  # noise_power … over node, likewise
+    noise: str  # white where the file does not say
     passed_over: list[str]  # labels that say something of the images which is not used
 
 
@@ -98,6 +101,8 @@ def read_particles(star: Path) -> Particles:
         shift_A=shift,
         place={name: columns[name] for name in _PLACE if name in columns},
         store={name: float(columns[name][0]) for name in _STORE if name in columns and n},
+        tables=_tables(star, columns),
+        noise=str(columns["tempicaNoise"][0]) if "tempicaNoise" in columns else "white",
         passed_over=[label for label in _PASSED_OVER if label in labels]
         + (["rlnCtfScalefactor"] if (columns.get("rlnCtfScalefactor", np.ones(n)) != 1).any() else []),
     )
@@ -147,7 +152,7 @@ def _image_names(star: Path, names: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     order: dict[str, int] = {}
     for i, name in enumerate(names.tolist()):
         left, at, path = name.partition("@")
-        if not (at and path and left.isascii() and left.isdigit() and int(left) > 0):
+        if not (at and path and left.isascii() and left.isdigit() and 0 < int(left[:20]) <= MOST_IMAGES):
             raise FormatError(
                 f"{star}: particle {i + 1} has rlnImageName '{name}'; it must be like 000001@particles.mrcs, counted"
                 " from 1."
@@ -166,6 +171,22 @@ def _find(star: Path, name: str) -> Path:
         f"The image stack {name}, which {star} names, is neither in {folder} nor in a folder above it. Put the STAR"
         " file where its names lead to the stacks."
     )
+
+
+def _tables(star: Path, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tables over spatial frequency that an export of ours keeps as numbers with commas between; trivial if none."""
+    if not set(KEPT_TABLES.values()) <= columns.keys():
+        return {"frequency": np.zeros(1), "noise_power": np.ones(1), "dqe": np.ones(1)}
+    try:
+        found = {
+            name: np.array([float(number) for number in str(columns[label][0]).split(",")])
+            for name, label in KEPT_TABLES.items()
+        }
+    except ValueError as error:
+        raise FormatError(f"A table of {star} ({', '.join(KEPT_TABLES.values())}) is damaged: {error}.") from None
+    if len({len(table) for table in found.values()}) > 1 or not all(np.isfinite(t).all() for t in found.values()):
+        raise FormatError(f"The tables {', '.join(KEPT_TABLES.values())} of {star} differ in length or are not finite.")
+    return found
 
 
 def _pixel_size(star: Path, columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -202,7 +223,9 @@ def _poses(
     origins = _ORIGINS_A if _ORIGINS_A[0] in columns or _ORIGINS_PIXEL[0] not in columns else _ORIGINS_PIXEL
     if not any(label in columns for label in (*_ANGLES, *origins)):
         return "hidden", None, None
+    kind = str(columns["tempicaPose"][0]) if "tempicaPose" in columns else "known"
+    if kind == "hidden":
+        return kind, None, None
     euler = np.stack([_column(star, columns, label) for label in _ANGLES], -1)
     origin = np.stack([_column(star, columns, label) for label in origins], -1)
-    kind = str(columns["tempicaPose"][0]) if "tempicaPose" in columns else "known"
     return kind, quaternions(euler), -origin * (pixel_A if origins is _ORIGINS_PIXEL else 1.0)

@@ -10,7 +10,7 @@ import numpy as np
 
 from tempica.errors import StoreError
 from tempica.exchange.mrc import StackWriter
-from tempica.exchange.relion import euler_angles
+from tempica.exchange.relion import KEPT, KEPT_TABLES, euler_angles
 from tempica.exchange.star import write_block
 
 if TYPE_CHECKING:
@@ -61,8 +61,10 @@ def _optics(movie: xarray.Dataset) -> dict[str, Any]:
         "rlnAmplitudeContrast": float(about["amplitude_contrast"]),
         "rlnCtfDataAreCtfPremultiplied": 0,
         "tempicaPose": about["pose"],
-        "tempicaNoiseStd": float(about["noise_std"]),
-        "tempicaBeadBfactor": float(about["bead_b_factor_A2"]),
+        "tempicaNoise": about["noise"],
+        **{label: float(about[name]) for name, label in KEPT.items() if name in about},
+        **{label: ",".join(map(repr, movie[name].values.tolist())) for name, label in KEPT_TABLES.items()},
+        "tempicaScattering": float(movie["scatterer_amplitude"].sum()),
         "tempicaImageScale": float(image.encoding.get("scale_factor", 1.0)),
         "tempicaImageOffset": float(image.encoding.get("add_offset", 0.0)),
     }
@@ -99,5 +101,6 @@ def _rows(movie: xarray.Dataset, replica: int, first: int, last: int) -> dict[st
         "tempicaTime": part["time"].values,
         "tempicaLabel": part["label"].values,
         "tempicaMolecule": part["molecule"].values,
+        "tempicaDamageDose": part["damage_dose"].values,
     }
     return {name: np.asarray(values).tolist() for name, values in columns.items()}

@@ -9,6 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
+# attributes of a movie and the columns of data_optics that keep them
+KEPT = {
+    "noise_std": "tempicaNoiseStd",
+    "bead_b_factor_A2": "tempicaBeadBfactor",
+    "electrons_per_pixel": "tempicaElectronsPerPixel",
+    "signal_std": "tempicaSignalStd",
+    "pose_error_deg": "tempicaPoseErrorDeg",
+    "pose_error_A": "tempicaPoseErrorA",
+    "turn_deg": "tempicaTurnDeg",
+}
+KEPT_TABLES = {"frequency": "tempicaFrequency", "noise_power": "tempicaNoisePower", "dqe": "tempicaDqe"}
+
 
 def euler_angles(quaternion: np.ndarray) -> np.ndarray:
     """rot, tilt, psi (…, 3) in degrees of unit quaternions (…, 4), order x y z w, of molecule to view.

@@ -17,9 +17,11 @@ from tempica import imaging, store
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import open_stack
 from tempica.exchange.particle_file import Particles, read_particles
+from tempica.exchange.relion import KEPT
 from tempica.imaging.detector import LEVELS
 from tempica.recipe import ArmsRecipe, ParticlesRecipe, Recipe, trajectory_path
 from tempica.render.arrangement import Plan, about_particles, arrange, open_stacks
+from tempica.render.stated import b_factor, bead_b_factor, levels_of, phase_shift, visible_share
 
 if TYPE_CHECKING:
     from tempica.pipeline import Work
@@ -28,7 +30,6 @@ BLOCK_FRAMES = 100
 SCALE_FRAMES = 500  # particles from which the scale of a foreign stack is learned
 SCALE_STRUCTURES = 16  # structures of the ensemble that are expected in them
 CERTAIN = 5.0  # standard errors of that scale below which the images do not show the molecule
-BEAD_B_FACTOR_A2 = 20.0
 VIEW = ("pose_quaternion", "pose_shift", "defocus_u", "defocus_v", "defocus_angle")
 
 
@@ -37,15 +38,15 @@ def check(recipe: Recipe, folder: Path) -> None:
     about = about_particles(recipe)
     star = trajectory_path(folder, about.star)
     particles = read_particles(star)
-    if particles.quaternion is None:
+    if particles.quaternion is None and levels_of(particles) is None:
         raise FormatError(
-            f"{star} has no poses (rlnAngleRot … rlnOriginYAngst). Refine the particles, and import the result."
+            f"{star} has no poses (rlnAngleRot … rlnOriginYAngst), without which the images' scale cannot be found."
+            " Refine the particles, and import the result."
         )
     if about.structure == "docked" and isinstance(recipe.simulate.molecule, ArmsRecipe):
         raise RecipeError("particles.structure = 'docked' needs a structure file, and a molecule of arms has none.")
-    _b_factor(about, particles, star)
-    if particles.phase_shift.any():
-        raise FormatError(f"{star} has a phase shift (rlnPhaseShift), which this version cannot use. Leave it out.")
+    b_factor(about, particles, star)
+    phase_shift(particles, star)
     rows = arrange(recipe, particles, star).row.ravel()
     stacks = open_stacks(particles, star)
     for number, stack in enumerate(stacks):
@@ -68,8 +69,9 @@ def run(work: Work) -> None:
     optics = imaging.Optics(
         n_pixels=open_stacks(particles, star)[0].n_pixels,
         **particles.optics,
-        b_factor_A2=_b_factor(about, particles, star),
-        bead_b_factor_A2=_bead_b_factor(about, particles),
+        b_factor_A2=b_factor(about, particles, star),
+        bead_b_factor_A2=bead_b_factor(about, particles),
+        phase_shift=phase_shift(particles, star),
     )
     views = _views(particles, plan, optics, about, ensemble.attrs)
     plan_file = work.folder / "plan.npz"
@@ -81,7 +83,7 @@ def run(work: Work) -> None:
     blocks = [(r, a, b) for r in range(n_replicas) for a, b in pairwise(edges)]
     every = -(-plan.row.size // SCALE_FRAMES)
     seen = {block: work.folder / "seen" / f"{block[0]}-{block[1]}.npz" for block in blocks}
-    levels = _levels(particles)
+    levels = levels_of(particles)
     work.run_chains(
         "looking through images",
         [
@@ -91,30 +93,38 @@ def run(work: Work) -> None:
     )
     found = [store.load_arrays(path) for path in seen.values()]
     digital = levels is not None and all(part["digital"] for part in found)
+    kept: dict[str, float | str]
     if digital:
         assert levels is not None
         factor, offset = levels
-        deviation = particles.store["tempicaNoiseStd"]
+        kept = {"noise": particles.noise}
+        kept |= {name: particles.store[label] for name, label in KEPT.items() if label in particles.store}
     else:
         factor, offset = 1 / _strength(about, found, star), 0.0
         squares, count = (sum(float(part[name]) for part in found) for name in ("squares", "count"))
         deviation = abs(factor) * float(np.sqrt(squares / count))
+        kept = {"noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
+    dose = particles.place["tempicaDamageDose"][plan.row] if "tempicaDamageDose" in particles.place else 0.0
+    shown = visible_share(particles, ensemble) if digital else 1.0
     movie = work.create_store(
         "movie",
         {"replica": n_replicas, "time": n_frames, "y": optics.n_pixels, "x": optics.n_pixels}
-        | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"], "gaussian": 1, "node": 1},
+        | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"], "gaussian": 1}
+        | {"node": len(particles.tables["frequency"])},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         scale={"image": (factor, offset)},
         dtypes={} if digital else {"image": "float32"},
-        attributes={"pose": particles.pose, "noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
+        attributes={"pose": particles.pose}
+        | kept
         | {name: value for name, value in vars(optics).items() if name != "n_pixels"},
     )
     store.write(
         movie,
         {
-            "scatterer_amplitude": ensemble["scattering_length"].values[:, None],
+            "scatterer_amplitude": shown * ensemble["scattering_length"].values[:, None],
             "scatterer_width": optics.width_A(ensemble["bead_width"].values)[:, None],
-            **{"frequency": [0.0], "noise_power": [1.0], "dqe": [1.0], "damage_dose": 0.0},
+            "damage_dose": dose,
+            **particles.tables,
         }
         | {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")}
         | views,
@@ -149,11 +159,14 @@ def look_block(
     number = replica * plan["image"].shape[1] + np.arange(first, last)
     chosen = np.flatnonzero(number % every == 0)
     overlap = np.zeros((2, len(chosen)))
-    if len(chosen) and not digital:
+    posed = bool(np.isfinite(plan["pose_shift"][replica]).all())
+    if len(chosen) and posed and not digital:
         model = _model(run, plan, optics, replica, first + chosen)
         model -= model.mean((1, 2), keepdims=True)
         overlap = np.stack([(image[chosen] * model).sum((1, 2)), np.square(model).sum((1, 2))]).astype(np.float64)
-    store.save_arrays(out, digital=digital, squares=np.square(background).sum(), count=background.size, overlap=overlap)
+    store.save_arrays(
+        out, digital=digital, posed=posed, squares=np.square(background).sum(), count=background.size, overlap=overlap
+    )
 
 
 def copy_block(
@@ -193,6 +206,10 @@ def _model(
 
 def _strength(about: ParticlesRecipe, found: list[dict[str, np.ndarray]], star: Path) -> float:
     """s of image = s × model + noise, by least squares; the standard error comes from image to image."""
+    if not found[0]["posed"]:
+        raise FormatError(
+            f"{star} has no poses, and its images are not those of our export any more, so that their scale is unknown."
+        )
     shown, norm = np.concatenate([part["overlap"] for part in found], axis=1)
     strength = float(shown.sum() / norm.sum())
     error = float(np.sqrt(np.square(shown - strength * norm).sum()) / norm.sum())
@@ -214,9 +231,10 @@ def _strength(about: ParticlesRecipe, found: list[dict[str, np.ndarray]], star: 
 def _views(
     particles: Particles, plan: Plan, optics: imaging.Optics, about: ParticlesRecipe, attributes: dict[str, object]
 ) -> dict[str, np.ndarray]:
-    assert particles.quaternion is not None
-    assert particles.shift_A is not None
-    quaternion, shift = particles.quaternion[plan.row], particles.shift_A[plan.row]
+    if particles.quaternion is None or particles.shift_A is None:
+        quaternion, shift = np.full((*plan.row.shape, 4), np.nan), np.full((*plan.row.shape, 2), np.nan)
+    else:
+        quaternion, shift = particles.quaternion[plan.row], particles.shift_A[plan.row]
     if about.structure == "docked":
         middle_A = optics.n_pixels // 2 * optics.pixel_size_A
         away_A = 10 * np.array(attributes["centre_nm"], dtype=np.float64) - middle_A
@@ -226,32 +244,6 @@ def _views(
         "pose_shift": shift,
         **{name: getattr(particles, name)[plan.row] for name in VIEW[2:]},
     }
-
-
-def _b_factor(about: ParticlesRecipe, particles: Particles, star: Path) -> float:
-    if about.b_factor_A2 is not None:
-        return about.b_factor_A2
-    values = particles.b_factor_A2
-    if np.ptp(values) > 0 or not 0 <= values[0] <= 2000:
-        raise FormatError(
-            f"rlnCtfBfactor of {star} is {values.min():g} to {values.max():g}; a movie has one, of 0 to 2,000 Å²."
-            " Write it into the recipe: particles.b_factor_A2."
-        )
-    return float(values[0])
-
-
-def _bead_b_factor(about: ParticlesRecipe, particles: Particles) -> float:
-    if about.bead_b_factor_A2 is not None:
-        return about.bead_b_factor_A2
-    return particles.store.get("tempicaBeadBfactor", BEAD_B_FACTOR_A2)
-
-
-def _levels(particles: Particles) -> tuple[float, float] | None:
-    """Scale and offset of an export of ours."""
-    if not {"tempicaImageScale", "tempicaImageOffset", "tempicaNoiseStd"} <= particles.store.keys():
-        return None
-    factor = particles.store["tempicaImageScale"]
-    return (factor, particles.store["tempicaImageOffset"]) if factor > 0 else None
 
 
 def _as_levels(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray | None:
