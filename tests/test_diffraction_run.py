@@ -13,6 +13,8 @@ import xarray
 
 from tempica import exporting, schema, store
 from tempica.errors import RecipeError
+from tempica.pipeline import execute, open_run
+from tempica.progress import Progress
 from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe
 
 from .conftest import ROOT, small_recipe_text, tempica, tree
@@ -75,6 +77,13 @@ def test_stages_without_a_model_of_diffraction_are_refused_before_anything_is_do
     assert "render.kind = 'xfel': embed" in done.stderr or f"'xfel': {verb}" in done.stderr
     assert "--until render" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_gpu_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    run = open_run(COMMITTED, tmp_path / "run")
+    with pytest.raises(RecipeError, match="diffraction has no GPU kernel"):
+        execute(run, ("simulate", "render"), jobs=1, scheduler=None, device="cuda", progress=Progress(terminal=False))
     assert not (tmp_path / "run").exists()
 
 

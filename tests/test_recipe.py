@@ -182,6 +182,7 @@ def test_a_missing_key_is_named_or_has_a_default(load):
         (("train", "n_components"), 5, ["train.n_components = 5", "embed.n_modes = 4"]),
         (("train", "lag"), N_FRAMES, [f"train.lag = {N_FRAMES}", f"simulate.n_frames = {N_FRAMES}"]),
         (("train", "methods"), ["pcl", "pcl"], ["train.methods", "must not repeat"]),
+        (("train", "methods"), ["tcl"], ["train.methods has tcl", "simulate.segment_frames"]),
         (("train", "methods"), ["umap"], ["train.methods.0 = 'umap'", "tica"]),
         (("name",), "../escape", ["name = '../escape'"]),
     ],

@@ -182,7 +182,7 @@ def execute(
     run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress, device: str = "cpu"
 ) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
-    _refuse(run.recipe, stages)
+    _refuse(run.recipe, stages, device)
     if run.undigested > LARGE:
         progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
     if run.recipe.particles is not None:
@@ -221,7 +221,7 @@ def execute(
         return todo
 
 
-def _refuse(recipe: Recipe, stages: Sequence[str]) -> None:
+def _refuse(recipe: Recipe, stages: Sequence[str], device: str) -> None:
     """Raise RecipeError, before anything is done, when a stage asked for has no use for the recipe's images."""
     without = [stage for stage in stages if stage not in ("simulate", "render")]
     if isinstance(recipe.render, XfelRecipe) and without:
@@ -229,6 +229,8 @@ def _refuse(recipe: Recipe, stages: Sequence[str]) -> None:
             f"render.kind = 'xfel': {', '.join(without)} cannot be done, since no estimator of this version has a model"
             " of diffraction patterns. Make them with --until render; tempica export --to cxi hands them on."
         )
+    if isinstance(recipe.render, XfelRecipe) and device == "cuda":
+        raise RecipeError("render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu.")
     if isinstance(recipe.render, RenderRecipe) and recipe.render.poses.knowledge == "hidden" and without:
         raise RecipeError(
             f"render.poses.knowledge = 'hidden': {', '.join(without)} cannot be done, since this version embeds images"

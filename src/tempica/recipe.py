@@ -87,8 +87,9 @@ class EmbedRecipe(Section):
 
 
 class TrainRecipe(Section):
-    methods: list[Literal["tica", "pcl"]] = Field(
-        default=["tica", "pcl"], description="estimators beside the baselines; both need pairs of frames"
+    methods: list[Literal["tica", "pcl", "tcl"]] = Field(
+        default=["tica", "pcl"],
+        description="estimators beside the baselines; tica and pcl need pairs of frames, tcl needs segments",
     )
     n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = in_unit("frame", "lag of the temporal contrast", default=1, ge=1)
@@ -154,6 +155,11 @@ class Recipe(Section):
                 f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule {self.train.lag}"
                 f" frames apart, and simulate.observation.mode = '{self.simulate.observation.mode}' has {each} a"
                 " molecule. Give no methods, a lag of 1, or another mode"
+            )
+        if "tcl" in self.train.methods and self.simulate.segment_frames is None:
+            raise ValueError(
+                "train.methods has tcl, which needs labelled segments, and simulate.segment_frames is not given."
+                " Leave tcl out, or give dynamics that change by segment (modulated, relaxation, temperature_jump)"
             )
         trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
         foreign = isinstance(self.simulate.molecule, TrajectoryRecipe) and self.particles is None

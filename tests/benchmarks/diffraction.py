@@ -60,7 +60,8 @@ def measure(n: int, n_pixels: int, n_frames: int, density: float, beads: bool, p
     scatterers = scatterers_of(["C4.9H7.76N1.35O1.48S0.04" if beads else "C"] * n, width)
     beamline = Beamline(n_pixels, pixel, 100.0, 6000.0, 0.0, "x", 20.0)
     ways = {"tempica": lambda: diffract(position, np.eye(3)[None], scatterers, beamline)}
-    ways["numpy"] = lambda: by_numpy(position, scatterers, beamline)
+    if n * n_pixels**2 < 1e8:  # minutes a pattern beyond
+        ways["numpy"] = lambda: by_numpy(position, scatterers, beamline)
     ways["torch"] = lambda: by_torch(position, scatterers, beamline)
     if finufft is not None:
         ways["finufft"] = lambda: by_nufft(position, scatterers, beamline)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tempica.ica.dimension import count_sources
     from tempica.ica.fastica import FastICA
+    from tempica.ica.generative import IVAE, SlowVAE
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
@@ -15,12 +16,27 @@ if TYPE_CHECKING:
     from tempica.ica.smoothing import smooth
     from tempica.ica.tcl import TCL
 
-__all__ = ["PCL", "SOBI", "TCL", "TICA", "FastICA", "NonstationaryICA", "count_sources", "load", "save", "smooth"]
+__all__ = [
+    "IVAE",
+    "PCL",
+    "SOBI",
+    "TCL",
+    "TICA",
+    "FastICA",
+    "NonstationaryICA",
+    "SlowVAE",
+    "count_sources",
+    "load",
+    "save",
+    "smooth",
+]
 _HOME = {
     "FastICA": "fastica",
+    "IVAE": "generative",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
     "SOBI": "linear",
+    "SlowVAE": "generative",
     "TCL": "tcl",
     "TICA": "linear",
     "count_sources": "dimension",

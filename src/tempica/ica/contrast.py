@@ -49,8 +49,8 @@ class Contrast:
             raise DataError(f"No frame has successors at all of the lags {self.lags}. Give longer replicas.")
         frames = np.unique([j + lag for j in offsets for lag in (0, *self.lags)])
         self.starts, self.offsets = torch.as_tensor(starts), torch.as_tensor(frames)
-        self._here = torch.as_tensor(np.searchsorted(frames, offsets))
-        self._there = [torch.as_tensor(np.searchsorted(frames, np.array(offsets) + lag)) for lag in self.lags]
+        self._here = _places(frames, offsets)
+        self._there = [_places(frames, [j + lag for j in offsets]) for lag in self.lags]
 
     def training(self, module: nn.Module, features: nn.Module, scores: Any, **options: Any) -> Training:
         """A training of `module`, which holds whichever of features and scores are to learn."""
@@ -63,7 +63,7 @@ class Contrast:
                 score(here, h_CFN[:, there].flatten(0, 1), self.chunk)
                 for score, there in zip(scores, self._there, strict=True)
             ]
-            return torch.stack(each).mean()
+            return sum(each) / len(each)  # type: ignore[return-value]
 
         hidden = [layer.weight for layer in features.hidden] if isinstance(features, Features) else []
         chunks = max(1, options.pop("batch_size") // self.chunk)
@@ -129,3 +129,9 @@ def _starts(first: np.ndarray, n_frames: int, offsets: Sequence[int]) -> np.ndar
     good[first] = True
     chained = np.logical_and.reduce([good[j : n_frames + j] for j in offsets])
     return np.flatnonzero(chained)
+
+
+def _places(frames: np.ndarray, wanted: Sequence[int]) -> slice | Tensor:
+    """Where the wanted ones are among the frames; a slice if it can be, whose gradient costs nothing."""
+    found = np.searchsorted(frames, wanted)
+    return slice(found[0], found[-1] + 1) if (np.diff(found) == 1).all() else torch.as_tensor(found)

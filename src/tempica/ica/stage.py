@@ -80,18 +80,25 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     train, seen = role == "train", role != "held_out"
     if method == "tica":
         from tempica.ica.linear import TICA
-        from tempica.ica.smoothing import smooth
 
         # all components go through the smoother, so that the evidence about the kept ones is used whole
         model = TICA(lag=recipe.train.lag).fit(X[train], replicas=replicas[train])
-    else:
+    elif method == "pcl":
         from tempica.ica.pcl import PCL
-        from tempica.ica.smoothing import smooth
 
-        seed = seeds.integer(recipe.seed, "pcl")
-        model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seed)
+        model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl"))
         model.fit(X[seen], replicas=replicas[seen], validation=~train[seen])
-    sources, spread = model.transform(X), model.transform_covariance(X, covariance)
+    else:
+        from tempica.ica.tcl import TCL
+
+        labels = store.read(run, "ica", "movie")["label"].values.reshape(-1)
+        model = TCL(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "tcl"))
+        model.fit(X[seen], labels[seen], validation=~train[seen])
+    from tempica.ica.smoothing import smooth
+
+    # the variables of a molecule have signs, and are scored with them
+    stage = {"stage": "signed"} if method == "tcl" else {}
+    sources, spread = model.transform(X, **stage), model.transform_covariance(X, covariance, **stage)
     smoothed = smooth(sources, spread, replicas, train)
     kept = slice(recipe.train.n_components)
     store.save_arrays(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica.base import TemporalEstimator, whitening
 from tempica.ica.contrast import standard_error
+from tempica.ica.labelled import Labelled, last_fifth, number_segments
 from tempica.ica.networks import Features
 from tempica.ica.second_stage import Stage, check_stage, fit_stage
 from tempica.ica.trainer import Checkpoint, Training, fingerprint
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
-BATCH, VALIDATION_FRAMES = 512, 20_000
+BATCH = 512  # frames
 
 
 class TCL(TemporalEstimator):
@@ -86,14 +88,14 @@ class TCL(TemporalEstimator):
         Raises DataError for fewer than two segments, constant features or impossible parameters.
         """
         X = self._frames(X, fitting=True)
-        names, segments = _segments(y, len(X))
+        names, segments = number_segments(y, len(X))
         if "sobi" in check_stage(self.second_stage) and self.second_stage != "auto":
             raise DataError("second_stage = 'sobi' needs series; frames of segments have none. Take fastica.")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise DataError(f"{name} = {value} must be at least {least}.")
-        held_out = _last_fifth(segments) if validation is None else np.asarray(validation, dtype=bool)
+        held_out = last_fifth(segments) if validation is None else np.asarray(validation, dtype=bool)
         if held_out.shape != segments.shape or held_out.all() or not held_out.any():
             raise DataError(
                 f"validation has shape {held_out.shape}; it must mark some of the {len(X)} frames, not all."
@@ -104,7 +106,7 @@ class TCL(TemporalEstimator):
             raise DataError(
                 f"n_components = {self.n_components} must be from 1 to {n_inputs}, the directions in which X varies."
             )
-        data = _Segments(self._whitened(X), torch.as_tensor(segments), held_out, len(names))
+        data = Labelled(self._whitened(X), torch.as_tensor(segments), held_out, len(names))
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, X, segments, held_out))
         self._select(data, self._ladder(data, seeds, callback, saved))
@@ -113,7 +115,7 @@ class TCL(TemporalEstimator):
 
     def _ladder(
         self,
-        data: _Segments,
+        data: Labelled,
         seeds: np.ndarray,
         callback: Callable[[int, int, float], None] | None,
         saved: Checkpoint,
@@ -158,7 +160,7 @@ class TCL(TemporalEstimator):
         fitted["network"] = (network, training.advance())
         return fitted
 
-    def _select(self, data: _Segments, fitted: dict[str, tuple[Any, Training]]) -> None:
+    def _select(self, data: Labelled, fitted: dict[str, tuple[Any, Training]]) -> None:
         losses = {name: data.losses(model) for name, (model, _) in fitted.items()}
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         gain = losses["linear"] - losses["network"]
@@ -167,7 +169,7 @@ class TCL(TemporalEstimator):
         self._features, self._head = model
         self.loss_curve_, self.n_iter_ = training.curve, training.best_step
 
-    def _settle(self, X: np.ndarray, data: _Segments) -> None:
+    def _settle(self, X: np.ndarray, data: Labelled) -> None:
         """Reduce to the directions that the logits use, unmix them, and judge their number."""
         every = self._absolute(X)
         train = every[data.train.numpy()]
@@ -189,6 +191,9 @@ class TCL(TemporalEstimator):
         S = stage(features[data.train.numpy()])
         sign = np.where((S**3).mean(0) < 0, -1.0, 1.0)
         self._stage = Stage(stage.name, stage.mean, sign[:, None] * stage.matrix)
+        alike = np.abs(np.corrcoef(S.T, train.T)[: self.n_components, self.n_components :])
+        self._signed = linear_sum_assignment(-np.nan_to_num(alike))[1]
+        self._deviation = np.maximum(np.sqrt((train**2).mean(0)[self._signed]), 1e-12)
         self._judge()
 
     def _judge(self) -> None:
@@ -219,22 +224,32 @@ class TCL(TemporalEstimator):
     def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
         """Sources (frame, component), |s_i| up to scale and offset, of unit variance on the training frames.
 
-        `stage` "features" gives the directions that the classifier uses, before the second stage.
+        `stage` "features" gives the directions that the classifier uses, before the second stage; "signed" the
+        activations h before the absolute value that go best with each source, in units of their root mean square:
+        s_i itself where h changes sign with it. That it does is what a smooth h is inclined to, no theorem.
         """
         check_is_fitted(self)
-        if stage not in ("sources", "features"):
-            raise DataError(f"stage = {stage!r} must be sources or features.")
-        features = self._reduced(self._frames(X, fitting=False))
+        if stage not in ("sources", "features", "signed"):
+            raise DataError(f"stage = {stage!r} must be sources, features or signed.")
+        X = self._frames(X, fitting=False)
+        if stage == "signed":
+            with torch.no_grad():
+                h = self._features(self._whitened(X)).double().numpy()
+            return h[:, self._signed] / self._deviation
+        features = self._reduced(X)
         return features if stage == "features" else self._stage(features)
 
-    def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
-        """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
+    def transform_covariance(self, X: Any, covariance: np.ndarray, *, stage: str = "sources") -> np.ndarray:
+        """Covariance J Σ Jᵀ (frame, component, component) of the sources (or "signed"), J their Jacobian."""
         check_is_fitted(self)
         Z = self._whitened(self._frames(X, fitting=False))
         with torch.no_grad():
-            sign = torch.sign(self._features(Z))[..., None]
-            jacobian = (sign * self._features.jacobian(Z)).double().numpy()
-        J = self._stage.matrix @ self._reduce[1] @ jacobian @ self._white
+            jacobian = self._features.jacobian(Z).double().numpy() @ self._white
+            sign = torch.sign(self._features(Z)).double().numpy()[..., None]
+        if stage == "signed":
+            J = jacobian[:, self._signed] / self._deviation[:, None]
+        else:
+            J = self._stage.matrix @ self._reduce[1] @ (sign * jacobian)
         return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -244,7 +259,7 @@ class TCL(TemporalEstimator):
         """
         check_is_fitted(self)
         X = self._frames(X, fitting=False)
-        segments = _segments(y, len(X))[1]
+        segments = number_segments(y, len(X))[1]
         with torch.no_grad():
             logits = self._head(self._features(self._whitened(X)).abs())
             loss = nn.functional.cross_entropy(logits, torch.as_tensor(segments))
@@ -264,89 +279,3 @@ class TCL(TemporalEstimator):
     @property
     def _n_features_out(self) -> int:
         return self.n_components
-
-
-class _Segments:
-    """Training and held-out frames of one data set, and the loss over them."""
-
-    def __init__(self, Z: Tensor, segments: Tensor, held_out: np.ndarray, n_segments: int) -> None:
-        self.Z, self.segments, self.n_segments = Z, segments, n_segments
-        self.train = torch.as_tensor(np.flatnonzero(~held_out))
-        asked = np.flatnonzero(held_out)
-        if len(asked) > VALIDATION_FRAMES:
-            asked = asked[np.linspace(0, len(asked) - 1, VALIDATION_FRAMES).astype(int)]
-        self.asked, self.n_train = torch.as_tensor(asked), len(self.train)
-        self.base = math.log(n_segments)
-
-    def training(self, model: Any, **options: Any) -> Training:
-        features, head = model
-
-        def loss(items: Tensor) -> Tensor:
-            at = self.train[items]
-            logits = head(features(self.Z[at]).abs())
-            return nn.functional.cross_entropy(logits, self.segments[at]) - self.base
-
-        hidden = [layer.weight for layer in features.hidden]
-        return Training(model, loss, lambda: float(self.losses(model).mean()), self.n_train, hidden=hidden, **options)
-
-    def losses(self, model: Any) -> np.ndarray:
-        features, head = model
-        with torch.no_grad():
-            return self._losses(head(features(self.Z[self.asked]).abs()))
-
-    def _losses(self, logits: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            each = nn.functional.cross_entropy(logits, self.segments[self.asked], reduction="none")
-        return each.double().numpy() - self.base
-
-    def rank(
-        self,
-        every: np.ndarray,
-        mean: np.ndarray,
-        directions: np.ndarray,
-        strength: np.ndarray,
-        right: np.ndarray,
-        root: np.ndarray,
-        head: nn.Linear,
-        W: np.ndarray,
-    ) -> tuple[list[float], int]:
-        """Held-out loss with the first 0, 1 … directions, and the number after which none gains 2 standard errors."""
-        asked = (every[self.asked.numpy()] - mean) @ directions.T
-        gains = W @ root @ right.T  # (segment, direction)
-        offset = head.bias.detach().double().numpy() + W @ mean
-        losses = [
-            self._losses(torch.as_tensor(asked[:, :k] @ gains[:, :k].T + offset)) for k in range(len(strength) + 1)
-        ]
-        losses[0] = np.zeros(len(asked))
-        rank = 0
-        for k in range(1, len(losses)):
-            gain = losses[rank] - losses[k]
-            if gain.mean() > 2 * standard_error(gain):
-                rank = k
-        return [float(loss.mean()) for loss in losses], rank
-
-
-def _segments(y: Any, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Names and numbers (frame,) of segments. Raises DataError if there are fewer than two, or not one a frame."""
-    if y is None:
-        raise DataError("TCL needs the segment of each frame: fit(X, segments).")
-    labels = np.asarray(y)
-    if labels.shape != (n_frames,):
-        raise DataError(f"segments have shape {labels.shape}; there must be one for each of the {n_frames} frames.")
-    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(names) < 2 or counts.min() < 2:
-        raise DataError(
-            f"There are {len(names)} segments, the shortest of {counts.min()} frames; TCL tells segments apart, and"
-            " needs two of two frames at least. Cut the series into more segments, or take PCL."
-        )
-    return names, numbers
-
-
-def _last_fifth(segments: np.ndarray) -> np.ndarray:
-    """Marks (frame,) the last fifth of each segment, one frame at least."""
-    order = np.argsort(segments, kind="stable")
-    counts = np.bincount(segments)
-    place = np.arange(len(segments)) - np.repeat(np.cumsum(counts) - counts, counts)
-    mask = np.empty(len(segments), dtype=bool)
-    mask[order] = place >= np.repeat(counts - np.maximum(1, counts // 5), counts)
-    return mask

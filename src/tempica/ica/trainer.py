@@ -16,7 +16,7 @@ from tempica.errors import DataError
 
 WARM_STEPS, DECAY = 300, 0.4  # the rate rises over the first steps and falls over the last share of all
 LEAST_STEPS, MOST_STEPS = 1000, 20_000  # before the fall, and altogether, where no number is given
-WORTH = 0.04  # share of the information that the last third of the steps must have brought
+WORTH = 0.02  # share of the information that the last third of the steps must have brought
 
 
 class Orthogonal(torch.optim.Optimizer):
@@ -55,7 +55,7 @@ class Training:
     """Minimises `loss(items)` over a module's parameters; `items` (batch,) come once in each pass over `n_items`.
 
     `validate()` is asked at every check, and the weights with its lowest answer are kept. The rate is constant until
-    the last third of the steps has brought less than 4 % of the information (a loss of 0 stands for none), or for 0.6
+    the last third of the steps has brought less than 2 % of the information (a loss of 0 stands for none), or for 0.6
     `max_steps`; then training goes on from the best weights, while the rate falls to zero. `Orthogonal` moves the
     `hidden` weights, Adam all others. Deterministic by `seed`. `advance`, `state` and `restore` stop and resume: what
     follows is the same to the last bit.

@@ -1,9 +1,9 @@
 """Sums of separable Gaussians on the CPU: eight pixels of a row at once, frames side by side in threads.
 
-A frame is summed in a work image with a margin of eight columns on either side, so that rows of a window are whole
-vectors; Gaussians of one atom are taken in pairs, which share their window and its loads and stores. Nothing is
-allocated inside the kernels, and each frame is computed alone, in the order of the atoms: the result does not depend
-on the number of threads or frames.
+A frame is summed in a work image with a margin of eight pixels, so that rows of a window are whole vectors; Gaussians
+of one atom are taken in pairs, which share their window and its loads and stores. Nothing is allocated inside the
+kernels, and each frame is computed alone, in the order of the atoms: the result does not depend on the number of
+threads or frames.
 
 Shape legend: F frame, N atom, C pair of Gaussians, P parameter, D pixels along an edge.
 """
@@ -36,7 +36,7 @@ def project(xy_FN2: np.ndarray, pairs: Pairs, image_FDD: np.ndarray) -> None:
     n_pixels = image_FDD.shape[1]
 
     def work(frames: slice) -> None:
-        sheet = np.zeros((n_pixels, n_pixels + 2 * WIDTH), dtype=np.float32)
+        sheet = np.zeros((n_pixels + 2 * WIDTH, n_pixels + 2 * WIDTH), dtype=np.float32)
         factor = np.zeros(2 * (n_pixels + WIDTH), dtype=np.float32)
         _project(xy_FN2[frames], *pairs, sheet, factor, image_FDD[frames])
 
@@ -48,8 +48,8 @@ def project_with_jacobian(xy_FN2: np.ndarray, velocity_FPN2: np.ndarray, pairs: 
     n_columns, n_pixels = column_FPDD.shape[1:3]
 
     def work(frames: slice) -> None:
-        # rows of all columns side by side; one row more, for rows are taken by twos
-        sheet = np.zeros((n_pixels + 1, n_columns, n_pixels + 2 * WIDTH), dtype=np.float32)
+        # a row of all columns side by side
+        sheet = np.zeros((n_pixels + 2 * WIDTH, n_columns, n_pixels + 2 * WIDTH), dtype=np.float32)
         factor = np.zeros(4 * (n_pixels + 2 * WIDTH), dtype=np.float32)
         speed = np.zeros(2 * n_columns, dtype=np.float32)
         _project_with_jacobian(xy_FN2[frames], velocity_FPN2[frames], *pairs, sheet, factor, speed, column_FPDD[frames])
@@ -116,6 +116,11 @@ def _columns(x, n_columns, n_pixels):
     return first, last
 
 
+@numba.njit(**_INLINE)
+def _first_row(y, half, n_columns):
+    return math.floor(y) + 1 - WIDTH // 2 if n_columns == WIDTH else math.ceil(y - half)
+
+
 @numba.njit(**_COMPILED)
 def _project(xy_FN2, peak_NC2, h_NC2, half_NC, rows_NC, columns_NC, sheet, factor, image_FDD):
     n_pixels = image_FDD.shape[1]
@@ -129,12 +134,32 @@ def _project(xy_FN2, peak_NC2, h_NC2, half_NC, rows_NC, columns_NC, sheet, facto
                 half = half_NC[n, c]
                 if not (_reaches(x, half, n_pixels) and _reaches(y, half, n_pixels)):
                     continue
+                ha, hb, pa, pb = h_NC2[n, c, 0], h_NC2[n, c, 1], peak_NC2[n, c, 0], peak_NC2[n, c, 1]
+                if columns_NC[n, c] == WIDTH:  # eight by eight pixels, without a loop or a branch on the place
+                    i0, j0 = math.floor(x) + 1 - WIDTH // 2, math.floor(y) + 1 - WIDTH // 2
+                    at = np.uint64(j0 + WIDTH) * stride + np.uint64(i0 + WIDTH)
+                    d = _from(j0 - y)
+                    store(factor, np.uint64(0), _gaussian(d, ha, pa))
+                    if pb != 0:
+                        store(factor, block, _gaussian(d, hb, pb))
+                    d = _from(i0 - x)
+                    a = _gaussian(d, ha, np.float32(1))
+                    if pb == 0:
+                        for j in range(block):
+                            store(pixel, at, fma(splat(factor[j]), a, load(pixel, at)))
+                            at += stride
+                    else:
+                        b = _gaussian(d, hb, np.float32(1))
+                        for j in range(block):
+                            v = fma(splat(factor[j]), a, load(pixel, at))
+                            store(pixel, at, fma(splat(factor[block + j]), b, v))
+                            at += stride
+                    continue
                 first = math.ceil(y - half)
                 j0, j1 = max(first, 0), min(first + rows_NC[n, c], n_pixels)
                 i0, i1 = _columns(x, columns_NC[n, c], n_pixels)
                 n_rows = np.uint64(j1 - j0)
-                corner = np.uint64(j0) * stride + np.uint64(i0 + WIDTH)
-                ha, hb, pa, pb = h_NC2[n, c, 0], h_NC2[n, c, 1], peak_NC2[n, c, 0], peak_NC2[n, c, 1]
+                corner = np.uint64(j0 + WIDTH) * stride + np.uint64(i0 + WIDTH)
                 for j in range(0, j1 - j0, WIDTH):
                     d = _from(j0 + j - y)
                     store(factor, np.uint64(j), _gaussian(d, ha, pa))
@@ -156,7 +181,7 @@ def _project(xy_FN2, peak_NC2, h_NC2, half_NC, rows_NC, columns_NC, sheet, facto
                     corner += block
         for j in range(n_pixels):
             for i in range(n_pixels):
-                image_FDD[f, j, i] = sheet[j, i + WIDTH]
+                image_FDD[f, j, i] = sheet[j + WIDTH, i + WIDTH]
 
 
 @numba.njit(**_COMPILED)
@@ -178,10 +203,12 @@ def _project_with_jacobian(
                 half = half_NC[n, c]
                 if not (_reaches(x, half, n_pixels) and _reaches(y, half, n_pixels)):
                     continue
-                first = math.ceil(y - half)
-                j0, j1 = max(first, 0), min(first + rows_NC[n, c], n_pixels)
+                first = _first_row(y, half, columns_NC[n, c])
+                j0, j1 = first, first + rows_NC[n, c]
+                if columns_NC[n, c] != WIDTH:
+                    j0, j1 = max(j0, 0), min(j1, n_pixels)
                 i0, i1 = _columns(x, columns_NC[n, c], n_pixels)
-                corner = np.uint64(j0) * row + np.uint64(i0 + WIDTH)
+                corner = np.uint64(j0 + WIDTH) * row + np.uint64(i0 + WIDTH)
                 ha, hb, pa, pb = h_NC2[n, c, 0], h_NC2[n, c, 1], peak_NC2[n, c, 0], peak_NC2[n, c, 1]
                 for j in range(0, j1 - j0 + 1, WIDTH):
                     d, at = _from(j0 + j - y), np.uint64(j)
@@ -229,4 +256,4 @@ def _project_with_jacobian(
         for p in range(n_columns):
             for j in range(n_pixels):
                 for i in range(n_pixels):
-                    column_FPDD[f, p, j, i] = sheet[j, p, i + WIDTH]
+                    column_FPDD[f, p, j, i] = sheet[j + WIDTH, p, i + WIDTH]

@@ -18,7 +18,7 @@ import numpy as np
 from numba import config, cuda, float32, int32
 
 from tempica.errors import DeviceError
-from tempica.imaging.windows import Pairs
+from tempica.imaging.windows import BLOCK, Pairs
 
 # the simulator runs every thread in Python; a smaller tile takes it through the same branches
 TILE = 4 if config.ENABLE_CUDASIM else 16  # pixels along the edge of a block's tile, a power of two
@@ -68,11 +68,16 @@ def project_with_jacobian(xy_FN2: np.ndarray, velocity_FPN2: np.ndarray, pairs: 
 
 
 @cuda.jit(device=True)
+def _first_row(y, half, columns):
+    return math.floor(y) + 1 - columns // 2 if columns == BLOCK else math.ceil(y - half)
+
+
+@cuda.jit(device=True)
 def _meets(x, y, half, rows, columns, i0, j0, n_pixels):
     """Whether a pair's window meets the tile whose first pixel is (i0, j0), by the rule of `windows.Pairs`."""
     if not (x > -half and x < n_pixels - 1 + half and y > -half and y < n_pixels - 1 + half):
         return False
-    left, top = math.floor(x) + 1 - columns // 2, math.ceil(y - half)
+    left, top = math.floor(x) + 1 - columns // 2, _first_row(y, half, columns)
     return left < i0 + TILE and left + columns > i0 and top < j0 + TILE and top + rows > j0
 
 
@@ -117,7 +122,8 @@ def _factors(begin, n_hits, hits, f, xy_FN2, peak_NC2, h_NC2, half_NC, rows_NC, 
             if axis == 0:
                 at, first, length = i0 + pixel, math.floor(centre) + 1 - columns_NC[n, c] // 2, columns_NC[n, c]
             else:
-                at, first, length = j0 + pixel, math.ceil(centre - half_NC[n, c]), rows_NC[n, c]
+                at, first = j0 + pixel, _first_row(centre, half_NC[n, c], columns_NC[n, c])
+                length = rows_NC[n, c]
             d = float32(at - centre)
             away[slot, axis, pixel] = d
             for k in range(2):

@@ -16,8 +16,9 @@ BLOCK = 8  # columns of a window are a multiple of it
 class Pairs(NamedTuple):
     """The Gaussians of each atom, two by two, in pixels: peak · exp(−h d²) at a distance d from the atom.
 
-    A pair at (x, y) is summed over `rows` rows from ⌈y − half⌉ on, and over `columns` columns from
-    ⌊x⌋ + 1 − columns/2 on: over all pixels nearer than `half` along each axis, at least.
+    A pair at (x, y) is summed over `columns` columns from ⌊x⌋ + 1 − columns/2 on, and over `rows` rows from ⌈y − half⌉
+    on; over 8 rows from ⌊y⌋ − 3 on where there are 8 columns. These are all pixels nearer than `half` along each axis,
+    at least.
     """
 
     peak_NC2: np.ndarray  # float32, 1/Å; the second of an odd number is 0
@@ -49,5 +50,6 @@ def pairs_of(amplitude_NK: np.ndarray, width_NK: np.ndarray, pixel_A: float) -> 
     half = np.minimum(half, 1e6)
     rows = np.floor(2 * np.maximum(half, 0)).astype(np.int64) + 1
     columns = BLOCK * np.maximum(1, np.ceil(2 * np.maximum(half, 0) / BLOCK)).astype(np.int64)
+    rows[columns == BLOCK] = BLOCK
     peak = amplitude / (2 * np.pi * (width * pixel_A) ** 2)
     return Pairs(peak.astype(np.float32), (0.5 / width**2).astype(np.float32), half, rows, columns)

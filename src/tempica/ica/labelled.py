@@ -1,0 +1,105 @@
+"""Labelled frames of one data set, and the loss of telling their labels from features.
+
+Shape legend: B frame of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tempica.errors import DataError
+from tempica.ica.contrast import standard_error
+from tempica.ica.trainer import Training
+
+VALIDATION_FRAMES = 20_000
+
+
+class Labelled:
+    """Training and held-out frames of one data set, and the loss over them."""
+
+    def __init__(self, Z: Tensor, segments: Tensor, held_out: np.ndarray, n_segments: int) -> None:
+        self.Z, self.segments, self.n_segments = Z, segments, n_segments
+        self.train = torch.as_tensor(np.flatnonzero(~held_out))
+        asked = np.flatnonzero(held_out)
+        if len(asked) > VALIDATION_FRAMES:
+            asked = asked[np.linspace(0, len(asked) - 1, VALIDATION_FRAMES).astype(int)]
+        self.asked, self.n_train = torch.as_tensor(asked), len(self.train)
+        self.base = math.log(n_segments)
+
+    def training(self, model: Any, **options: Any) -> Training:
+        features, head = model
+
+        def loss(items: Tensor) -> Tensor:
+            at = self.train[items]
+            logits = head(features(self.Z[at]).abs())
+            return nn.functional.cross_entropy(logits, self.segments[at]) - self.base
+
+        hidden = [layer.weight for layer in features.hidden]
+        return Training(model, loss, lambda: float(self.losses(model).mean()), self.n_train, hidden=hidden, **options)
+
+    def losses(self, model: Any) -> np.ndarray:
+        features, head = model
+        with torch.no_grad():
+            return self._losses(head(features(self.Z[self.asked]).abs()))
+
+    def _losses(self, logits: Tensor) -> np.ndarray:
+        with torch.no_grad():
+            each = nn.functional.cross_entropy(logits, self.segments[self.asked], reduction="none")
+        return each.double().numpy() - self.base
+
+    def rank(
+        self,
+        every: np.ndarray,
+        mean: np.ndarray,
+        directions: np.ndarray,
+        strength: np.ndarray,
+        right: np.ndarray,
+        root: np.ndarray,
+        head: nn.Linear,
+        W: np.ndarray,
+    ) -> tuple[list[float], int]:
+        """Held-out loss with the first 0, 1 … directions, and the number after which none gains 2 standard errors."""
+        asked = (every[self.asked.numpy()] - mean) @ directions.T
+        gains = W @ root @ right.T  # (segment, direction)
+        offset = head.bias.detach().double().numpy() + W @ mean
+        losses = [
+            self._losses(torch.as_tensor(asked[:, :k] @ gains[:, :k].T + offset)) for k in range(len(strength) + 1)
+        ]
+        losses[0] = np.zeros(len(asked))
+        rank = 0
+        for k in range(1, len(losses)):
+            gain = losses[rank] - losses[k]
+            if gain.mean() > 2 * standard_error(gain):
+                rank = k
+        return [float(loss.mean()) for loss in losses], rank
+
+
+def number_segments(y: Any, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Names and numbers (frame,) of segments. Raises DataError if there are fewer than two, or not one a frame."""
+    if y is None:
+        raise DataError("TCL needs the segment of each frame: fit(X, segments).")
+    labels = np.asarray(y)
+    if labels.shape != (n_frames,):
+        raise DataError(f"segments have shape {labels.shape}; there must be one for each of the {n_frames} frames.")
+    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(names) < 2 or counts.min() < 2:
+        raise DataError(
+            f"There are {len(names)} segments, the shortest of {counts.min()} frames; TCL tells segments apart, and"
+            " needs two of two frames at least. Cut the series into more segments, or take PCL."
+        )
+    return names, numbers
+
+
+def last_fifth(segments: np.ndarray) -> np.ndarray:
+    """Marks (frame,) the last fifth of each segment, one frame at least."""
+    order = np.argsort(segments, kind="stable")
+    counts = np.bincount(segments)
+    place = np.arange(len(segments)) - np.repeat(np.cumsum(counts) - counts, counts)
+    mask = np.empty(len(segments), dtype=bool)
+    mask[order] = place >= np.repeat(counts - np.maximum(1, counts // 5), counts)
+    return mask
