@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -55,12 +56,13 @@ def test_only_store_touches_zarr() -> None:
 
 @pytest.mark.parametrize("room", ["embed", "ica"])
 def test_embed_and_ica_cannot_open_the_truth(room: str, small_run: Path) -> None:
-    assert "trajectory" not in store.READS[room]
-    with pytest.raises(TruthError):
-        store.read(small_run, room, "trajectory")
+    for kind in ("trajectory", "poses"):
+        assert kind not in store.READS[room]
+        with pytest.raises(TruthError):
+            store.read(small_run, room, kind)
     for path in (SOURCE / room).rglob("*.py"):
         text = path.read_text()
-        assert "open_store" not in text
+        assert not re.search(r"open_store|open_movie|tempica\.lazy|import lazy", text)
         assert "trajectory" not in text
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "store.read":

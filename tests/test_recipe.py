@@ -150,6 +150,7 @@ def test_a_missing_key_is_named_or_has_a_default(load):
         (("simulate", "molecule"), "x.pdb", ["simulate.molecule = 'x.pdb': must be a table"]),
         (("simulate", "dynamics"), {"mean": 3}, ["simulate.dynamics: must be a list"]),
         (("simulate", "molecule", "structure"), "", ["simulate.molecule.structure"]),
+        (("simulate", "molecule", "second_structure"), "closed/adk_open.pdb", ["both called adk_open.pdb", "Rename"]),
         (("simulate", "molecule", "domains", "NMP"), "30-70", ["residue 68", "CORE", "NMP", "disjoint"]),
         (("simulate", "molecule", "domains", "NMP"), "67-30", ["domain NMP", "'67-30' runs backwards"]),
         (("simulate", "molecule", "domains", "NMP"), "thirty", ["domain NMP", "'thirty'", "1-29, 68-117"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -15,10 +17,22 @@ from tempica import __version__
 from tempica.errors import TempicaError, WorkerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
+# what the system refuses since it was asked for the wrong thing; of other failures the machine is the cause
+_MISTAKES = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -101,7 +115,9 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
     """
     from tempica.exporting import export
 
-    click.echo(f"Done: {export(run_folder, to, out)}")
+    with _working():
+        made = export(run_folder, to, out)
+    click.echo(f"Done: {made}")
 
 
 @cli.command("import")
@@ -129,9 +145,11 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
                 raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
         if len(files) > 1:
             raise click.UsageError(f"One STAR file makes a run; given are {len(files)} files.")
-        folder, done = pipeline.import_particles(files[0], **options)
+        with _working():
+            folder, done = pipeline.import_particles(files[0], **options)
     else:
-        folder, done = pipeline.import_trajectory(files, **options)
+        with _working():
+            folder, done = pipeline.import_trajectory(files, **options)
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     click.echo(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
 
@@ -162,9 +180,10 @@ def _execute(
 
     if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
         raise click.UsageError("Give only one of --jobs, --scheduler and --replica: each says who does the work.")
-    folder, done = pipeline.run(
-        target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
-    )
+    with _working():
+        folder, done = pipeline.run(
+            target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
+        )
     if not done:
         click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
     if ("report" in stages or "evaluate" in stages) and (folder / "scores.json").exists():
@@ -203,7 +222,10 @@ def _show_scores(folder: Path, *, report: bool) -> None:
 
 
 def main() -> None:
-    """Entry point: mistakes in the input end with one message and exit code 2, an interruption with 130."""
+    """Entry point: mistakes in the input end with one message and exit code 2, an interruption with 130.
+
+    What the machine failed at (workers killed, disk or memory full) ends with 1 and the command that goes on.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):  # the second is a batch system's way to ask for an end
         signal.signal(number, _stop)
     try:
@@ -221,9 +243,26 @@ def main() -> None:
     except TempicaError as error:
         print(f"tempica: {error}", file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # somebody closed our output, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except (OSError, MemoryError) as error:
+        _failed(error)
+
+
+@contextlib.contextmanager
+def _working() -> Iterator[None]:
+    """Tells of a pipe that breaks before all is done; of any, click would say nothing."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise WorkerError(f"a pipe closed before all was done ({error})") from None
+
+
+def _failed(error: OSError | MemoryError) -> None:
+    if isinstance(error, OSError) and error.errno in _MISTAKES:
+        print(f"tempica: {error}. Give another path, or the right to use this one.", file=sys.stderr)
+        _leave(2)
+    what = f"the memory does not suffice ({error})" if isinstance(error, MemoryError) else str(error)
+    print(f"tempica: {what}; what is done is kept. Once that is mended, go on with:\n  {_command()}", file=sys.stderr)
+    _leave(1)
 
 
 def _interrupted() -> None:

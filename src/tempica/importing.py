@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tomllib
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from tempica.errors import RecipeError
 _TABLE = re.compile(r"^[ \t]*\[[ \t]*simulate[ \t]*\.[ \t]*molecule[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
 _PARTICLES = re.compile(r"^[ \t]*\[[ \t]*particles[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
 _FIRST_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
-_NAME = re.compile(r"^[ \t]*name[ \t]*=.*$", re.MULTILINE)
+_NAME = re.compile(r"""^[ \t]*(?:name|"name"|'name')[ \t]*=.*$""", re.MULTILINE)
 
 
 def complete_recipe(
@@ -33,6 +34,7 @@ def complete_recipe(
     Raises RecipeError when it has another molecule, or says the same thing itself.
     """
     content = _parsed(text, path)
+    _check_names([*trajectories, *([topology] if topology else [])])
     given: dict[str, Any] = {
         "topology": None if topology is None else str(topology.resolve()),
         "files": [str(file.resolve()) for file in trajectories],
@@ -75,6 +77,7 @@ def complete_with_particles(text: str, path: Path, star: Path, *, name: str | No
     Raises RecipeError when the recipe names one itself, or has a camera.
     """
     content = _parsed(text, path)
+    _check_names([star])
     if "render" in content:
         raise RecipeError(
             f"The recipe {path} has a camera of its own (render), which the images would have to replace. Take that"
@@ -98,6 +101,19 @@ def complete_with_particles(text: str, path: Path, star: Path, *, name: str | No
             )
         text = text[: header.end()] + "\n" + line + text[header.end() :]
     return _checked(_named(text, name) if name is not None else text, path, "STAR file", "particles")
+
+
+def _check_names(files: Sequence[Path]) -> None:
+    """Raise RecipeError for a name that a recipe, which is text in UTF-8, cannot hold."""
+    for file in files:
+        try:
+            str(file.resolve()).encode()
+        except UnicodeEncodeError:
+            told = os.fsencode(file).decode(errors="backslashreplace")
+            raise RecipeError(
+                f"The path of the file '{told}' is not UTF-8, as a recipe's text must be. Rename it, or give a link"
+                " to it in another place."
+            ) from None
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
@@ -65,6 +66,12 @@ class StructureRecipe(Section):
             )
         if self.body is not None and self.body not in self.domain_names:
             raise ValueError(f"body '{self.body}' is no domain; domains are {', '.join(self.domain_names) or 'none'}")
+        first, second = PurePath(self.structure), PurePath(self.second_structure or self.structure)
+        if first != second and first.name == second.name:  # a run keeps copies under these names
+            raise ValueError(
+                f"structure '{first}' and second_structure '{second}' are both called {first.name}, and a run keeps"
+                " both in one folder. Rename one of the files"
+            )
         return self
 
     @property

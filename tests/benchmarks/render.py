@@ -11,9 +11,9 @@ with our two. Its NUFFT (GaussianFourierProjection) is given too: it leaves out 
 which is another image where atoms are narrower than a pixel, so it has a twin of its own (the Nyquist frequency itself,
 which it treats in a way of its own, is left out of the comparison). Errors are relative L2 against twins in float64.
 
-Rates are images a second of CPU time, so that other processes on the machine disturb little; the gain of the second
-thread is wall time and needs a quiet machine. The share of the multiply-add peak counts the sums over windows alone,
-and again with the exponentials.
+Calls are of 100, 50 and 25 frames, as blocks of a movie are. Rates are images a second of CPU time, so that other
+processes on the machine disturb little; the gain of the second thread is wall time and needs a quiet machine. The share
+of the multiply-add peak counts the sums over windows alone, and again with the exponentials.
 
 Ends by printing one line of JSON with the figures.
 """
@@ -108,8 +108,8 @@ def make_case(name, options):
     position, elements, names = read_atoms(options.structure)
     n_pixels, pixel_A, n_frames = {
         "beads": (64, 1.5, 100),
-        "atoms": (128, options.pixel, 16),
-        "many": (256, options.pixel, 4),
+        "atoms": (128, options.pixel, 50),
+        "many": (256, options.pixel, 25),
     }[name]
     if name == "many":
         corners = 30.0 * np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from tempica.errors import RecipeError
 from tempica.recipe import Recipe
 from tempica.simulate import engine, protocols
 from tempica.simulate.arms import build_arms
@@ -135,3 +136,8 @@ def test_bodies_stay_rigid(joint):
         apart = np.linalg.norm(now[:, :, None] - now[:, None], axis=-1)
         built = np.linalg.norm(model.molecule.position[body][:, None] - model.molecule.position[body], axis=-1)
         assert (apart - built).std(0).max() < 0.1
+
+
+def test_too_many_beads_are_refused():
+    with pytest.raises(RecipeError, match=r"would have \d+ beads, and 5000 are the most"):
+        build_arms(recipe(1, hub_radius=10.0, bead_spacing=0.3).simulate.molecule)

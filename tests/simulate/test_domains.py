@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from tempica.errors import StructureError
 from tempica.recipe import Recipe
-from tempica.simulate.domains import find_domains
+from tempica.simulate.domains import _hinge, find_domains
 from tempica.simulate.engine import build_model
 from tempica.simulate.structures import load_molecule
 
@@ -72,6 +72,13 @@ def test_what_cannot_be_found_is_said(forms):
         find_domains(forms[0], forms[0], 3)
     with pytest.raises(StructureError, match="do not differ as 20 rigid domains"):
         find_domains(*forms, 20)
+    few = [form.part(np.arange(15)) for form in forms]
+    with pytest.raises(StructureError, match="15 beads are too few for 2 domains"):
+        find_domains(*few, 2)
+    # a domain of two pieces of five beads between others, each bead of which is near a crossing
+    label = np.repeat([0, 1, 0, 1, 0], [20, 5, 20, 5, 20])
+    with pytest.raises(StructureError, match="every bead is part of the hinge"):
+        _hinge(1, label, np.zeros(70, dtype=int), forms)
 
 
 def test_a_recipe_may_ask_for_them(make_recipe, simulations):

@@ -8,6 +8,7 @@ import tomllib
 import tracemalloc
 import warnings
 from concurrent.futures import Executor, Future
+from pathlib import Path
 
 import mdtraj
 import numpy as np
@@ -491,6 +492,16 @@ def test_a_file_that_is_damaged_in_the_middle_is_named_when_it_is_reached(peptid
     simulate(recipe_of(["gap.xtc"]), folder, folder / "told")
 
 
+@pytest.mark.parametrize("jump", [50.0, -INTERVAL])
+def test_a_gap_between_two_blocks_is_seen(jump, peptide, folder, monkeypatch):
+    time = peptide.time + np.where(np.arange(N_FRAMES) >= 50, jump, 0.0)
+    save(mdtraj.Trajectory(peptide.xyz, peptide.topology, time=time), folder / "edge.xtc")
+    setting = recipe_of(["edge.xtc"], frame_interval=None, n_replicas=3, n_frames=20)
+    monkeypatch.setattr(reading, "blocks", lambda n: [(0, 10), (10, n)])
+    with pytest.raises(StructureError, match=r"Frames 49 and 50 of .*edge\.xtc are"):
+        simulate(setting, folder, folder / "out")
+
+
 def test_a_slow_motion_beyond_the_data_is_not_given_a_number():
     told = stage.outliving({"bend": 3.0}, {"timescale": np.array([1e9])}, "simulate.molecule.stride", 15)
     assert "a timescale of more than the 15 frames of a replica outlives bend (3)" in told
@@ -583,6 +594,10 @@ def test_an_open_recipe_is_completed_and_keeps_its_words(folder):
     assert molecule == {"kind": "trajectory", "body": "1-12", "files": [str(folder / "all.dcd")]}
     nameless = OPEN_RECIPE.replace('name = "open"\n', "", 1)
     assert tomllib.loads(complete_recipe(nameless, path, [], name="c"))["name"] == "c"
+    quoted = f'"name" = "b"\n{nameless}'
+    assert tomllib.loads(complete_recipe(quoted, path, [], name="c"))["name"] == "c"
+    with pytest.raises(RecipeError, match=r"'a\\xff\.dcd' is not UTF-8"):
+        complete_recipe(nameless, path, [Path(os.fsdecode(b"a\xff.dcd"))])
     for text, message in [
         (begun + 'files = ["x.dcd"]\n', "which the command gives too"),
         (OPEN_RECIPE + '\n[simulate.molecule]\nkind = "arms"\nn_arms = 1\n', "a molecule of its own"),

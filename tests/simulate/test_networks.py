@@ -1,12 +1,14 @@
+import tracemalloc
 from itertools import combinations
 
+import mdtraj
 import numpy as np
 import openmm
 import pytest
 
 from tempica.recipe import NetworkRecipe
 from tempica.simulate.networks import build_system
-from tempica.simulate.structures import load_molecule
+from tempica.simulate.structures import Molecule, load_molecule
 
 RECIPE = NetworkRecipe()  # its defaults are those of the published network
 
@@ -114,3 +116,20 @@ def test_a_gap_in_the_chain_is_no_bond(tmp_path, simulations):
     harmonic = system.getForce(0)
     pairs = {tuple(harmonic.getBondParameters(b)[:2]) for b in range(harmonic.getNumBonds())}
     assert pairs == {(i, i + 1) for i in range(203)} - {(48, 49)}
+
+
+def test_memory_follows_the_springs_and_not_all_pairs():
+    """A straight chain of 4,000 beads has 16 million pairs of them, 380 MB of differences."""
+    n = 4_000
+    position = 0.38 * np.arange(n)[:, None] * np.array([1.0, 0.0, 0.0])
+    topology = mdtraj.Topology()
+    chain = topology.add_chain()
+    for _ in range(n):
+        topology.add_atom("CA", mdtraj.element.carbon, topology.add_residue("ALA", chain))
+    line = Molecule(topology, position, np.arange(n), np.ones(n), np.ones(n), np.full(n, "C"))
+    tracemalloc.start()
+    system = build_system(line, line, np.zeros(n, dtype=int), set(), RECIPE)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 20e6
+    assert system.getForce(0).getNumBonds() == (n - 1) + (n - 2)  # neighbours, and those 0.76 nm apart

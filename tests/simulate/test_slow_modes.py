@@ -71,3 +71,5 @@ def test_the_warning_names_what_is_outlived():
     assert "arm_2 (3)" in outliving({"arm_1": 9.0, "arm_2": 3.0}, modes)
     assert "arm_1" not in outliving({"arm_1": 9.0, "arm_2": 3.0}, modes)
     assert outliving({"arm_1": 9.0, "arm_2": 6.0}, modes) == ""
+    assert "arm_1 (0)" in outliving({"arm_1": 0.0}, modes)  # white in time: whatever lasts outlives it
+    assert outliving({"arm_1": 0.0}, {"timescale": np.zeros(2)}) == ""

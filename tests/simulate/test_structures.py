@@ -8,7 +8,8 @@ import pytest
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, composition
-from tempica.recipe import residues
+from tempica.recipe import SimulateRecipe, residues
+from tempica.simulate.engine import declared
 from tempica.simulate.structures import load_molecule, matching, topology_json
 
 # MDTraj's readers leave a file open when they fail
@@ -236,3 +237,12 @@ def test_a_topology_survives_its_json(simulations):
         atom["index"] for chain in content["chains"] for residue in chain["residues"] for atom in residue["atoms"]
     ]
     assert topology.n_bonds > 1000
+
+
+def test_groups_that_are_the_same_beads_by_two_names_are_refused(simulations):
+    beads = load_molecule(simulations / "structures" / "adk_open.pdb")
+    chain = beads.chain[0]
+    variable = {"name": "d", "kind": "distance", "residues": ["1-10", f"{chain}:1-10"]}
+    content = {"molecule": {"structure": "x.pdb"}, "collective_variables": [variable]}
+    with pytest.raises(StructureError, match=rf"the beads of '1-10' lie within '{chain}:1-10'"):
+        declared(SimulateRecipe.model_validate(content), beads)

@@ -11,6 +11,7 @@ from tempica.errors import DataError
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _DRAWS = np.uint64(1) << np.uint64(20)  # counters of a pixel; a rejection is a draw more, and none ever needs so many
+_LOG_FACTORIAL = np.array([math.lgamma(k + 1) for k in range(2048)])
 _SMALL = 10.0  # mean below which counting up is faster than rejection
 
 
@@ -83,5 +84,7 @@ def _by_rejection(mean, start, counter):
         if k < 0 or (us < 0.013 and v > us):
             continue
         inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
-        if math.log(v * inverse_alpha / (a / (us * us) + b)) <= k * math.log(mean) - mean - math.lgamma(k + 1):
-            return int(k)
+        n = int(k)
+        log_factorial = _LOG_FACTORIAL[n] if n < 2048 else math.lgamma(k + 1)
+        if math.log(v * inverse_alpha / (a / (us * us) + b)) <= k * math.log(mean) - mean - log_factorial:
+            return n

@@ -8,6 +8,7 @@ from __future__ import annotations
 import mdtraj
 import numpy as np
 
+from tempica.errors import RecipeError
 from tempica.imaging import SCATTERING_LENGTH_A, formula
 from tempica.recipe import ArmsRecipe
 from tempica.simulate.coordinates import CollectiveVariable
@@ -18,6 +19,7 @@ RESIDUE_ATOMS = {"C": 4.9, "N": 1.35, "O": 1.48, "S": 0.04}
 RESIDUE_HYDROGENS = 7.76
 BEAD_WIDTH_NM = 0.2
 JOINT_HEIGHT = 0.6  # of a joint above the hub, in bead spacings
+MOST_BEADS = 5_000
 HEAD_NM = 0.65  # radius of the ball at the end of the longest arm
 
 
@@ -51,6 +53,11 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         groups.append((tuple(side.tolist()), (first,), (first + 1,), head))
     position = np.concatenate(beads)
     n = len(position)
+    if n > MOST_BEADS:
+        raise RecipeError(
+            f"The molecule of arms would have {n} beads, and {MOST_BEADS} are the most, since the beads of an arm are"
+            " all joined. Take a larger simulate.molecule.bead_spacing, or a smaller hub_radius or arm_length."
+        )
     variables = [
         CollectiveVariable.of(name, group, "rotation", position)
         for name, group in zip(recipe.variables, groups, strict=True)

@@ -38,6 +38,11 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
     scale = 0.5 * np.sqrt((change**2).mean())
     if scale < 1e-4:
         raise StructureError("The two forms are the same, so no domains can be found. Give another second_structure.")
+    if n_domains * LEAST_BEADS > len(change):
+        raise StructureError(
+            f"{len(change)} beads are too few for {n_domains} domains of at least {LEAST_BEADS}. Take fewer"
+            " simulate.molecule.n_domains."
+        )
     chain = np.array([atom.residue.chain.index for atom in first.topology.atoms])
     clusters = SpectralClustering(n_domains, affinity="precomputed", random_state=0)
     label = _without_short_pieces(clusters.fit_predict(np.exp(-((change / scale) ** 2))), chain)
@@ -86,6 +91,12 @@ def _hinge(
     ]
     hinge = np.unique(np.concatenate(near))
     groups = tuple(np.setdiff1d(np.flatnonzero(label == k), hinge) for k in (parent, domain))
+    if not all(map(len, groups)):
+        raise StructureError(
+            f"Of domain {domain + 1}, or of the one that it hangs on, every bead is part of the hinge between them, so"
+            " no angle can be measured. Take fewer simulate.molecule.n_domains, or declare domains and"
+            " simulate.collective_variables yourself."
+        )
     angle = [_angle(form.position, (groups[0], hinge, groups[1])) for form in forms]
     if abs(angle[1] - angle[0]) < LEAST_TURN:
         raise StructureError(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 
 import mdtraj
@@ -23,6 +23,7 @@ from tempica.errors import RecipeError, SimulationError, StructureError
 from tempica.recipe import (
     ArmsRecipe,
     AtomisticRecipe,
+    CollectiveVariableRecipe,
     Driven,
     Recipe,
     SimulateRecipe,
@@ -110,18 +111,20 @@ def _atomistic(recipe: SimulateRecipe, about: AtomisticRecipe, folder: Path) -> 
 
 def declared(recipe: SimulateRecipe, molecule: Molecule) -> tuple[CollectiveVariable, ...]:
     """The collective variables that a recipe declares. Raises StructureError when residues are absent."""
-    return tuple(
-        CollectiveVariable.of(
-            cv.name,
-            [
-                molecule.atoms_of(numbers, f"The collective variable {cv.name}", names).tolist()
-                for numbers, names in cv.groups
-            ],
-            cv.kind,
-            molecule.position,
-        )
-        for cv in recipe.collective_variables
-    )
+    return tuple(_declared(cv, molecule) for cv in recipe.collective_variables)
+
+
+def _declared(cv: CollectiveVariableRecipe, molecule: Molecule) -> CollectiveVariable:
+    what = f"The collective variable {cv.name}"
+    groups = [molecule.atoms_of(numbers, what, names).tolist() for numbers, names in cv.groups]
+    for (i, one), (j, other) in permutations(enumerate(map(set, groups)), 2):
+        # as the recipe's own rule, which cannot know that 1-10 and A:1-10 are the same
+        if one == other or (one < other and cv.kind != "rotation"):
+            raise StructureError(
+                f"The groups of {cv.name} contradict each other in this structure: the beads of '{cv.residues[i]}' lie"
+                f" within '{cv.residues[j]}'. Give groups that move against each other."
+            )
+    return CollectiveVariable.of(cv.name, groups, cv.kind, molecule.position)
 
 
 def _network(recipe: SimulateRecipe, about: StructureRecipe, folder: Path) -> Model:

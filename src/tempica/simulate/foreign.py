@@ -116,20 +116,29 @@ def cached_foreign(recipe_json: str, folder: str) -> Foreign:
     return build_foreign(Recipe.model_validate_json(recipe_json).simulate, Path(folder))
 
 
-def read_block(foreign: Foreign, pieces: list[Piece], what: str, first: int, step: float | None) -> Frames:
+def read_block(
+    foreign: Foreign, pieces: list[Piece], what: str, first: int, step: float | None, before: list[Piece] | None = None
+) -> Frames:
     """Frames of a block: whole, measured, superposed. `step` (ps), if given, is what the files' times must follow.
+
+    So must the time from the frame in `before`, the last of the block before this one, where it is of the same file.
 
     Energies are NaN: the foreign program's are not known. Raises StructureError for coordinates that are not finite.
     """
     parts, done = [], first
     for path, frames in pieces:
         chunk = files.read(path, frames, foreign.atoms)
-        if chunk.time is not None and step is not None and len(frames) > 1:
-            apart = np.diff(chunk.time.astype(np.float64))
-            wrong = np.flatnonzero(np.abs(apart - step) > rounding(step, float(np.abs(chunk.time).max())))
+        if chunk.time is not None and step is not None:
+            number, time = frames, chunk.time.astype(np.float64)
+            if before and before[-1][0] == path:
+                earlier = before[-1][1][-1:]
+                number = np.concatenate([earlier, frames])
+                time = np.concatenate([files.read(path, earlier, np.array([0])).time, time])
+            apart = np.diff(time)
+            wrong = np.flatnonzero(np.abs(apart - step) > rounding(step, float(np.abs(time).max())))
             if len(wrong):
                 raise StructureError(
-                    f"Frames {frames[wrong[0]]} and {frames[wrong[0] + 1]} of {path} are {apart[wrong[0]]:g} ps apart,"
+                    f"Frames {number[wrong[0]]} and {number[wrong[0] + 1]} of {path} are {apart[wrong[0]]:g} ps apart,"
                     f" and {step:g} ps are expected. Repair the file, or give simulate.molecule.frame_interval to have"
                     " its times ignored."
                 )
@@ -138,6 +147,7 @@ def read_block(foreign: Foreign, pieces: list[Piece], what: str, first: int, ste
         _check_finite(whole, foreign, f"{what} ({path}, its frame {{}})", done, frames)  # what it hangs by may not be
         parts.append(whole)
         done += len(frames)
+        before = None
     position = np.concatenate(parts)
     position -= position.mean(1, keepdims=True)  # far from the origin, single precision would lose digits
     nothing = np.full(len(position), np.nan)

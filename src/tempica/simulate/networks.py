@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import openmm
+from scipy.spatial import cKDTree
 
 from tempica.recipe import NetworkRecipe
 from tempica.simulate.structures import Molecule
@@ -32,30 +33,34 @@ def build_system(
     system = openmm.System()
     for _ in first.residue:
         system.addParticle(recipe.bead_mass)
-    apart = [np.linalg.norm(m.position[:, None] - m.position[None], axis=-1) for m in (first, second)]
-    near, low, high = apart[0], np.minimum(*apart), np.maximum(*apart)
     bonded = _backbone(first)
+    reach = max(recipe.domain_cutoff, recipe.contact_cutoff)
+    close = [cKDTree(m.position).query_pairs(reach, output_type="ndarray") for m in (first, second)]
+    pairs = np.unique(np.concatenate(close), axis=0)  # never all pairs: of 10,000 beads they would fill the memory
+    near, other = (_apart(m, pairs) for m in (first, second))
+    low, high = np.minimum(near, other), np.maximum(near, other)
 
     harmonic = openmm.HarmonicBondForce()
     flat = openmm.CustomBondForce("0.5*stiffness*(max(0,low-r)^2+max(0,r-high)^2)")
     flat.addGlobalParameter("stiffness", recipe.contact_stiffness)
     flat.addPerBondParameter("low")
     flat.addPerBondParameter("high")
-    for i, j in bonded:
-        harmonic.addBond(i, j, near[i, j], recipe.backbone_stiffness)
+    bonds = np.array(bonded, dtype=int).reshape(-1, 2)
+    for (i, j), length in zip(bonded, _apart(first, bonds).tolist(), strict=True):
+        harmonic.addBond(i, j, length, recipe.backbone_stiffness)
     skip = set(bonded)
-    for i, j in zip(*(index.tolist() for index in np.triu_indices(len(domain), 1)), strict=True):
+    same = (domain[pairs[:, 0]] == domain[pairs[:, 1]]) & (domain[pairs[:, 0]] >= 0)
+    for n, (i, j) in enumerate(pairs.tolist()):
         if (i, j) in skip:
             continue
-        same = domain[i] == domain[j] and domain[i] >= 0
-        if same and near[i, j] < recipe.domain_cutoff:
-            harmonic.addBond(i, j, near[i, j], recipe.domain_stiffness)
+        if same[n] and near[n] < recipe.domain_cutoff:
+            harmonic.addBond(i, j, near[n], recipe.domain_stiffness)
         elif (
-            not same
-            and low[i, j] < recipe.contact_cutoff
+            not same[n]
+            and low[n] < recipe.contact_cutoff
             and frozenset((int(domain[i]), int(domain[j]))) not in forbidden
         ):
-            flat.addBond(i, j, (max(0.0, low[i, j] - recipe.contact_margin), high[i, j] + recipe.contact_margin))
+            flat.addBond(i, j, (max(0.0, low[n] - recipe.contact_margin), high[n] + recipe.contact_margin))
     system.addForce(harmonic)
     system.addForce(flat)
     return system
@@ -85,6 +90,10 @@ def build_bodies(molecule: Molecule, bodies: list[np.ndarray], recipe: NetworkRe
         harmonic.addBond(i, j, apart[i, j], recipe.domain_stiffness)
     system.addForce(harmonic)
     return system
+
+
+def _apart(molecule: Molecule, pairs: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(molecule.position[pairs[:, 0]] - molecule.position[pairs[:, 1]], axis=-1)
 
 
 def _backbone(molecule: Molecule) -> list[tuple[int, int]]:

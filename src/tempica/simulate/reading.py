@@ -27,7 +27,12 @@ def read_trajectory(work: Work, trajectory: Path, ensemble: Path) -> None:
     step = frame_interval(recipe, work.run) if recipe.molecule.frame_interval is None else None
     where = (recipe_json, str(work.run), trajectory)
     tasks = [
-        [(f"{r}-{b}", partial(read_block, *where, r, a, b, plan.pieces(r, a, b), step))]
+        [
+            (
+                f"{r}-{b}",
+                partial(read_block, *where, r, a, b, plan.pieces(r, a, b), step, plan.pieces(r, a - 1, a) if a else []),
+            )
+        ]
         for r in range(recipe.n_replicas)
         for a, b in blocks(recipe.n_frames)
     ]
@@ -71,11 +76,13 @@ def read_block(
     last: int,
     pieces: list[Piece],
     step: float | None,
+    before: list[Piece],
 ) -> None:
     """One block of one replica, from foreign files to frames in the store."""
     from tempica.simulate import foreign
 
-    frames = foreign.read_block(foreign.cached_foreign(recipe_json, folder), pieces, f"replica {replica}", first, step)
+    known = foreign.cached_foreign(recipe_json, folder)
+    frames = foreign.read_block(known, pieces, f"replica {replica}", first, step, before)
     store.write(path, vars(frames), replica=replica, time=slice(first, last))
 
 

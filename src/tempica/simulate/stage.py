@@ -209,7 +209,7 @@ def outliving(
     replica, is told as no more than that.
     """
     slowest = float(modes["timescale"][0])
-    passed = [f"{name} ({value:.2g})" for name, value in variables.items() if 0 < value < slowest]
+    passed = [f"{name} ({value:.2g})" for name, value in variables.items() if value < slowest]
     if not passed:
         return ""
     beyond = n_frames is not None and slowest > n_frames
