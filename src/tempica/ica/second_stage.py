@@ -23,8 +23,8 @@ from tempica.ica.linear import SOBI
 
 STAGES = ("none", "fastica", "sobi")
 N_BLOCKS, BLOCK = 16, 2048  # of successive frames, over which the tests' errors are estimated
-ROTATED = 0.01  # nats of entropy by which a rotation of 45° must change two sources, and by 3 standard errors
-SPECTRAL = 0.02  # difference of two autocorrelations, and 4 standard errors: unmixing has sought such differences
+ROTATED = 0.01  # nats of entropy by which a rotation of 45° must change two sources, and by 4 standard errors
+SPECTRAL = 0.02  # difference of two autocorrelations, and 5 standard errors: unmixing has sought such differences
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _turns(series: np.ndarray, i: int, j: int) -> bool:
         sum(_entropy(b) for b in after.T) - sum(_entropy(b) for b in before.T)
         for before, after in zip(_blocks(pair), _blocks(turned), strict=True)
     ]
-    return _beyond(np.array(change), ROTATED, 3)
+    return _beyond(np.array(change), ROTATED, 4)
 
 
 def _spectra_differ(S: np.ndarray, labels: np.ndarray, lag: int, i: int, j: int) -> bool:
@@ -192,7 +192,7 @@ def _spectra_differ(S: np.ndarray, labels: np.ndarray, lag: int, i: int, j: int)
         first = pairs(labels, lag * k)
         product = pair[first] * pair[first + lag * k]
         blocks = np.array_split(product[:, 0] - product[:, 1], N_BLOCKS)
-        if _beyond(np.array([block.mean() for block in blocks]), SPECTRAL, 4):
+        if _beyond(np.array([block.mean() for block in blocks]), SPECTRAL, 5):
             return True
     return False
 
