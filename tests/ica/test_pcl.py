@@ -89,8 +89,12 @@ def test_it_pickles_and_clones(bent_case) -> None:
     assert clone(pcl).get_params() == pcl.get_params()
 
 
+@pytest.mark.filterwarnings("ignore::tempica.errors.IdentifiabilityWarning")
 def test_under_noise_it_is_no_worse_than_tica() -> None:
-    """4 latents, 2 slow sources, noise comparable to the signal: the network must not memorise the noise."""
+    """4 latents, 2 slow sources, noise comparable to the signal: the network must not memorise the noise.
+
+    Under this noise 3,250 frames are at the border of telling the two apart, and the warning that says so may come.
+    """
     seed = 0
     rng = np.random.default_rng(seed)
     turn = np.linalg.qr(rng.normal(size=(4, 4)))[0]

@@ -128,9 +128,9 @@ def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, info
     if subspaces:
         named = "; ".join(", ".join(map(str, members)) for members in subspaces)
         why = (
-            f"Sources {named} are not identifiable one by one: Gaussian, with equal autocorrelations, so that every"
-            " rotation among them fits the data as well. Read them as a subspace, or take conditions that change"
-            " their rates or amplitudes separately."
+            f"Sources {named} are not identifiable one by one: as far as these {len(S):,} frames tell, they are"
+            " Gaussian with equal autocorrelations, so that every rotation among them fits as well. Read them as a"
+            " subspace, or take more frames, or conditions that change their rates or amplitudes separately."
         )
         return Ambiguity("subspace", subspaces, why)
     gaussian = gaussian_sources(S, labels, lag)
