@@ -376,7 +376,7 @@ class SimulateRecipe(Section):
     platform: Literal["auto", "Reference", "CPU", "OpenCL", "CUDA"] = Field(
         default="auto",
         description="of OpenMM; auto: Reference, in double precision, unless a short measurement shows another to be"
-        " twice as fast",
+        " twice as fast: name one to have the same digits on every machine",
     )
 
     @property
