@@ -129,7 +129,7 @@ X, NUMBER, NAME, ELEMENT = slice(30, 38), slice(22, 26), slice(12, 16), slice(76
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda lines: [], "has 0 Cα atoms among|cannot be read"),
+        (lambda lines: [], "is empty|cannot be read"),
         (lambda lines: ["garbage", "more of it"], "has 0 Cα atoms among|cannot be read"),
         (lambda lines: [line for line in lines if line[12:16].strip() != "CA"], "has 0 Cα atoms among"),
         (lambda lines: [line for line in lines if int(line[22:26]) <= 3], "has 3 Cα atoms among"),
