@@ -30,18 +30,10 @@ from tempica.recipe_dynamics import (
     Relaxation,
     TemperatureJump,
 )
+from tempica.recipe_molecule import ArmsRecipe, AtomisticRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe_particles import ParticlesRecipe
 from tempica.recipe_render import RenderRecipe
-from tempica.recipe_simulate import (
-    ArmsRecipe,
-    AtomisticRecipe,
-    CollectiveVariableRecipe,
-    NetworkRecipe,
-    ObservationRecipe,
-    SimulateRecipe,
-    StructureRecipe,
-    TrajectoryRecipe,
-)
+from tempica.recipe_simulate import CollectiveVariableRecipe, NetworkRecipe, ObservationRecipe, SimulateRecipe
 
 __all__ = [
     "Ar1",

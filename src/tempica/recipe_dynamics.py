@@ -3,6 +3,7 @@
 A *driven* variable is pulled by a moving restraint along a random series, one value a frame. A *free* one moves by
 itself, at equilibrium, in a potential along it. Each docstring says what can be identified, and by which theorem.
 Values along a variable are degrees for angles and nm for distances; means and deviations are those of the target.
+A mean that is left out is the value in the structure.
 """
 
 from __future__ import annotations
@@ -21,8 +22,21 @@ class _Dynamics(Section):
     collective_variable: Name
 
 
-class _Driven(_Dynamics):
-    mean: float = in_unit(ALONG, "mean of the target", gt=-180, le=1000)
+class _Centred(_Dynamics):
+    mean: float | None = None
+
+    @property
+    def centre(self) -> float:
+        """The mean, which must have been given or measured."""
+        if self.mean is None:
+            raise TypeError("the mean is known only with the structure")
+        return self.mean
+
+
+class _Driven(_Centred):
+    mean: float | None = in_unit(
+        ALONG, "mean of the target; the structure's own value if none", default=None, gt=-180, le=1000
+    )
     deviation: float = in_unit(ALONG, "standard deviation of the target", gt=0, lt=90)
     stiffness: float = in_unit(
         "kJ/mol/rad² or kJ/mol/nm²", "of the moving restraint", default=20_000.0, gt=0, le=10_000_000
@@ -31,7 +45,7 @@ class _Driven(_Dynamics):
     @property
     def reach(self) -> tuple[float, float]:
         """Interval that the target rarely leaves: three deviations about the mean."""
-        return self.mean - 3 * self.deviation, self.mean + 3 * self.deviation
+        return self.centre - 3 * self.deviation, self.centre + 3 * self.deviation
 
 
 class Ar1(_Driven):
@@ -129,12 +143,14 @@ class Jumps(_Dynamics):
         return min(self.levels) - 3 * self.deviation, max(self.levels) + 3 * self.deviation
 
 
-class _Free(_Dynamics):
-    mean: float = in_unit(ALONG, "centre of the potential", gt=-180, le=1000)
+class _Free(_Centred):
+    mean: float | None = in_unit(
+        ALONG, "centre of the potential; the structure's own value if none", default=None, gt=-180, le=1000
+    )
 
     @property
     def reach(self) -> tuple[float, float]:
-        return self.mean, self.mean
+        return self.centre, self.centre
 
 
 class Harmonic(_Free):

@@ -141,6 +141,20 @@ def test_targets_stay_where_the_angle_has_a_gradient(make_recipe, model):
     engine.check_targets(make_recipe(), model)
 
 
+def test_a_mean_that_is_left_out_is_the_structures_own(make_recipe, simulations):
+    content = make_recipe().simulate.model_dump()["dynamics"]
+    free = {"collective_variable": "LID", "process": "harmonic", "curvature": 500.0}
+    told = make_recipe(dynamics=[content[0] | {"mean": 72.68387}, free | {"mean": 144.63}])
+    silent = make_recipe(dynamics=[{k: v for k, v in content[0].items() if k != "mean"}, free])
+    models = [engine.build_model(recipe.simulate, simulations) for recipe in (told, silent)]
+    own = [float(v.measure(models[0].molecule.position)) for v in models[0].variables]
+    series = [engine.targets(recipe, model, 0, 30) for recipe, model in zip((told, silent), models, strict=True)]
+    np.testing.assert_allclose(series[1][1:] - series[0][1:], own[0] - np.radians(72.68387), atol=1e-9)
+    engine.check_targets(silent, models[1])
+    centre = models[1].variables[1].potential(engine.settled(silent.simulate, models[1]).dynamics[1])
+    assert repr(own[1])[:12] in centre.getEnergyFunction()
+
+
 @pytest.mark.parametrize(("replica", "named"), [(3, "replica 3"), (2**32 - 1, "the separate ensemble")])
 def test_a_blow_up_names_replica_and_step(make_recipe, simulations, replica, named):
     recipe = make_recipe(time_step=0.1, steps_per_frame=20, network={"backbone_stiffness": 1e8})

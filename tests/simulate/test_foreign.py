@@ -492,6 +492,16 @@ def test_a_file_that_is_damaged_in_the_middle_is_named_when_it_is_reached(peptid
     simulate(recipe_of(["gap.xtc"]), folder, folder / "told")
 
 
+@pytest.mark.parametrize(("first", "later"), [(6.0, 0.0), (0.0, 6.0)])
+def test_unit_cells_come_in_every_frame_or_in_none(first, later, peptide, folder):
+    mixed = mdtraj.Trajectory(peptide.xyz, peptide.topology, time=peptide.time)
+    mixed.unitcell_lengths = np.where(np.arange(N_FRAMES)[:, None] == 41, later, first) * np.ones(3)
+    mixed.unitcell_angles = np.full((N_FRAMES, 3), 90.0)
+    save(mixed, folder / "mixed.dcd")
+    with pytest.raises(StructureError, match=r"Frame 41 of .*mixed\.dcd has (no|a) unit cell"):
+        simulate(recipe_of(["mixed.dcd"]), folder, folder / "out")
+
+
 @pytest.mark.parametrize("jump", [50.0, -INTERVAL])
 def test_a_gap_between_two_blocks_is_seen(jump, peptide, folder, monkeypatch):
     time = peptide.time + np.where(np.arange(N_FRAMES) >= 50, jump, 0.0)

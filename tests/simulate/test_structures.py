@@ -113,8 +113,14 @@ def test_pdb_and_mmcif_are_the_same_molecule(tmp_path, simulations):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(StructureError, match=r"nowhere\.pdb does not exist"):
         load_molecule(tmp_path / "nowhere.pdb")
-    with pytest.raises(StructureError, match="does not exist"):
+    with pytest.raises(StructureError, match="is a folder"):
         load_molecule(tmp_path)
+    (tmp_path / "empty.pdb").touch()
+    with pytest.raises(StructureError, match="is empty: it has 0 bytes"):
+        load_molecule(tmp_path / "empty.pdb")
+    (tmp_path / "ADK.PDB").write_text("ATOM\n")
+    with pytest.raises(StructureError, match=r"ADK\.PDB must have a name that ends in one of \.pdb"):
+        load_molecule(tmp_path / "ADK.PDB")
 
 
 X, NUMBER, NAME, ELEMENT = slice(30, 38), slice(22, 26), slice(12, 16), slice(76, 78)
@@ -123,13 +129,13 @@ X, NUMBER, NAME, ELEMENT = slice(30, 38), slice(22, 26), slice(12, 16), slice(76
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda lines: [], "has 0 Cα atoms among|cannot be read"),
+        (lambda lines: [], "is empty|cannot be read"),
         (lambda lines: ["garbage", "more of it"], "has 0 Cα atoms among|cannot be read"),
         (lambda lines: [line for line in lines if line[12:16].strip() != "CA"], "has 0 Cα atoms among"),
         (lambda lines: [line for line in lines if int(line[22:26]) <= 3], "has 3 Cα atoms among"),
         (lambda lines: edited(lines, 4, X, "nan"), "not finite"),
         (lambda lines: edited(lines, 4, X, "inf"), "not finite"),
-        (lambda lines: edited(lines, 4, X, "eleven"), "cannot be read.*PDB or mmCIF"),
+        (lambda lines: edited(lines, 4, X, "eleven"), "cannot be read.*damaged, or no PDB file"),
         (lambda lines: lines + lines, "residue number (A:)?1 more than once"),
         (lambda lines: edited(lines, 4, ELEMENT, "FM"), "element 'Fm'"),
     ],

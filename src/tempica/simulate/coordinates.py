@@ -58,6 +58,9 @@ class CollectiveVariable:
         """Recipes state degrees or nm."""
         return value if self.unit == "nm" else np.radians(value)
 
+    def to_recipe(self, value: float | np.ndarray) -> float | np.ndarray:
+        return value if self.unit == "nm" else np.degrees(value)
+
     def measure(self, position: np.ndarray) -> np.ndarray:
         """Values (…,) of positions (…, atom, space) in nm."""
         centroid = [position[..., list(group), :].mean(-2, dtype=np.float64) for group in self.groups]
@@ -82,7 +85,7 @@ class CollectiveVariable:
 
     def potential(self, entry: Free) -> openmm.CustomCentroidBondForce:
         """The potential in which a free variable moves; see the recipe's `harmonic`, `double_well`, `multi_well`."""
-        centre = self._deviation(repr(float(self.from_recipe(entry.mean))))
+        centre = self._deviation(repr(float(self.from_recipe(entry.centre))))
         if isinstance(entry, Harmonic):
             return self._force(f"0.5*{entry.curvature!r}*d^2; {centre}")
         if isinstance(entry, DoubleWell):

@@ -25,6 +25,7 @@ from tempica.recipe import (
     AtomisticRecipe,
     CollectiveVariableRecipe,
     Driven,
+    Jumps,
     Recipe,
     SimulateRecipe,
     StructureRecipe,
@@ -92,13 +93,26 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
     else:
         model = _network(recipe, recipe.molecule, folder)
     by_name = {variable.name: variable for variable in model.variables}
-    for entry in recipe.dynamics:
+    for entry in settled(recipe, model).dynamics:
         variable = by_name[entry.collective_variable]
         if isinstance(entry, Driven):
             model.system.addForce(variable.restraint(entry.stiffness))
         else:
             model.system.addForce(variable.potential(entry))
     return model
+
+
+def settled(recipe: SimulateRecipe, model: Model) -> SimulateRecipe:
+    """The recipe with the means that it leaves to the structure."""
+    by_name = {variable.name: variable for variable in model.variables}
+    dynamics = []
+    for entry in recipe.dynamics:
+        if not isinstance(entry, Jumps) and entry.mean is None:
+            variable = by_name[entry.collective_variable]
+            own = float(variable.to_recipe(variable.measure(model.whole.position)))
+            entry = entry.model_copy(update={"mean": own})
+        dynamics.append(entry)
+    return recipe.model_copy(update={"dynamics": dynamics})
 
 
 def _atomistic(recipe: SimulateRecipe, about: AtomisticRecipe, folder: Path) -> Model:
@@ -172,7 +186,7 @@ def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.nda
 
     Row 0 is the structure's own value. Values are kept within the variable's limits.
     """
-    simulate, by_name = recipe.simulate, {v.name: v for v in model.variables}
+    simulate, by_name = settled(recipe.simulate, model), {v.name: v for v in model.variables}
 
     def generator(purpose: str, shared: bool) -> np.random.Generator:
         return seeds.generator(recipe.seed, purpose, *(() if shared else (replica,)))
@@ -335,13 +349,13 @@ def superpose_onto(reference: np.ndarray, body: np.ndarray, position: np.ndarray
 def check_targets(recipe: Recipe, model: Model) -> None:
     """Raise RecipeError when a drive asks for values that its variable cannot have."""
     by_name = {variable.name: variable for variable in model.variables}
-    for entry in recipe.simulate.dynamics:
+    for entry in settled(recipe.simulate, model).dynamics:
         variable = by_name[entry.collective_variable]
         (low, high), (least, most) = entry.reach, variable.limits
         unit_name, scale = ("nm", 1.0) if variable.unit == "nm" else ("°", 180 / np.pi)
         if low < scale * least - 1e-9 or high > scale * most + 1e-9:
             about = "".join(
-                f", {name} {getattr(entry, name)}"
+                f", {name} {round(getattr(entry, name), 3)}"
                 for name in ("mean", "deviation", "amplitude")
                 if hasattr(entry, name)
             )

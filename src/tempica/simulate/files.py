@@ -36,7 +36,7 @@ class Chunk:
 
     position: np.ndarray  # (time, atom, space) float32, nm
     time: np.ndarray | None  # (time,) ps; none where the format has none
-    box: np.ndarray | None  # (time, vector, space) nm, unit cell vectors; none without a unit cell
+    box: np.ndarray | None  # (time, vector, space) nm, unit cell vectors; zeros in a frame without, none if all are
 
 
 def count(path: Path) -> int:
@@ -63,8 +63,9 @@ def read(path: Path, frames: np.ndarray, atoms: np.ndarray | None = None) -> Chu
         None if any(part[i] is None for part in parts) else np.concatenate([part[i] for part in parts])
         for i in range(3)
     )
-    if box is not None and not (np.abs(np.linalg.det(box)) > 0).all():
-        box = None  # a cell of no volume is how some programs say that there is none
+    if box is not None:  # a cell of no volume is how some programs say that there is none
+        cell = np.abs(np.linalg.det(box)) > 0
+        box = np.where(cell[:, None, None], box, 0) if cell.any() else None
     assert position is not None
     return Chunk(position, time, box)
 
@@ -187,9 +188,12 @@ _READERS: dict[str, Callable[[Any, int, np.ndarray | None], _Read]] = {
 
 
 def _box(length: np.ndarray | None, angle: np.ndarray | None, scale: float) -> np.ndarray | None:
-    if length is None or angle is None or not (length > 0).all() or not (angle > 0).all():
+    if length is None or angle is None:
         return None
-    return np.stack(lengths_and_angles_to_box_vectors(*(scale * length).T, *angle.T), axis=1)
+    cell = np.asarray(((length > 0) & (angle > 0)).all(1))
+    length, angle = np.where(cell[:, None], length, 1.0), np.where(cell[:, None], angle, 90.0)
+    box = np.stack(lengths_and_angles_to_box_vectors(*(scale * length).T, *angle.T), axis=1)
+    return np.where(cell[:, None, None], box, 0.0)
 
 
 @contextlib.contextmanager

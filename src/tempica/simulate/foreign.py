@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,6 +44,7 @@ class Foreign:
     atoms: np.ndarray  # (read,) atoms of the files that are read: the beads, and what they hang together by
     beads: np.ndarray  # (atom,) where the beads are among those
     links: np.ndarray  # (link, 2) among those, a placed atom and one to be placed next to it; none without unit cells
+    periodic: bool  # whether the first frame has a unit cell; all must be alike
 
 
 def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -> None:
@@ -104,10 +105,12 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     if not len(links):
         atoms = chosen
     where = np.searchsorted(atoms, chosen)
-    _check_finite(frame.position[:, chosen], Foreign(beads, chosen, (), atoms, where, links), f"frame 0 of {first}", 0)
+    periodic = frame.box is not None
+    plain = Foreign(beads, chosen, (), atoms, where, links, periodic)
+    _check_finite(frame.position[:, chosen], plain, f"frame 0 of {first}", 0)
     asked = {number for cv in recipe.collective_variables for text in cv.residues for number in residues(text)}
     _check_numbers(topology, chosen, asked, "collective variables ask")
-    return Foreign(beads, _body(molecule, topology, chosen, beads), declared(recipe, beads), atoms, where, links)
+    return replace(plain, body=_body(molecule, topology, chosen, beads), variables=declared(recipe, beads))
 
 
 @lru_cache(maxsize=2)
@@ -143,6 +146,7 @@ def read_block(
                     " its times ignored."
                 )
         _check_finite(chunk.position[:, foreign.beads], foreign, f"{what} ({path}, its frame {{}})", done, frames)
+        _check_cells(chunk.box, foreign, path, frames)
         whole = make_whole(chunk.position.astype(np.float64), chunk.box, foreign.links)[:, foreign.beads]
         _check_finite(whole, foreign, f"{what} ({path}, its frame {{}})", done, frames)  # what it hangs by may not be
         parts.append(whole)
@@ -213,6 +217,18 @@ def _check_finite(
         raise StructureError(
             f"The coordinates of atom {atom} (number {foreign.atoms[foreign.beads][bead]}) are not finite in {number}."
             " Repair the trajectory, or leave that frame or atom out with files, stride or selection."
+        )
+
+
+def _check_cells(box: np.ndarray | None, foreign: Foreign, path: Path, frames: np.ndarray) -> None:
+    """Without its cell a frame's broken molecules would stay broken, and look like a large motion."""
+    cell = np.zeros(len(frames), dtype=bool) if box is None else box.any((1, 2))
+    odd = np.flatnonzero(cell != foreign.periodic)
+    if len(odd):
+        has, others = ("no", "has one") if foreign.periodic else ("a", "has none")
+        raise StructureError(
+            f"Frame {frames[odd[0]]} of {path} has {has} unit cell, and the first frame of the trajectory {others}."
+            " Write the files anew with a cell in every frame, or with molecules made whole and no cell at all."
         )
 
 

@@ -111,10 +111,10 @@ def targets(recipe: SimulateRecipe, n_frames: int, generator: Callable[[str, boo
         rng = generator(f"drive {name}", False)
         if isinstance(entry, Ar1):
             standard[name] = _coupled(entry, standard, plan, rng)
-            columns.append(entry.mean + entry.deviation * standard[name])
+            columns.append(entry.centre + entry.deviation * standard[name])
         elif isinstance(entry, Modulated):
             own = f"scale {name}" if entry.control == "independent" else "scale"
-            columns.append(entry.mean + entry.deviation * _modulated(entry, plan, rng, generator(own, True)))
+            columns.append(entry.centre + entry.deviation * _modulated(entry, plan, rng, generator(own, True)))
         elif isinstance(entry, Relaxation):
             columns.append(_relaxation(entry, plan, rng))
         else:
@@ -191,7 +191,7 @@ def _modulated(entry: Modulated, plan: Schedule, rng: np.random.Generator, share
 def _relaxation(entry: Relaxation, plan: Schedule, rng: np.random.Generator) -> np.ndarray:
     scatter = plan.restart(lambda m, n: ar1(n, entry.coefficient, "gaussian", rng, n_series=m))
     pumped = np.where(plan.frame < 0, 0.0, np.exp(-np.maximum(plan.delay, 0) / entry.time_constant))
-    return entry.mean + entry.amplitude * pumped + entry.deviation * scatter
+    return entry.centre + entry.amplitude * pumped + entry.deviation * scatter
 
 
 def _jumps(entry: Jumps, plan: Schedule, rng: np.random.Generator, scatter: np.random.Generator) -> np.ndarray:

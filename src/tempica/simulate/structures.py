@@ -16,6 +16,8 @@ from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
 from tempica.recipe_base import spans, told
 
+SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "cif", "mmcif", "pdbx") for zipped in ("", ".gz"))
+
 
 @dataclass(frozen=True)
 class Molecule:
@@ -124,15 +126,23 @@ def load_molecule(path: Path) -> Molecule:
 def read_structure(path: Path) -> mdtraj.Trajectory:
     """A structure file as it is. Raises StructureError when it is missing, malformed, or not finite."""
     if not path.is_file():
-        raise StructureError(f"The structure file {path} does not exist. Correct `structure` in the recipe.")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise StructureError(f"The structure file {path} {fault}. Correct `structure` in the recipe.")
+    if path.stat().st_size == 0:
+        raise StructureError(f"The structure file {path} is empty: it has 0 bytes. Copy it again.")
+    if not path.name.endswith(SUFFIXES):
+        raise StructureError(
+            f"The structure file {path} must have a name that ends in one of {', '.join(SUFFIXES)}: the ending says how"
+            " to read it."
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on remarks and records that do not concern us
             model = mdtraj.load(str(path))
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
-            f"The structure file {path} cannot be read ({type(error).__name__}: {error})."
-            " It must be a PDB or mmCIF file."
+            f"The structure file {path} cannot be read ({type(error).__name__}: {error}): it is damaged, or no"
+            f" {'PDB' if '.pdb' in path.name else 'mmCIF'} file. Copy or convert it again."
         ) from error
     if not np.isfinite(model.xyz[0]).all():
         raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
