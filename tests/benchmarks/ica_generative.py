@@ -8,9 +8,9 @@ ivae: Laplace sources modulated per segment (20 × 2,000 frames). slowvae: spars
 zero but for one frame in ten, where it is normal. snica: AR(1) with Laplace innovations, ρ from 0.7 to 0.95, through
 the mixing and with white noise added to every feature (SNR: variance over variance; 20,000 frames to train and as many
 to score). There every method is scored frame by frame and smoothed in time, and ceiling is the smoother that is told
-the dynamics, the noise, and the mixing's derivative at the true sources. Linear baselines beside. Scored on a new series through the same
-mixing, the matching fitted on its first half and scored on the second. CPU time is of one thread. Ends with one line of
-JSON: median and range over seeds.
+the dynamics, the noise, and the mixing's derivative at the true sources. Linear baselines beside. Scored on a new
+series through the same mixing, the matching fitted on its first half and scored on the second. CPU time is of one
+thread. Ends with one line of JSON: median and range over seeds.
 """
 
 from __future__ import annotations
