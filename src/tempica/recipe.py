@@ -79,9 +79,9 @@ class EmbedRecipe(Section):
 
 
 class TrainRecipe(Section):
-    methods: list[Literal["tica", "pcl", "tcl"]] = Field(
+    methods: list[Literal["tica", "pcl", "tcl", "snica"]] = Field(
         default=["tica", "pcl"],
-        description="estimators beside the baselines; tica and pcl need pairs of frames, tcl needs segments",
+        description="estimators beside the baselines; tica, pcl and snica need pairs of frames, tcl needs segments",
     )
     n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = in_unit("frame", "lag of the temporal contrast", default=1, ge=1)

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from tempica.ica.pcl import PCL
     from tempica.ica.saving import load, save
     from tempica.ica.smoothing import smooth
+    from tempica.ica.state_space import SNICA
     from tempica.ica.tcl import TCL
 
 __all__ = [
     "IVAE",
     "PCL",
+    "SNICA",
     "SOBI",
     "TCL",
     "TICA",
@@ -35,6 +37,7 @@ _HOME = {
     "IVAE": "generative",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
+    "SNICA": "state_space",
     "SOBI": "linear",
     "SlowVAE": "generative",
     "TCL": "tcl",
