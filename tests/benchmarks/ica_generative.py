@@ -3,14 +3,16 @@
     python tests/benchmarks/ica_generative.py ivae --n 5 --layers 2 4
     python tests/benchmarks/ica_generative.py slowvae --n 5 --layers 2
     python tests/benchmarks/ica_generative.py snica --n 3 --layers 2 --snr 10
+    python tests/benchmarks/ica_generative.py gcl --n 5 --layers 2
 
 ivae: Laplace sources modulated per segment (20 × 2,000 frames). slowvae: sparse jumps, s_t = 0.9 s_{t−1} + e_t, e_t
 zero but for one frame in ten, where it is normal. snica: AR(1) with Laplace innovations, ρ from 0.7 to 0.95, through
 the mixing and with white noise added to every feature (SNR: variance over variance; 20,000 frames to train and as many
 to score). There every method is scored frame by frame and smoothed in time, and ceiling is the smoother that is told
-the dynamics, the noise, and the mixing's derivative at the true sources. Linear baselines beside. Scored on a new
-series through the same mixing, the matching fitted on its first half and scored on the second. CPU time is of one
-thread. Ends with one line of JSON: median and range over seeds.
+the dynamics, the noise, and the mixing's derivative at the true sources. gcl: label, normal sources
+whose mean (from −2 to 2) and deviation (0.2 to 1) are drawn per segment; history, AR(1) with Laplace innovations,
+ρ 0.7. Linear baselines beside. Scored on a new series through the same mixing, the matching fitted on its first half
+and scored on the second. CPU time is of one thread. Ends with one line of JSON: median and range over seeds.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from tempica.evaluate.metrics import assign, correlation_matrix
-from tempica.ica import IVAE, PCL, SNICA, SOBI, TICA, FastICA, NonstationaryICA, SlowVAE, smooth
+from tempica.ica import GCL, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, smooth
 from tempica.ica.smoothing import rts
 from tempica.ica.synthetic import Mixing, random_mixing
 
@@ -40,7 +42,7 @@ NOISY_FRAMES = 20_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=["ivae", "slowvae", "snica"])
+    parser.add_argument("family", choices=["ivae", "slowvae", "snica", "gcl"])
     parser.add_argument("--n", type=int, default=5)
     parser.add_argument("--layers", type=int, nargs="+", default=[2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
@@ -73,6 +75,8 @@ def _rows(a: argparse.Namespace, layers: int, seed: int) -> dict[str, dict]:
     mixing_seed, source_seed = np.random.SeedSequence(seed).spawn(2)
     rng, mixing = np.random.default_rng(source_seed), random_mixing(a.n, layers, seed=mixing_seed, kind=a.mixing)
     options = {} if a.steps is None else {"max_steps": a.steps}
+    if a.family == "gcl":
+        return _contrasted_rows(a, rng, mixing, options)
     if a.family == "snica":
         return _noisy_rows(a, rng, mixing, options)
     if a.family == "ivae":
@@ -120,6 +124,31 @@ def _noisy_rows(a: argparse.Namespace, rng: np.random.Generator, mixing: Mixing,
     lam = slope.transpose(0, 2, 1) @ slope * a.snr
     told, _ = rts(np.einsum("tkn,tk->tn", slope, seen) * a.snr, lam, rho, np.ones(a.n))
     return rows | {"ceiling": _scored(told[half:], S[half:])}
+
+
+def _contrasted_rows(a: argparse.Namespace, rng: np.random.Generator, mixing: Mixing, options: dict) -> dict[str, dict]:
+    place, width = rng.uniform(-2, 2, size=(a.segments, 1, a.n)), rng.uniform(0.2, 1, size=(a.segments, 1, a.n))
+    shifted = [(place + width * rng.normal(size=(a.segments, a.points, a.n))).reshape(-1, a.n) for _ in range(2)]
+    labels = np.repeat(np.arange(a.segments), a.points)
+    news = rng.laplace(size=(2, a.segments * a.points + 200, a.n))
+    series = list(lfilter([1], [1, -0.7], news, axis=1)[:, 200:])
+    rows = {}
+    for case, (train, test), models, given in (
+        ("label", shifted, [NonstationaryICA(a.n), TCL(a.n), GCL(a.n, **options)], labels),
+        ("history", series, [TICA(a.n), PCL(a.n), GCL(a.n, **options)], None),
+    ):
+        for model in models:
+            started = time.process_time()
+            model.fit(mixing(train), given)
+            seconds = round(time.process_time() - started, 1)
+            stage = {"stage": "signed"} if isinstance(model, TCL) else {}
+            rows[f"{type(model).__name__} {case}"] = _scored(model.transform(mixing(test), **stage), test) | {
+                "cpu_s": seconds
+            }
+            if isinstance(model, GCL):
+                features = _scored(model.transform(mixing(test), stage="features"), test)
+                rows[f"GCL {case}"] |= {f"{key}_features": value for key, value in features.items()}
+    return rows
 
 
 def _jumps(rng: np.random.Generator, n_frames: int, n: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tempica.ica.dimension import count_sources
     from tempica.ica.fastica import FastICA
+    from tempica.ica.gcl import GCL
     from tempica.ica.generative import IVAE, SlowVAE
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tempica.ica.tcl import TCL
 
 __all__ = [
+    "GCL",
     "IVAE",
     "PCL",
     "SNICA",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 _HOME = {
     "FastICA": "fastica",
+    "GCL": "gcl",
     "IVAE": "generative",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
