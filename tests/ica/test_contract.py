@@ -8,6 +8,7 @@ import torch
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import GCL, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, load, save
@@ -151,3 +152,9 @@ def test_a_frame_of_another_width_is_refused(frames, model, given):
     found = fit(clone(model), X, given, labels)
     with pytest.raises(ValueError, match="features"):
         found.transform(X[:, :2])
+
+
+@parametrize_with_checks([TCL(1, **QUICK)])
+def test_the_contract_of_scikit_learn(estimator, check):
+    """The other estimators' are in their own files."""
+    check(estimator)
