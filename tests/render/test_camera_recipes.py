@@ -76,6 +76,7 @@ def test_counted_movies_have_the_noise_and_the_snr_they_state(tmp_path):
 EVERYTHING = [
     {"snr": 0.1},
     {"snr": math.inf},
+    {"snr": 200.0},  # 16 bits
     POISSON | {"radiation_damage": True, "phase_shift_deg": 90.0, "scattering": {"solvent_contrast": 0.4}},
     {
         "snr": 0.3,
@@ -125,6 +126,19 @@ def test_a_lazy_movie_of_another_trajectory_is_refused(tmp_path):
     (other / "trajectory.zarr").rename(run / "trajectory.zarr")
     with pytest.raises(StoreError, match="made from another trajectory"):
         store.open_movie(run)["image"].isel(replica=0, time=0).load()
+
+
+def test_damage_below_a_lazy_movie_is_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    movie = render(camera_recipe(lazy=True, poses={"knowledge": "hidden"}), run)
+    for kind, name in (("trajectory", "position"), ("poses", "pose_shift")):
+        chunk = min(path for path in (run / f"{kind}.zarr" / name / "c").rglob("*") if path.is_file())
+        whole = chunk.read_bytes()
+        chunk.write_bytes(whole[:20] + bytes([whole[20] ^ 255]) + whole[21:])
+        with pytest.raises(StoreError, match=f"{kind}.zarr is damaged: its variable '{name}' cannot be read"):
+            movie["image"].isel(replica=0, time=slice(0, 9)).load()
+        chunk.write_bytes(whole)
+    assert movie["image"].isel(replica=0, time=0).load().shape == (32, 32)
 
 
 def test_hidden_poses_lie_where_only_scoring_can_read_them(tmp_path):

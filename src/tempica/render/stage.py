@@ -88,6 +88,7 @@ def run(work: Work) -> None:
         about["lazy"] = {
             "scale_factor": scale.factor,
             "add_offset": scale.offset,
+            "levels": scale.levels,
             "n_pixels": recipe.n_pixels,
             "trajectory": trajectory.attrs["fingerprint"],
         }
@@ -99,6 +100,7 @@ def run(work: Work) -> None:
         | {"gaussian": camera.scatterer_width.shape[1], "node": len(camera.frequency)},
         chunks={"replica": 1, "time": LAZY_BLOCK_FRAMES if recipe.lazy else BLOCK_FRAMES},
         scale={"image": (scale.factor, scale.offset)},
+        dtypes={"image": scale.dtype},
         without=["image"] if recipe.lazy else [],
         attributes=about,
     )
