@@ -31,18 +31,10 @@ from tempica.recipe_dynamics import (
     Relaxation,
     TemperatureJump,
 )
+from tempica.recipe_molecule import ArmsRecipe, AtomisticRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe_particles import ParticlesRecipe
 from tempica.recipe_render import RenderRecipe
-from tempica.recipe_simulate import (
-    ArmsRecipe,
-    AtomisticRecipe,
-    CollectiveVariableRecipe,
-    NetworkRecipe,
-    ObservationRecipe,
-    SimulateRecipe,
-    StructureRecipe,
-    TrajectoryRecipe,
-)
+from tempica.recipe_simulate import CollectiveVariableRecipe, NetworkRecipe, ObservationRecipe, SimulateRecipe
 
 __all__ = [
     "Ar1",
@@ -88,9 +80,9 @@ class EmbedRecipe(Section):
 
 
 class TrainRecipe(Section):
-    methods: list[Literal["tica", "pcl", "tcl"]] = Field(
+    methods: list[Literal["tica", "pcl", "tcl", "snica"]] = Field(
         default=["tica", "pcl"],
-        description="estimators beside the baselines; tica and pcl need pairs of frames, tcl needs segments",
+        description="estimators beside the baselines; tica, pcl and snica need pairs of frames, tcl needs segments",
     )
     n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = in_unit("frame", "lag of the temporal contrast", default=1, ge=1)

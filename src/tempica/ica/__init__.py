@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tempica.ica.dimension import count_sources
     from tempica.ica.fastica import FastICA
+    from tempica.ica.gcl import GCL
     from tempica.ica.generative import IVAE, SlowVAE
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
     from tempica.ica.saving import load, save
     from tempica.ica.smoothing import smooth
+    from tempica.ica.state_space import SNICA
     from tempica.ica.tcl import TCL
 
 __all__ = [
+    "GCL",
     "IVAE",
     "PCL",
+    "SNICA",
     "SOBI",
     "TCL",
     "TICA",
@@ -32,9 +36,11 @@ __all__ = [
 ]
 _HOME = {
     "FastICA": "fastica",
+    "GCL": "gcl",
     "IVAE": "generative",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",
+    "SNICA": "state_space",
     "SOBI": "linear",
     "SlowVAE": "generative",
     "TCL": "tcl",

@@ -77,6 +77,21 @@ class FastICA(LinearUnmixing):
         return float(_negentropy(S).sum() + 0.5 * np.linalg.slogdet(covariance_about(S, S.mean(0)))[1])
 
 
+def fastica_directions(changes: np.ndarray, n: int) -> np.ndarray:
+    """Rows (n, K) of the most independent directions of changes (pair, K)."""
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start only, or judged by its held-out score
+        try:
+            found = FastICA(n, max_iter=300, tol=1e-3).fit(changes).components_
+        except DataError:  # fewer directions change than frames have
+            return np.eye(n, changes.shape[1])
+    return found
+
+
 def _negentropy(S: np.ndarray) -> np.ndarray:
     """J ≈ k₁ ⟨s exp(−s²/2)⟩² + k₂ (⟨exp(−s²/2)⟩ − √½)² of standardised columns (frame, component)."""
     bell = np.exp(-0.5 * S**2)

@@ -22,7 +22,7 @@ from tempica.ica.base import (
     pairs,
     whitening,
 )
-from tempica.ica.fastica import FastICA
+from tempica.ica.fastica import FastICA, fastica_directions
 from tempica.ica.nonstationary import NonstationaryICA, check_segments, cut_into_segments, either
 from tempica.ica.vae import Autoencoder, GeneralNormal, keep_restart, starts, train_restarts
 
@@ -273,12 +273,14 @@ class SlowVAE(_Generative):
             return _pair_bound(model, prior, Z[items], Z[items + self.lag], generator)
 
         train, asked = first[~held], first[held]
-        self._train(_directions(changes[~held], n), lambda r: GeneralNormal(r, 1, n, least=0.5), bound, train, asked)
+        self._train(
+            fastica_directions(changes[~held], n), lambda r: GeneralNormal(r, 1, n, least=0.5), bound, train, asked
+        )
         raw = self._raw(Z)
         changes = raw[first + self.lag] - raw[first]
         matrices, scores = {}, {}
         for name in self._names():
-            matrix = np.eye(n) if name == "none" else _directions(changes[~held], n)
+            matrix = np.eye(n) if name == "none" else fastica_directions(changes[~held], n)
             stage = FastICA()
             stage.mean_, stage.components_, stage.n_features_in_ = np.zeros(n), matrix, n
             matrices[name], scores[name] = matrix, stage.score(changes[held])
@@ -315,21 +317,6 @@ def _last_of_each(number: np.ndarray) -> np.ndarray:
     if np.count_nonzero(np.bincount(number[held])) < 2:
         raise DataError("Fewer than two segments have two frames; none can be held out. Give longer segments.")
     return held
-
-
-def _directions(changes: np.ndarray, n: int) -> np.ndarray:
-    """Rows (n, K) of the most independent directions of changes (pair, K)."""
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a start only, or judged by its held-out score
-        try:
-            found = FastICA(n, max_iter=300, tol=1e-3).fit(changes).components_
-        except DataError:  # fewer directions change than frames have
-            return np.eye(n, changes.shape[1])
-    return found
 
 
 def _bound(model: Autoencoder, law: Callable[[Tensor], Tensor], x_BK: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from scipy.optimize import minimize
 
 from tempica.errors import DataError
+from tempica.ica import kalman
 from tempica.ica.base import check_replicas, runs
 
 
@@ -41,6 +41,11 @@ def evidence(
     """
     chosen = np.ones(len(mean), dtype=bool) if train is None else train
     prior = covariance[chosen].mean(0) + np.cov(mean[chosen], rowvar=False, bias=True).reshape(covariance.shape[1:])
+    return without_prior(mean - mean[chosen].mean(0), covariance, prior)
+
+
+def without_prior(deviation: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Evidence (η, Λ), as `evidence` gives it, of posteriors N(deviation, covariance) under the prior N(0, prior)."""
     try:
         root = np.linalg.cholesky(prior)
     except np.linalg.LinAlgError:
@@ -52,7 +57,7 @@ def evidence(
     known = precision > 1
     turned = vector.transpose(0, 2, 1) @ back
     lam = turned.transpose(0, 2, 1) @ (np.where(known, precision - 1, 0.0)[..., None] * turned)
-    centred = (turned @ (mean - mean[chosen].mean(0))[..., None])[..., 0]
+    centred = (turned @ deviation[..., None])[..., 0]
     eta = (turned.transpose(0, 2, 1) @ (np.where(known, precision, 0.0) * centred)[..., None])[..., 0]
     return eta, 0.5 * (lam + lam.transpose(0, 2, 1))
 
@@ -167,7 +172,7 @@ def rts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (frame, n) and covariances (frame, n, n) of every frame given all of its replica."""
     labels = check_replicas(replicas, len(eta))
-    return _smooth(np.ascontiguousarray(eta), np.ascontiguousarray(lam), labels, rho, variance)
+    return kalman.smooth(*_contiguous(eta, lam), labels, rho, _process(labels, rho, variance))[:2]
 
 
 def log_likelihood(
@@ -175,148 +180,14 @@ def log_likelihood(
 ) -> float:
     """ln ∫ Π_t exp(η_tᵀ s_t − ½ s_tᵀ Λ_t s_t) p(s) ds: the evidence's likelihood up to terms free of ρ and v."""
     labels = check_replicas(replicas, len(eta))
-    return float(_log_likelihood(np.ascontiguousarray(eta), np.ascontiguousarray(lam), labels, rho, variance))
+    return float(kalman.log_likelihood(*_contiguous(eta, lam), labels, rho, _process(labels, rho, variance)))
 
 
-# Written out for small matrices: numba's own linear algebra takes longer to compile than a run takes to smooth.
+def _contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [np.ascontiguousarray(array) for array in arrays]
 
 
-@numba.njit(cache=True)
-def _times(a, b):
-    out = np.zeros((a.shape[0], b.shape[1]))
-    for i in range(a.shape[0]):
-        for k in range(a.shape[1]):
-            for j in range(b.shape[1]):
-                out[i, j] += a[i, k] * b[k, j]
-    return out
-
-
-@numba.njit(cache=True)
-def _apply(a, x):
-    out = np.zeros(len(a))
-    for i in range(len(a)):
-        for j in range(len(x)):
-            out[i] += a[i, j] * x[j]
-    return out
-
-
-@numba.njit(cache=True)
-def _invert(a):
-    """Inverse of a square matrix and ln |det|, by elimination with the largest pivot of each column."""
-    n = len(a)
-    left, right, logdet = a.copy(), np.zeros((n, n)), 0.0
-    for i in range(n):
-        right[i, i] = 1.0
-    for c in range(n):
-        pivot = c
-        for i in range(c + 1, n):
-            if abs(left[i, c]) > abs(left[pivot, c]):
-                pivot = i
-        for j in range(n):
-            left[c, j], left[pivot, j] = left[pivot, j], left[c, j]
-            right[c, j], right[pivot, j] = right[pivot, j], right[c, j]
-        size = left[c, c]
-        logdet += np.log(abs(size))
-        for j in range(n):
-            left[c, j] /= size
-            right[c, j] /= size
-        for i in range(n):
-            factor = left[i, c]
-            if i != c and factor != 0.0:
-                for j in range(n):
-                    left[i, j] -= factor * left[c, j]
-                    right[i, j] -= factor * right[c, j]
-    return right, logdet
-
-
-@numba.njit(cache=True)
-def _predict(starts, rho, variance, m, P):
-    """Mean and covariance of the next frame; those of the prior where a replica starts."""
-    n = len(rho)
-    mean, spread = np.zeros(n), np.zeros((n, n))
-    for i in range(n):
-        spread[i, i] = variance[i]
-        if not starts:
-            mean[i] = rho[i] * m[i]
-            spread[i, i] -= variance[i] * rho[i] * rho[i]
-            for j in range(n):
-                spread[i, j] += rho[i] * rho[j] * P[i, j]
-    return mean, spread
-
-
-@numba.njit(cache=True)
-def _update(m, P, eta, lam):
-    """Posterior of a frame predicted as N(m, P), and ln |1 + P Λ|."""
-    informed = _times(P, lam)
-    for i in range(len(m)):
-        informed[i, i] += 1.0
-    shrink, logdet = _invert(informed)
-    updated = _times(shrink, P)
-    for i in range(len(m)):
-        for j in range(i):
-            updated[i, j] = updated[j, i] = 0.5 * (updated[i, j] + updated[j, i])
-    return _apply(shrink, m + _apply(P, eta)), updated, logdet
-
-
-@numba.njit(cache=True)
-def _dot(x, y):
-    total = 0.0
-    for i in range(len(x)):
-        total += x[i] * y[i]
-    return total
-
-
-@numba.njit(cache=True)
-def _log_likelihood(eta, lam, labels, rho, variance):
-    total = 0.0
-    m, P = np.zeros(len(rho)), np.zeros((len(rho), len(rho)))
-    for t in range(len(eta)):
-        m, P = _predict(t == 0 or labels[t] != labels[t - 1], rho, variance, m, P)
-        seen = _apply(lam[t], m)
-        residual = eta[t] - seen
-        new_m, new_P, logdet = _update(m, P, eta[t], lam[t])
-        # log ∫ exp(ηᵀs − ½ sᵀΛs) N(s; m, P) ds
-        total += _dot(m, eta[t]) - 0.5 * _dot(m, seen) + 0.5 * _dot(residual, _apply(new_P, residual)) - 0.5 * logdet
-        m, P = new_m, new_P
-    return total
-
-
-@numba.njit(cache=True)
-def _store(mean, spread, t, m, P):
-    for i in range(len(m)):
-        mean[t, i] = m[i]
-        for j in range(len(m)):
-            spread[t, i, j] = P[i, j]
-
-
-@numba.njit(cache=True)
-def _smooth(eta, lam, labels, rho, variance):
-    n_frames, n = eta.shape
-    mean, spread = np.empty((n_frames, n)), np.empty((n_frames, n, n))
-    ahead_mean, ahead_spread = np.empty((n_frames, n)), np.empty((n_frames, n, n))
-    m, P = np.zeros(n), np.zeros((n, n))
-    for t in range(n_frames):
-        m, P = _predict(t == 0 or labels[t] != labels[t - 1], rho, variance, m, P)
-        _store(ahead_mean, ahead_spread, t, m, P)
-        m, P, _ = _update(m, P, eta[t], lam[t])
-        _store(mean, spread, t, m, P)
-    for t in range(n_frames - 2, -1, -1):
-        if labels[t] == labels[t + 1]:
-            inverse, _ = _invert(ahead_spread[t + 1])
-            gain, back, news = np.empty((n, n)), np.empty((n, n)), np.empty((n, n))
-            step = np.empty(n)
-            for i in range(n):
-                step[i] = mean[t + 1, i] - ahead_mean[t + 1, i]
-                for j in range(n):
-                    gain[i, j] = spread[t, i, j] * rho[j]
-                    news[i, j] = spread[t + 1, i, j] - ahead_spread[t + 1, i, j]
-            gain = _times(gain, inverse)
-            for i in range(n):
-                for j in range(n):
-                    back[j, i] = gain[i, j]
-            step, news = _apply(gain, step), _times(_times(gain, news), back)
-            for i in range(n):
-                mean[t, i] += step[i]
-                for j in range(n):
-                    spread[t, i, j] += news[i, j]
-    return mean, spread
+def _process(labels: np.ndarray, rho: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Variance (frame, n) of what is new in each frame of a stationary series."""
+    starts = np.r_[True, labels[1:] != labels[:-1]]
+    return variance * np.where(starts[:, None], 1.0, 1 - rho**2)

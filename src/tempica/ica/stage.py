@@ -14,6 +14,7 @@ from tempica.recipe import Recipe
 if TYPE_CHECKING:
     import xarray
 
+    from tempica.ica.smoothing import Smoothed
     from tempica.pipeline import Work
 
 BASELINES = ("pca_pixels", "latents")
@@ -25,7 +26,7 @@ def run(work: Work) -> None:
     methods = [*BASELINES, *recipe.train.methods]
     results = {method: work.folder / "results" / f"{method}.npz" for method in methods}
     # the longest task first, so that the others run beside it
-    order = sorted(methods, key=lambda method: method != "pcl")
+    order = sorted(methods, key=lambda method: method not in ("pcl", "snica"))
     work.run_chains("methods", [[(m, partial(train_method, recipe, work.run, m, results[m]))] for m in order])
 
     found = {method: store.load_arrays(path) for method, path in results.items()}
@@ -78,6 +79,14 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
     replicas = np.cumsum(begins)
     train, seen = role == "train", role != "held_out"
+    if method == "snica":
+        from tempica.ica.state_space import SNICA
+
+        model = SNICA(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "snica"))
+        model.fit(X[train], replicas=replicas[train], covariance=covariance[train])
+        alone, whole = (model.smooth(X, each, covariance) for each in (np.arange(len(X)), replicas))
+        store.save_arrays(out, **_arrays(alone.mean, alone.covariance, whole, slice(None)))
+        return
     if method == "tica":
         from tempica.ica.linear import TICA
 
@@ -100,14 +109,16 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     stage = {"stage": "signed"} if method == "tcl" else {}
     sources, spread = model.transform(X, **stage), model.transform_covariance(X, covariance, **stage)
     smoothed = smooth(sources, spread, replicas, train)
-    kept = slice(recipe.train.n_components)
-    store.save_arrays(
-        out,
-        unmixed=sources[:, kept],
-        unmixed_variance=np.diagonal(spread, axis1=1, axis2=2)[:, kept],
-        smoothed=smoothed.mean[:, kept],
-        smoothed_variance=np.diagonal(smoothed.covariance, axis1=1, axis2=2)[:, kept],
-    )
+    store.save_arrays(out, **_arrays(sources, spread, smoothed, slice(recipe.train.n_components)))
+
+
+def _arrays(sources: np.ndarray, spread: np.ndarray, smoothed: Smoothed, kept: slice) -> dict[str, np.ndarray]:
+    return {
+        "unmixed": sources[:, kept],
+        "unmixed_variance": np.diagonal(spread, axis1=1, axis2=2)[:, kept],
+        "smoothed": smoothed.mean[:, kept],
+        "smoothed_variance": np.diagonal(smoothed.covariance, axis1=1, axis2=2)[:, kept],
+    }
 
 
 def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:

@@ -34,6 +34,18 @@ class Chart(nn.Module):
             y = torch.baddbmm(offset, nn.functional.leaky_relu(y, 0.2) if layer else y, weight)
         return torch.baddbmm(y, x_RBK, self.linear)
 
+    def with_jacobian(self, x_RBK: Tensor) -> tuple[Tensor, Tensor]:
+        """y and (∂y/∂x)ᵀ (R, B, in, out)."""
+        y, inner, (n_frames, n_in) = x_RBK, self.weights[0][:, None], x_RBK.shape[1:]
+        for layer, (weight, offset) in enumerate(zip(self.weights, self.offsets, strict=True)):
+            if layer:
+                inner = inner * torch.where(y > 0, 1.0, 0.2)[..., None, :]
+                y = nn.functional.leaky_relu(y, 0.2)
+                # one product a restart: a product a frame would copy the weights for each
+                inner = (inner.flatten(1, 2) @ weight).unflatten(1, (n_frames, n_in))
+            y = torch.baddbmm(offset, y, weight)
+        return torch.baddbmm(y, x_RBK, self.linear), inner + self.linear[:, None]
+
 
 class Autoencoder(nn.Module):
     """q(z | x) = N(e(x), diag exp v(x)) and p(x | z) = N(d(z), diag noise), with e, v and d charts."""

@@ -1,0 +1,300 @@
+"""SNICA: a state-space model of noisy frames, whose sources come back smoothed in time.
+
+Shape legend: R restart, C chunk, T frame of a chunk, K feature of the whitened frames, N component.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from tempica.errors import DataError
+from tempica.ica import kalman
+from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, linear_map, pairs, whitening
+from tempica.ica.chains import Emission, Innovations, bound
+from tempica.ica.fastica import fastica_directions
+from tempica.ica.linear import SOBI
+from tempica.ica.smoothing import Smoothed, without_prior
+from tempica.ica.vae import keep_restart, train_restarts
+
+LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2, "chunk": 2}
+UNKNOWN = 1e-3  # least precision of a frame's evidence, in units of the common prior: what it does not tell
+BLOCK = 4096  # frames whose Jacobians are in memory at once
+MOST_PASSES = 20  # of the smoother, between the sizes of the innovations and the sources
+
+
+class SNICA(TemporalEstimator):
+    """Structured nonlinear ICA: independent autoregressions, a nonlinear emission, and noise, fitted together.
+
+    s_t,i = ρ_i s_{t−1},i + e_t,i with e of law exp(−|e / a_i|^α_i), ½ < α_i < 2 learned (Laplace 1, normal 2, below 1
+    sparse jumps), and frames x_t = d(s_t) + N(0, R + C_t): d a linear map plus a network, R diagonal and learned, C_t
+    the covariance that the frame comes with, if any. All is trained by the evidence lower bound of chunks of
+    successive frames, under a posterior that is normal over a whole chunk, linearises d at an encoder's guess, and
+    gives every innovation its own size. Without noise this would be a likelihood version of PCL. With noise, the
+    signal of frames is what goes on from one to the next: mixtures of sources with such dynamics are identified
+    whatever the noise's law, up to order and a function of each (Hälvä et al. 2021, theorems 1 and 2); sources of
+    normal innovations (α near 2) and equal ρ are not.
+
+    `smooth` gives each source from all frames of its replica, with covariances; `transform` from its own frame alone.
+    Training begins at SOBI's answer, and at FastICA's on the changes of SOBI's sources; of the starts, the one with
+    the best held-out bound is kept. No second stage: the bound itself tells rotations apart.
+
+    Parameters: `n_components`, all that vary when None; `width` and number `n_layers` of hidden layers; `chunk` in
+    frames; `n_restarts`, trained side by side, from the third on at random rotations; `max_steps`, `batch_size` in
+    frames, `learning_rate`; `random_state`.
+    Attributes: `autocorrelation_` ρ and `shape_` α (component,), `noise_` R (feature of the whitened frames,),
+    `validation_loss_` of each restart (nats a frame), `loss_curve_`.
+    """
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        width: int = 64,
+        n_layers: int = 2,
+        chunk: int = 16,
+        n_restarts: int = 2,
+        max_steps: int = 4000,
+        batch_size: int = 256,
+        learning_rate: float = 4e-3,
+        random_state: int = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.width = width
+        self.n_layers = n_layers
+        self.chunk = chunk
+        self.n_restarts = n_restarts
+        self.max_steps = max_steps
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.random_state = random_state
+
+    def fit(
+        self, X: Any, y: Any = None, *, replicas: Any = None, covariance: Any = None, posterior: bool = True
+    ) -> SNICA:
+        """Fit to frames X (frame, feature); `replicas` (frame,) labels which series each belongs to.
+
+        `covariance` (frame, feature, feature) is what is known of each frame's uncertainty. With `posterior`, frames
+        are posterior means under a prior common to all, as `embed` gives them, and the prior is divided out; without,
+        they are the signal plus noise of that covariance. Raises DataError for too short series, constant features,
+        covariances that do not fit, or impossible parameters.
+        """
+        X = self._frames(X, fitting=True)
+        labels = check_replicas(replicas, len(X))
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise DataError(f"{name} = {getattr(self, name)} must be at least {least}.")
+        pairs(labels, 1)
+        self._mean, self._white = whitening(X)
+        n = check_n_components(self.n_components, len(self._white), X.shape[1])
+        Z = linear_map(X, self._mean, self._white).astype(np.float64)
+        self._prior = (Z.mean(0), None) if covariance is None or not posterior else self._moments(Z, X, covariance)
+        seen, spread = self._observations(Z, X, covariance)
+        self._train(Z, seen, spread, labels, n)
+        found = self._guess(torch.as_tensor(Z, dtype=torch.float32))
+        self._offset, deviation = found.mean(0), found.std(0)
+        self._scale = 1 / np.where(deviation > 0, deviation, 1.0)
+        return self
+
+    def _train(self, Z: np.ndarray, seen: np.ndarray, spread: np.ndarray | None, labels: np.ndarray, n: int) -> None:
+        first, n_frames = _chunks(labels, self.chunk)
+        held = np.arange(len(first)) % 10 == 9 if len(first) >= 10 else np.arange(len(first)) == len(first) - 1
+        at_CT = torch.as_tensor(first[:, None] + np.arange(n_frames))
+        tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)  # noqa: E731
+        x, y, noise = tensor(Z), tensor(seen), None if spread is None else tensor(spread)
+        generator = torch.Generator().manual_seed(int(self.random_state))
+        linear = self._starts(Z, labels, n, generator)
+        emission = Emission(tensor(linear), self.width, self.n_layers, generator)
+        law = Innovations(tensor(np.stack([_rates(Z @ each.T, labels) for each in linear])))
+
+        def losses(items: Tensor, draw: torch.Generator) -> Tensor:
+            at = at_CT[items]
+            found = bound(emission, law, x[at], y[at], None if noise is None else noise[at], draw)
+            return -found.mean(1) / n_frames
+
+        learned, asked = (torch.as_tensor(np.flatnonzero(mask)) for mask in (~held, held))
+
+        def validate() -> Tensor:
+            with torch.no_grad():
+                return losses(asked, torch.Generator().manual_seed(0))
+
+        best, self.loss_curve_ = train_restarts(
+            nn.ModuleList([emission, law]),
+            lambda items: losses(learned[items], generator),
+            validate,
+            len(learned),
+            batch_size=max(1, self.batch_size // n_frames),
+            max_steps=self.max_steps,
+            learning_rate=self.learning_rate,
+            generator=generator,
+        )
+        self.validation_loss_ = best.tolist()
+        for part in (emission, law):
+            keep_restart(part, int(best.argmin()))
+        self._emission, self._law = emission, law
+        self.autocorrelation_ = law.rho.detach().double().numpy().reshape(n)
+        self.shape_ = law.alpha.detach().double().numpy().reshape(n)
+        self.noise_ = 1 / np.diagonal(emission.precision(None).detach().double().numpy()[0, 0])
+
+    def _starts(self, Z: np.ndarray, labels: np.ndarray, n: int, generator: torch.Generator) -> np.ndarray:
+        """Linear maps (R, N, K): SOBI's, FastICA's on the changes of those sources, then random rotations of it."""
+        sobi = SOBI(n).fit(Z, replicas=labels).components_
+        first = pairs(labels, 1)
+        change = Z[first + 1] @ sobi.T - Z[first] @ sobi.T
+        turns = [np.eye(n), fastica_directions(change, n)]
+        for _ in range(self.n_restarts - 2):
+            turns.append(torch.linalg.qr(torch.randn(n, n, generator=generator)).Q.double().numpy())
+        found = np.stack([turn @ sobi for turn in turns[: self.n_restarts]])
+        return found / (Z @ found.transpose(0, 2, 1)).std(1)[..., None]
+
+    def _moments(self, Z: np.ndarray, X: np.ndarray, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Mean (K,) and covariance (K, K) of the prior that posteriors were made with (law of total variance)."""
+        spread = self._spread(X, covariance).mean(0)
+        return Z.mean(0), spread + np.cov(Z, rowvar=False, bias=True).reshape(spread.shape)
+
+    def _spread(self, X: np.ndarray, covariance: Any) -> np.ndarray:
+        covariance = np.asarray(covariance, dtype=np.float64)
+        if covariance.shape != (*X.shape, X.shape[1]) or not np.isfinite(covariance).all():
+            raise DataError(
+                f"covariance has shape {covariance.shape}; frames {X.shape} need {(*X.shape, X.shape[1])}, all finite."
+            )
+        return self._white @ covariance @ self._white.T
+
+    def _observations(self, Z: np.ndarray, X: np.ndarray, covariance: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """What was seen (frame, K) and the covariance of its noise (frame, K, K), any prior divided out."""
+        if covariance is None:
+            return Z, None
+        spread = self._spread(X, covariance)
+        mean, prior = self._prior
+        if prior is None:
+            return Z, spread
+        eta, lam = without_prior(Z - mean, spread, prior)
+        spread = np.linalg.inv(lam + UNKNOWN * np.linalg.inv(prior))
+        return mean + (spread @ eta[..., None])[..., 0], spread
+
+    def _guess(self, Z: Tensor) -> np.ndarray:
+        """Posterior means (frame, N) of single frames, as if each were the first of its series."""
+        found = []
+        with torch.no_grad():
+            precision = self._emission.precision(None)
+            for x in Z.split(BLOCK):
+                place, lam = self._emission.evidence(x[None], precision)
+                one = torch.eye(place.shape[-1])
+                found.append(torch.linalg.solve(one + lam, lam @ place[..., None])[0, ..., 0].double().numpy())
+        return np.concatenate(found)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Sources (frame, component) of each frame alone, of unit variance on the frames of the fit."""
+        check_is_fitted(self)
+        Z = linear_map(self._frames(X, fitting=False), self._mean, self._white)
+        return (self._guess(torch.as_tensor(Z, dtype=torch.float32)) - self._offset) * self._scale
+
+    def smooth(self, X: Any, replicas: Any = None, covariance: Any = None) -> Smoothed:
+        """Sources (frame, component) of frames given all frames of their replica, in the scale of `transform`.
+
+        `covariance` as in `fit`, which it should be given to as well. The autocorrelation, the variance (1 in the
+        model) and a noise factor of 1 are the model's own, not fitted to X.
+        """
+        check_is_fitted(self)
+        X = self._frames(X, fitting=False)
+        labels = check_replicas(replicas, len(X))
+        Z = linear_map(X, self._mean, self._white).astype(np.float64)
+        seen, noise = self._observations(Z, X, covariance)
+        mean, spread = self._smooth(*self._evidence(Z, seen, noise), labels)
+        # the decoder linearised anew where the sources are now known to be
+        mean, spread = self._smooth(*self._evidence(Z, seen, noise, mean), labels)
+        return Smoothed(
+            (mean - self._offset) * self._scale,
+            spread * np.outer(self._scale, self._scale),
+            self.autocorrelation_,
+            self._scale**2,
+            np.ones(len(self._scale)),
+        )
+
+    def _evidence(
+        self, Z: np.ndarray, seen: np.ndarray, noise: np.ndarray | None, at: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Evidence (η, Λ) of frames, the decoder linearised at the encoder's guess, or at given sources."""
+        tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)[None]  # noqa: E731
+        found = []
+        with torch.no_grad():
+            for start in range(0, len(Z), BLOCK):
+                part = slice(start, start + BLOCK)
+                precision = self._emission.precision(None if noise is None else tensor(noise[part])[0])
+                if at is None:
+                    place, lam = self._emission.evidence(tensor(Z[part]), precision)
+                    eta = (lam @ place[..., None])[..., 0]
+                else:
+                    eta, lam = self._emission.evidence_at(tensor(seen[part]), tensor(at[part]), precision)
+                found.append((eta[0].double().numpy(), lam[0].double().numpy()))
+        return np.concatenate([eta for eta, _ in found]), np.concatenate([lam for _, lam in found])
+
+    def _smooth(self, eta: np.ndarray, lam: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rho, alpha = self.autocorrelation_, self.shape_
+        square = self._law.square_scale.detach().double().numpy().reshape(-1)
+        starts = np.r_[True, labels[1:] != labels[:-1]]
+        ratio = np.broadcast_to((1 - rho**2) / square, eta.shape)
+        for _ in range(MOST_PASSES):
+            process = np.where(starts[:, None], 1.0, square / alpha * (ratio + 1e-4) ** (1 - alpha / 2))
+            mean, spread, cross = kalman.smooth(eta, lam, labels, rho, process)
+            own = np.diagonal(spread, axis1=1, axis2=2)
+            expected = np.ones_like(mean)
+            expected[1:] = (mean[1:] - rho * mean[:-1]) ** 2 + own[1:] - 2 * rho * cross[1:] + rho**2 * own[:-1]
+            before, ratio = ratio, expected / square
+            if np.abs(np.log((ratio + 1e-4) / (before + 1e-4)))[~starts].max(initial=0) < 0.02:
+                break
+        return mean, spread
+
+    def score(self, X: Any, y: Any = None, *, replicas: Any = None, covariance: Any = None) -> float:
+        """Evidence lower bound (nats a frame, of the whitened frames) of chunks of X: higher is better."""
+        check_is_fitted(self)
+        X = self._frames(X, fitting=False)
+        Z = linear_map(X, self._mean, self._white).astype(np.float64)
+        seen, spread = self._observations(Z, X, covariance)
+        first, n_frames = _chunks(check_replicas(replicas, len(X)), self.chunk, least=1)
+        total, draw = 0.0, torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for start in first:
+                part = slice(start, start + n_frames)
+                x, y_ = (torch.as_tensor(a[part], dtype=torch.float32)[None] for a in (Z, seen))
+                noise = None if spread is None else torch.as_tensor(spread[part], dtype=torch.float32)[None]
+                total += float(bound(self._emission, self._law, x, y_, noise, draw))
+        return total / (len(first) * n_frames)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self._scale)
+
+
+def _rates(S: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Coefficient (n,) of autoregressions under white noise: correlation at lag 2 over that at lag 1."""
+    one, two = (
+        (S[first] * S[first + lag]).mean(0) if np.any(labels[lag:] == labels[:-lag]) else np.ones(S.shape[1])
+        for lag in (1, 2)
+        for first in [np.flatnonzero(labels[lag:] == labels[:-lag])]
+    )
+    return np.clip(np.where(one > 0, two / np.maximum(one, 1e-12), 0.1), 0.1, 0.98)
+
+
+def _chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray, int]:
+    """First frames (chunk,) of consecutive chunks, and their length, at most `longest`.
+
+    The longest is taken that leaves out no more than a tenth of the frames in series of two or more. Raises DataError
+    when there are fewer than `least` chunks.
+    """
+    start = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    length = np.diff(np.r_[start, len(labels)])
+    enough = 0.9 * length[length >= 2].sum()
+    for size in range(longest, 1, -1):
+        number = length // size
+        if (number * size).sum() >= enough and number.sum() >= least:
+            found = [s + size * np.arange(k) for s, k in zip(start, number, strict=True)]
+            return np.concatenate(found), size
+    raise DataError(
+        f"There are {len(labels)} frames in {len(start)} series, too few for {least} stretches of two frames or more."
+        " Give longer series."
+    )
