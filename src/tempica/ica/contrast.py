@@ -6,7 +6,7 @@ Shape legend: C chunk, J pair of a chunk, F frame of a chunk, N component.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,12 +52,23 @@ class Contrast:
         self._here = _places(frames, offsets)
         self._there = [_places(frames, [j + lag for j in offsets]) for lag in self.lags]
 
-    def training(self, module: nn.Module, features: nn.Module, scores: Any, **options: Any) -> Training:
-        """A training of `module`, which holds whichever of features and scores are to learn."""
+    def training(
+        self,
+        module: nn.Module,
+        features: nn.Module,
+        scores: Any,
+        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        **options: Any,
+    ) -> Training:
+        """A training of `module`, which holds whichever of features and scores are to learn.
+
+        `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
+        """
 
         def loss(items: Tensor) -> Tensor:
             at_CF = self.starts[items, None] + self.offsets
-            h_CFN = features(self.Z[at_CF.reshape(-1)]).unflatten(0, at_CF.shape)
+            frames = self.Z[at_CF.reshape(-1)]
+            h_CFN = features(frames if augment is None else augment(frames, items)).unflatten(0, at_CF.shape)
             here = h_CFN[:, self._here].flatten(0, 1)
             each = [
                 score(here, h_CFN[:, there].flatten(0, 1), self.chunk)
@@ -77,6 +88,12 @@ class Contrast:
             **options,
         )
 
+    def of(self, Z: Any) -> Contrast:
+        """The same pairs of other frames, of anything that a tensor of frame numbers can index."""
+        other = copy.copy(self)
+        other.Z = Z
+        return other
+
     def losses(self, features: nn.Module, scores: Any) -> np.ndarray:
         """Loss of every held-out pair, the others' successors being the alternatives; the mean over lags."""
         with torch.no_grad():
@@ -89,8 +106,7 @@ class Contrast:
 
     def losses_of(self, S: np.ndarray, max_steps: int = 400) -> np.ndarray:
         """Held-out losses of given sources (frame, n) under the best separable score."""
-        inner = copy.copy(self)
-        inner.Z = torch.as_tensor(S / np.maximum(S.std(0), 1e-12), dtype=torch.float32)
+        inner = self.of(torch.as_tensor(S / np.maximum(S.std(0), 1e-12), dtype=torch.float32))
         scores = nn.ModuleList(PairScore(S.shape[1]) for _ in self.lags)
         inner.training(
             scores, nn.Identity(), scores, batch_size=256, max_steps=max_steps, learning_rate=3e-2, seed=0

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica.base import TemporalEstimator, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
+from tempica.ica.images import NOISE, PAIRS, RATE, ImageFeatures, Images, Noise, Pixels, as_images, encode
 from tempica.ica.linear import TICA
 from tempica.ica.networks import Features, PairScore
 from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
@@ -42,6 +43,11 @@ class PCL(TemporalEstimator):
     sources, a linear map, and the network, of whose restarts the one with the lowest held-out loss goes on. A
     richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
     network would otherwise be chosen by chance.
+
+    Frames may be images (frame, y, x), in memory or in a memory map: the first two models then see principal
+    components of their pixels, and the network is a small convolutional one. Its restarts add noise of different
+    strengths to the images they learn from, or it would memorise their own; the held-out loss decides. Where poses
+    vary or noise is strong, embed first and unmix the latents.
 
     Parameters: `n_components`; `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
     layers (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps` and `batch_size`,
@@ -88,14 +94,16 @@ class PCL(TemporalEstimator):
         callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
     ) -> PCL:
-        """Fit to frames X (frame, feature).
+        """Fit to frames X (frame, feature), or to images (frame, y, x).
 
         `replicas` (frame,) labels the series; `validation` (frame,) marks frames that give no gradients: the last
         replica, or the last fifth of a single one, when None. `callback(run, step, loss)` hears of progress.
         `checkpoint` names a file: a fit that was interrupted goes on from it, to the same result.
         Raises DataError for too short series, constant features or impossible parameters.
         """
-        X = self._frames(X, fitting=True)
+        images = as_images(X)
+        if images is None:
+            X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
         lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
         stages = check_stage(self.second_stage)
@@ -105,29 +113,33 @@ class PCL(TemporalEstimator):
             if value is not None and value < least:
                 raise DataError(f"{name} = {value} must be at least {least}.")
         split_pairs(labels, held_out, lags[0])
-        self._white = TICA(lag=lags).fit(X[~held_out], replicas=runs(labels, ~held_out))
+        self._pixels = None if images is None else Pixels.of(images, ~held_out)
+        latents = X if images is None or self._pixels is None else self._pixels(images)
+        self._white = TICA(lag=lags).fit(latents[~held_out], replicas=runs(labels, ~held_out))
         n_inputs = len(self._white.components_)
         if not 1 <= self.n_components <= n_inputs:
             raise DataError(
                 f"n_components = {self.n_components} must be from 1 to {n_inputs}, the directions in which X varies."
             )
-        Z = torch.as_tensor(self._white.transform(X), dtype=torch.float32)
+        Z = torch.as_tensor(self._white.transform(latents), dtype=torch.float32)
         contrast = Contrast(Z, labels, held_out, lags)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
-        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, X, labels, held_out))
-        self._select(contrast, self._ladder(contrast, seeds, callback, saved))
+        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
+        self._select(self._ladder(contrast, images, seeds, callback, saved))
         self._settle(X, held_out, labels, lags[0], stages, contrast)
         return self
 
     def _ladder(
         self,
         contrast: Contrast,
+        images: Images | None,
         seeds: np.ndarray,
         callback: Callable[[int, int, float], None] | None,
         saved: Checkpoint,
-    ) -> dict[str, tuple[nn.ModuleList, Training]]:
-        """Models from the simplest to the richest, each trained from the one before."""
+    ) -> dict[str, tuple[nn.ModuleList, Training, Contrast]]:
+        """Models from the simplest to the richest, each trained from the one before; and what each was trained on."""
         n_inputs, n = contrast.Z.shape[1], self.n_components
+        of_images = contrast if images is None else contrast.of(images)
 
         def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None, learns: Any = None) -> Training:
             def on_check(training: Training) -> None:
@@ -135,14 +147,14 @@ class PCL(TemporalEstimator):
                 if callback is not None:
                     callback(run, training.step, training.curve[-1][2])
 
-            training = contrast.training(
-                learns or model,
-                *model,
-                batch_size=self.batch_size or BATCH,
-                max_steps=max_steps,
-                learning_rate=self.learning_rate,
-                seed=int(seeds[run]),
-                on_check=on_check,
+            features, scores = model
+            own: dict[str, Any] = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate}
+            if isinstance(features, ImageFeatures):
+                noise = Noise(NOISE[(run - 1) % len(NOISE)] * features.deviation, int(seeds[run]))
+                own = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
+                own["augment"] = noise
+            training = (of_images if "augment" in own else contrast).training(
+                learns or model, features, scores, max_steps=max_steps, seed=int(seeds[run]), on_check=on_check, **own
             )
             if name in saved.states:
                 training.restore(saved.states[name])
@@ -150,12 +162,17 @@ class PCL(TemporalEstimator):
 
         short = min(self.max_steps or 400, 400)
         tica = _model(n_inputs, n, 0, 0, torch.eye(n, n_inputs), _scores(n, contrast), seeds[0])
-        fitted = {"tica": (tica, begin(0, "tica", tica, short, tica[1]).advance())}
+        fitted = {"tica": (tica, begin(0, "tica", tica, short, tica[1]).advance(), contrast)}
         linear = copy.deepcopy(tica)
-        fitted["linear"] = (linear, begin(0, "linear", linear, short).advance())
+        fitted["linear"] = (linear, begin(0, "linear", linear, short).advance(), contrast)
         width, pilots = self.width or max(16, 8 * n), []
         pilot = max(1, (self.max_steps or int(np.clip(contrast.n_train // 10, 1500, 6000))) // 4)
         for run in range(1, self.n_restarts + 1):
+            if images is not None:
+                network = _image_model(n, self._pixels, images, contrast, seeds[run])
+                training = begin(run, f"network {run}", network, self.max_steps)
+                pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
+                continue
             rng = torch.Generator().manual_seed(int(seeds[run]))
             found, scores = copy.deepcopy(linear)
             start = found.get_parameter("linear").detach()
@@ -167,25 +184,25 @@ class PCL(TemporalEstimator):
             pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
         self.validation_loss_ = [training.best for training, _ in pilots]
         training, network = pilots[int(np.argmin(self.validation_loss_))]
-        fitted["network"] = (network, training.advance())
+        fitted["network"] = (network, training.advance(), of_images)
         return fitted
 
-    def _select(self, contrast: Contrast, fitted: dict[str, tuple[Any, Training]]) -> None:
+    def _select(self, fitted: dict[str, tuple[Any, Training, Contrast]]) -> None:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
-        losses = {name: contrast.losses(*model) for name, (model, _) in fitted.items()}
+        losses = {name: own.losses(*model) for name, (model, _, own) in fitted.items()}
         self.model_ = "tica"
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         for name in ("linear", "network"):
             gain = losses[self.model_] - losses[name]
             if gain.mean() > standard_error(gain):
                 self.model_ = name
-        model, training = fitted[self.model_]
+        model, training, _ = fitted[self.model_]
         self._features, self.loss_curve_, self.n_iter_ = model[0], training.curve, training.best_step
         self._information = -losses[self.model_]
 
     def _settle(
         self,
-        X: np.ndarray,
+        X: Any,
         held_out: np.ndarray,
         labels: np.ndarray,
         lag: int,
@@ -217,12 +234,14 @@ class PCL(TemporalEstimator):
         check_is_fitted(self)
         if stage not in ("sources", "features"):
             raise DataError(f"stage = {stage!r} must be sources or features.")
-        features = self._raw(self._frames(X, fitting=False))
+        features = self._raw(X)
         return features if stage == "features" else self._stage(features)
 
     def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
         check_is_fitted(self)
+        if self._pixels is not None:
+            raise DataError("Covariances are of latents; this PCL was fitted to images.")
         Z = torch.as_tensor(self._white.transform(self._frames(X, fitting=False)), dtype=torch.float32)
         with torch.no_grad():
             jacobian = self._features.jacobian(Z).double().numpy()
@@ -241,9 +260,18 @@ class PCL(TemporalEstimator):
         lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
         return -float(Contrast(torch.as_tensor(S), labels, held_out, lags).losses_of(S).mean())
 
-    def _raw(self, X: np.ndarray) -> np.ndarray:
+    def _raw(self, X: Any) -> np.ndarray:
+        images = as_images(X, None if self._pixels is None else self._pixels.mean.shape)
+        if (images is None) != (self._pixels is None):
+            raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
+        if images is None or self._pixels is None:
+            latents = self._frames(X, fitting=False)
+        elif isinstance(self._features, ImageFeatures):
+            return encode(self._features, images)
+        else:
+            latents = self._pixels(images)
         with torch.no_grad():
-            return self._features(torch.as_tensor(self._white.transform(X), dtype=torch.float32)).double().numpy()
+            return self._features(torch.as_tensor(self._white.transform(latents), dtype=torch.float32)).double().numpy()
 
     @property
     def _n_features_out(self) -> int:
@@ -260,6 +288,15 @@ def _model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))
         return nn.ModuleList([Features(n_inputs, n, width, n_layers, linear), scores])
+
+
+def _image_model(n: int, pixels: Any, images: Images, contrast: Contrast, seed: int) -> nn.ModuleList:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(seed))
+        features = ImageFeatures(n, pixels)
+    starts = contrast.starts
+    features.settle(images[starts[:: max(1, len(starts) // BATCH)]])
+    return nn.ModuleList([features, _scores(n, contrast)])
 
 
 def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:
