@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -169,6 +170,10 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _camera(self) -> Recipe:
+        if isinstance(self.render, RenderRecipe) and not (
+            1e-6 <= self.render.snr <= 1e4 or math.isinf(self.render.snr)
+        ):
+            raise ValueError(f"render.snr = {self.render.snr:g} must be from 1e-6 to 1e4, or inf for no noise")
         if self.particles is not None and self.render != RenderRecipe():
             raise ValueError(
                 "particles are images already, with a camera of their own: leave out either particles or render"
@@ -229,7 +234,8 @@ def parse_recipe(text: str, path: Path) -> Recipe:
     except (ValueError, RecursionError) as error:  # beyond its own error, tomllib lets those of int() through
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
     try:
-        return Recipe.model_validate(content)
+        # strict, so that true is no number and "64" none either; of JSON, in which lists may still become tuples
+        return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         mistakes = [_explain(one) for one in error.errors()]
         raise RecipeError("\n".join([f"The recipe {path} cannot be used:", *mistakes])) from None
@@ -278,6 +284,8 @@ _PLAIN = {
 
 
 def _explain(error: Any) -> str:
+    if error["type"] == "json_invalid":
+        return "  recipe: holds lists or tables that lie too deeply in each other."
     path, section, here = _walk(error["loc"])
     where = ".".join(path) or "recipe"
     if error["type"] == "extra_forbidden":

@@ -193,6 +193,8 @@ def test_frames_of_known_uncertainty_count_for_what_they_are_worth(rng, autoregr
     # the covariances know where it is uncertain
     spread = np.diagonal(knowing.covariance, axis1=1, axis2=2)
     assert spread[deviation > 1].mean() > 1.5 * spread[deviation < 1].mean()
+    with pytest.raises(DataError, match="come without covariances, those of the fit came with"):
+        model.smooth(X)
     # the same frames as posteriors under a normal prior
     prior = np.cov(truth @ MIXING.T, rowvar=False)
     gain = prior @ np.linalg.inv(prior + covariance)

@@ -64,6 +64,20 @@ def test_a_frame_is_the_same_whichever_are_made_with_it():
         np.testing.assert_array_equal(one.clean_images(*(value[frames] for value in values)), together[frames])
 
 
+def test_frames_are_the_same_however_many_fit_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    values = [0.7 * rng.normal(size=(2, 10, 3)), np.array([[0, 0, 0, 1.0]] * 2), np.zeros((2, 2)), *FOCUS, np.ones(2)]
+    one = camera()
+    whole, sizes = one.clean_images(*values), []
+    monkeypatch.setattr("tempica.imaging.camera.AT_ONCE", 1)
+    through = imaging.through_optics
+    monkeypatch.setattr(
+        "tempica.imaging.camera.through_optics", lambda image, ctf: sizes.append(len(image)) or through(image, ctf)
+    )
+    np.testing.assert_array_equal(one.clean_images(*values), whole)
+    assert sizes == [1, 1]
+
+
 def test_coloured_noise_has_the_power_and_variance_stated():
     table = ((0.0, 4.0), (0.1, 1.0), (0.25, 0.5))
     power = camera(power=table).power()

@@ -158,6 +158,23 @@ def test_preferred_directions_point_to_the_eye():
     assert stats.kstest(inplane, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("kappa", [1e-300, 1e-17, 1e-3])
+def test_a_preference_of_next_to_nothing_is_none(kappa):
+    rotation = imaging.rotation_matrix(
+        random_views(recipe_with(preferred_axes=[[0, 3e300, 0]], preference=kappa), 1, 0, 0, N).pose_quaternion
+    )
+    for eye in rotation[:, 2].T:
+        assert stats.kstest(eye, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+def test_a_preferred_axis_of_any_length_is_a_direction():
+    long, short = (
+        random_views(recipe_with(preferred_axes=[[0, size, size]], preference=50.0), 1, 0, 0, 9).pose_quaternion
+        for size in (1e300, 1e-5)
+    )
+    np.testing.assert_allclose(long, short, rtol=1e-12)
+
+
 def test_approximate_poses_err_as_stated_and_hidden_ones_say_nothing():
     molecule = np.zeros(N, int)
     views = random_views(RECIPE, 2, 0, 0, N)

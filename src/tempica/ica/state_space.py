@@ -94,6 +94,8 @@ class SNICA(TemporalEstimator):
         Z = linear_map(X, self._mean, self._white).astype(np.float64)
         self._prior = (Z.mean(0), None) if covariance is None or not posterior else self._moments(Z, X, covariance)
         seen, spread = self._observations(Z, X, covariance)
+        # what single frames are taken to know, where nothing is said of them
+        self._typical = None if spread is None else np.linalg.inv(np.linalg.inv(spread).mean(0))
         self._train(Z, seen, spread, labels, n)
         found = self._guess(torch.as_tensor(Z, dtype=torch.float32))
         self._offset, deviation = found.mean(0), found.std(0)
@@ -176,11 +178,21 @@ class SNICA(TemporalEstimator):
         spread = np.linalg.inv(lam + UNKNOWN * np.linalg.inv(prior))
         return mean + (spread @ eta[..., None])[..., 0], spread
 
+    def _as_fitted(self, Z: np.ndarray, X: np.ndarray, covariance: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        if (covariance is None) != (self._typical is None):
+            here, there = ("without", "with") if covariance is None else ("with", "without")
+            raise DataError(
+                f"These frames come {here} covariances, those of the fit came {there}: the model's noise would be"
+                " wrong. Give covariances to both or to neither."
+            )
+        return self._observations(Z, X, covariance)
+
     def _guess(self, Z: Tensor) -> np.ndarray:
         """Posterior means (frame, N) of single frames, as if each were the first of its series."""
         found = []
         with torch.no_grad():
-            precision = self._emission.precision(None)
+            typical = None if self._typical is None else torch.as_tensor(self._typical[None], dtype=torch.float32)
+            precision = self._emission.precision(typical)
             for x in Z.split(BLOCK):
                 place, lam = self._emission.evidence(x[None], precision)
                 one = torch.eye(place.shape[-1])
@@ -203,7 +215,7 @@ class SNICA(TemporalEstimator):
         X = self._frames(X, fitting=False)
         labels = check_replicas(replicas, len(X))
         Z = linear_map(X, self._mean, self._white).astype(np.float64)
-        seen, noise = self._observations(Z, X, covariance)
+        seen, noise = self._as_fitted(Z, X, covariance)
         mean, spread = self._smooth(*self._evidence(Z, seen, noise), labels)
         # the decoder linearised anew where the sources are now known to be
         mean, spread = self._smooth(*self._evidence(Z, seen, noise, mean), labels)
@@ -254,16 +266,17 @@ class SNICA(TemporalEstimator):
         check_is_fitted(self)
         X = self._frames(X, fitting=False)
         Z = linear_map(X, self._mean, self._white).astype(np.float64)
-        seen, spread = self._observations(Z, X, covariance)
+        seen, spread = self._as_fitted(Z, X, covariance)
         first, n_frames = _chunks(check_replicas(replicas, len(X)), self.chunk, least=1)
-        total, draw = 0.0, torch.Generator().manual_seed(0)
+        at = torch.as_tensor(first[:, None] + np.arange(n_frames))
+        x, y_ = (torch.as_tensor(a, dtype=torch.float32) for a in (Z, seen))
+        noise = None if spread is None else torch.as_tensor(spread, dtype=torch.float32)
+        draw, found = torch.Generator().manual_seed(0), []
         with torch.no_grad():
-            for start in first:
-                part = slice(start, start + n_frames)
-                x, y_ = (torch.as_tensor(a[part], dtype=torch.float32)[None] for a in (Z, seen))
-                noise = None if spread is None else torch.as_tensor(spread[part], dtype=torch.float32)[None]
-                total += float(bound(self._emission, self._law, x, y_, noise, draw))
-        return total / (len(first) * n_frames)
+            for part in at.split(max(1, BLOCK // n_frames)):
+                own = None if noise is None else noise[part]
+                found.append(bound(self._emission, self._law, x[part], y_[part], own, draw)[0])
+        return float(torch.cat(found).double().mean()) / n_frames
 
     @property
     def _n_features_out(self) -> int:

@@ -180,13 +180,14 @@ def _draw(
 def _preferred(recipe: RenderRecipe, rng: np.random.Generator) -> np.ndarray:
     """An orientation in which a direction near a preferred axis points towards the eye.
 
-    cos of the angle to the axis: 1 + ln(u + (1 − u) e^(−2κ)) / κ, the inverse of its distribution on the sphere.
+    cos of the angle to the axis: 1 + ln(1 + (1 − u) (e^(−2κ) − 1)) / κ, the inverse of its distribution on the sphere.
     """
     axes, kappa = recipe.poses.preferred_axes, recipe.poses.preference
     axis = np.array(axes[rng.integers(len(axes))])
+    axis = axis / np.abs(axis).max()  # whose squares neither overflow nor vanish
     axis = axis / np.linalg.norm(axis)
     u = rng.uniform()
-    cos = 1 + math.log(u + (1 - u) * math.exp(-2 * kappa)) / kappa
+    cos = 1 + math.log1p((1 - u) * math.expm1(-2 * kappa)) / kappa
     around, spin = rng.uniform(0, 2 * np.pi, 2)
     sin = math.sqrt(max(0.0, 1 - cos**2))
     eye = np.array([0.0, 0.0, 1.0])

@@ -37,7 +37,7 @@ def run(work: Work) -> None:
     from tempica import imaging
     from tempica.render.movie import camera_of, measure_block, write_block, write_views, write_views_of_replica
     from tempica.render.poses import diffusion_of
-    from tempica.render.scatterers import scatterers
+    from tempica.render.scatterers import remarks, scatterers
 
     recipe, poses = work.recipe.microscope, work.recipe.microscope.poses
     trajectory = store.read(work.run, "render", "trajectory")
@@ -69,6 +69,8 @@ def run(work: Work) -> None:
     loaded = [store.load_arrays(path) for path in measured.values()]
     signal = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
     _look_at_box(work, signal["reach_A"])
+    for told in remarks(recipe, trajectory["formula"].values.tolist()):
+        work.progress.say(f"render: {told}")
     variance = float(signal["variance"].mean())
     if variance == 0:
         raise RecipeError(
@@ -88,6 +90,7 @@ def run(work: Work) -> None:
         about["lazy"] = {
             "scale_factor": scale.factor,
             "add_offset": scale.offset,
+            "levels": scale.levels,
             "n_pixels": recipe.n_pixels,
             "trajectory": trajectory.attrs["fingerprint"],
         }
@@ -99,6 +102,7 @@ def run(work: Work) -> None:
         | {"gaussian": camera.scatterer_width.shape[1], "node": len(camera.frequency)},
         chunks={"replica": 1, "time": LAZY_BLOCK_FRAMES if recipe.lazy else BLOCK_FRAMES},
         scale={"image": (scale.factor, scale.offset)},
+        dtypes={"image": scale.dtype},
         without=["image"] if recipe.lazy else [],
         attributes=about,
     )
