@@ -80,9 +80,10 @@ class EmbedRecipe(Section):
 
 
 class TrainRecipe(Section):
-    methods: list[Literal["tica", "pcl", "tcl", "snica"]] = Field(
+    methods: list[Literal["tica", "pcl", "tcl", "snica", "pcl_images"]] = Field(
         default=["tica", "pcl"],
-        description="estimators beside the baselines; tica, pcl and snica need pairs of frames, tcl needs segments",
+        description="estimators beside the baselines; all but tcl need pairs of frames, tcl needs segments; pcl_images"
+        " is PCL on the images themselves, for molecules that are all seen from one side",
     )
     n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = in_unit("frame", "lag of the temporal contrast", default=1, ge=1)

@@ -121,6 +121,15 @@ def test_fixed_poses_stay():
     assert (views.pose_quaternion[0] != views.pose_quaternion[5]).all()
 
 
+def test_all_molecules_may_lie_alike():
+    views = views_of(recipe_with(kind="fixed", orientation=[0.0, 0.0, 3.0, 4.0]), 9, np.repeat([0, 1], [5, 4]))
+    np.testing.assert_allclose(views.pose_quaternion, np.tile([0, 0, 0.6, 0.8], (9, 1)))
+    assert len(np.unique(views.pose_shift, axis=0)) == 2
+    for wrong in ({"orientation": [0, 0, 0, 0]}, {"orientation": [0, 0, 0, 1], "preferred_axes": [[0, 0, 1]]}):
+        with pytest.raises(ValueError, match="orientation"):
+            recipe_with(kind="fixed", **wrong)
+
+
 def test_stokes_and_einstein_for_a_protein_in_water():
     assert stokes_einstein_per_s(2.5, 298.0, 0.89) == pytest.approx(1.2e7, rel=0.02)
     ball = np.random.default_rng(0).normal(size=(20_000, 3))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tempica import imaging, seeds
 from tempica.recipe import RenderRecipe
-from tempica.recipe_render import DiffusingPoses, RandomPoses
+from tempica.recipe_render import DiffusingPoses, FixedPoses, RandomPoses
 
 BOLTZMANN = 1.380649e-23  # J/K
 SHELL_NM = 0.3  # water that turns with a protein
@@ -172,6 +172,8 @@ def _draw(
     angle = rng.uniform(0, np.pi)
     if recipe.poses.preferred_axes:
         quaternion = _preferred(recipe, rng)
+    if isinstance(recipe.poses, FixedPoses) and recipe.poses.orientation is not None:
+        quaternion = np.array(recipe.poses.orientation) / math.hypot(*recipe.poses.orientation)
     return quaternion, shift, defocus + recipe.astigmatism_A / 2, defocus - recipe.astigmatism_A / 2, angle
 
 
