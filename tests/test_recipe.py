@@ -329,6 +329,7 @@ def test_a_structure_is_found_beside_the_recipe_or_frozen_in_the_run(tmp_path):
         ({"pixel_size_A": 0.0}, ["render.pixel_size_A = 0.0", "0.2"]),
         ({"defocus_low_A": -1.0}, ["render.defocus_low_A = -1.0"]),
         ({"snr": float("nan")}, ["render.snr"]),
+        ({"scattering": {"kind": "atoms"}}, ["needs a trajectory of atoms", "'structure' moves one bead a residue"]),
         ({"snr": 1e12}, ["render.snr = 1e+12 must be from 1e-6 to 1e4, or inf"]),
         ({"snr": 1e-12}, ["render.snr = 1e-12 must be"]),
         ({"pixel_size_A": True}, ["render.pixel_size_A = True: input should be a valid number"]),

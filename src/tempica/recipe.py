@@ -174,6 +174,17 @@ class Recipe(Section):
             1e-6 <= self.render.snr <= 1e4 or math.isinf(self.render.snr)
         ):
             raise ValueError(f"render.snr = {self.render.snr:g} must be from 1e-6 to 1e4, or inf for no noise")
+        molecule = self.simulate.molecule
+        if (
+            isinstance(self.render, RenderRecipe)
+            and self.render.scattering.kind == "atoms"
+            and isinstance(molecule, ArmsRecipe | StructureRecipe)
+        ):
+            raise ValueError(
+                f"render.scattering.kind = 'atoms' needs a trajectory of atoms, and simulate.molecule.kind ="
+                f" '{molecule.kind}' moves one bead a residue. Take kind = 'beads', or a molecule of kind 'atomistic'"
+                " (or 'trajectory', with a selection of all heavy atoms)"
+            )
         if self.particles is not None and self.render != RenderRecipe():
             raise ValueError(
                 "particles are images already, with a camera of their own: leave out either particles or render"

@@ -105,6 +105,19 @@ def test_counted_images_have_the_mean_and_variance_of_their_formula(electrons):
     np.testing.assert_allclose((seen.var(0) / variance).mean(), 1, atol=5 * math.sqrt(2 + 1 / electrons) / (D * 63))
 
 
+@pytest.mark.parametrize("electrons", [45.0, 1e5, 4e7])
+def test_levels_are_fine_beside_the_noise_of_counting(electrons):
+    contrast = 2 * imaging.interaction_A(300.0)
+    scale = Scale.counting(-1.0, 3.0, electrons, contrast)
+    clean = np.linspace(-1.0, 3.0, 128**2, dtype=np.float32).reshape(128, 128)
+    detector = Detector("poisson", 0.0, None, electrons, contrast)
+    levels = np.stack([scale.digitise(detector.record(clean, 5, 1, frame)) for frame in range(5)])
+    noise = levels * scale.factor + scale.offset - clean
+    expected = ((1 - contrast * clean) / (contrast**2 * electrons)).mean(dtype=np.float64)
+    assert np.square(noise).mean() / expected == pytest.approx(1, abs=0.005 + 5 * math.sqrt(2 / noise.size))
+    assert levels.dtype == ("uint8" if electrons < 1e3 else "uint16")
+
+
 @pytest.mark.parametrize(("electrons", "step"), [(4.0, 1), (90.0, 1), (2000.0, 3)])
 def test_levels_of_counted_images_are_whole_electrons(electrons, step):
     contrast = 2 * imaging.interaction_A(300.0)

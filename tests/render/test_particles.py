@@ -285,6 +285,21 @@ def test_fewer_frames_than_particles(foreign, recipe_of, imported, capsys):
     assert "the last 40 particles" in capsys.readouterr().err
 
 
+def test_an_optics_group_of_no_particle_does_not_count(foreign, recipe_of, tmp_path):
+    optics, columns = (others(table) for table in tables(foreign().parent))
+    other = {"rlnOpticsGroup": 2, "rlnImageSize": 128, "rlnImageDimensionality": 3, "rlnCtfDataAreCtfPremultiplied": 1}
+    for first in (0, 1):
+        two = {k: [v[0], other.get(k, v[0])][:: 1 if first == 0 else -1] for k, v in optics.items()}
+        particles.check(recipe_of(written(tmp_path / "foreign", two, columns), observation="movie"), tmp_path)
+
+
+def test_images_that_are_there_twice_are_told(foreign, recipe_of, imported, capsys):
+    names = [f"{i:06d}@particles.mrcs" for i in [1, 1, 1, *range(4, N_REPLICAS * N_FRAMES + 1)]]
+    angles = {name: tables(foreign().parent)[1][name].copy() for name in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")}
+    imported(recipe_of(foreign(rlnImageName=names, **angles), observation="movie"))
+    assert "warning: 2 of 320 particles show an image that another shows too" in capsys.readouterr().err
+
+
 BROKEN = [
     ({"rlnVoltage": None}, {}, r"lacks the column _rlnVoltage"),
     ({"rlnImagePixelSize": None}, {}, r"lacks the column _rlnImagePixelSize in data_optics"),

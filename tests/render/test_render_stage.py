@@ -32,6 +32,9 @@ class Inline(Executor):
 
 def recipe_with(**render):
     content = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    if render.get("scattering", {}).get("kind") == "atoms":  # which only a molecule of atoms has
+        atoms = tomllib.loads(RECIPE.with_stem("alanine_dipeptide").read_text(encoding="utf-8"))
+        content = atoms | {"render": content["render"]}
     if render.get("noise", {}).get("kind") == "poisson":
         del content["render"]["snr"]
     return Recipe.model_validate(content | {"render": content["render"] | render})

@@ -61,12 +61,11 @@ def read_particles(star: Path) -> Particles:
     optics = blocks.get("optics")
     per_group = _per_particle(star, table, optics)
     columns = table.columns | {k: v for k, v in per_group.items() if k not in table.columns}
-    groups = {**(optics.columns if optics else {}), **{k: v for k, v in table.columns.items() if k in _OPTICS}}
     names = _column(star, columns, "rlnImageName")
     numbers, stack, stacks = _image_names(star, names)
-    if "rlnImageDimensionality" in groups and (groups["rlnImageDimensionality"] != 2).any():
+    if "rlnImageDimensionality" in columns and (columns["rlnImageDimensionality"] != 2).any():
         raise FormatError(f"{star} is of subtomograms (rlnImageDimensionality 3). Only images can be imported.")
-    if "rlnCtfDataAreCtfPremultiplied" in groups and groups["rlnCtfDataAreCtfPremultiplied"].any():
+    if "rlnCtfDataAreCtfPremultiplied" in columns and columns["rlnCtfDataAreCtfPremultiplied"].any():
         raise FormatError(
             f"The images of {star} are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied). Extract them without."
         )
@@ -96,7 +95,7 @@ def read_particles(star: Path) -> Particles:
         defocus_angle=np.radians(angle),
         phase_shift=np.radians(columns.get("rlnPhaseShift", np.zeros(n))),
         b_factor_A2=columns.get("rlnCtfBfactor", np.zeros(n)),
-        image_size=int(groups["rlnImageSize"][0]) if "rlnImageSize" in groups else None,
+        image_size=int(columns["rlnImageSize"][0]) if "rlnImageSize" in columns else None,
         pose=pose,
         quaternion=quaternion,
         shift_A=shift,

@@ -62,6 +62,12 @@ def run(work: Work) -> None:
     plan = arrange(recipe, particles, star)
     if plan.unused:
         work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
+    again = plan.row.size - len(np.unique(np.stack([particles.stack, particles.image])[:, plan.row.ravel()], axis=1).T)
+    if again:
+        work.progress.say(
+            f"render: warning: {again} of {plan.row.size} particles show an image that another shows too (a file joined"
+            " twice, or particles repeated for their symmetry): they are taken for different moments"
+        )
     if particles.passed_over:
         work.progress.say(f"render: {star} has {', '.join(particles.passed_over)}, which are not used")
     ensemble = store.read(work.run, "render", "ensemble")
