@@ -212,6 +212,24 @@ def test_atoms_of_few_gaussians_are_told_with_their_error():
     assert float(told.split("at most ")[1].split()[0]) == pytest.approx(100 * worst, rel=0.06)
 
 
+@pytest.mark.parametrize(
+    "blind",
+    [
+        dict.fromkeys(("amplitude_contrast", "defocus_low_A", "defocus_high_A", "astigmatism_A"), 0.0)
+        | {"spherical_aberration_mm": 0.0},
+        {"radiation_damage": True, "dose_per_frame_e_A2": 1.0, "pre_exposure_e_A2": 1e6},
+    ],
+)
+def test_optics_that_show_nothing_are_told_apart_from_an_empty_box(tmp_path, blind):
+    with pytest.raises(RecipeError, match="nothing passes the optics"):
+        render(camera_recipe(**blind), make_run(tmp_path / "run"))
+
+
+def test_too_few_electrons_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"dose_per_frame_e_A2 = 1e-05 sends 0.092 electrons through a whole image"):
+        render(camera_recipe(noise={"kind": "poisson"}, dose_per_frame_e_A2=1e-5), make_run(tmp_path / "run"))
+
+
 def test_a_molecule_too_thick_for_counting_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="too thick for the linear model"):
         render(camera_recipe(**POISSON, bead_b_factor_A2=0.0), make_run(tmp_path / "run", scattering=4000.0))

@@ -73,6 +73,13 @@ def run(work: Work) -> None:
         work.progress.say(f"render: {told}")
     variance = float(signal["variance"].mean())
     if variance == 0:
+        view = store.load_arrays(views[0])
+        passed = camera.transfer(*(view[name][:1] for name in imaging.FOCUS))[0]
+        if np.abs(passed.ravel()[1:]).max() < 1e-6:
+            raise RecipeError(
+                "The images are empty: nothing passes the optics. Without defocus, phase plate and amplitude contrast"
+                " there is no contrast, and a large render.pre_exposure_e_A2 leaves none."
+            )
         raise RecipeError(
             f"The images are empty: no bead falls into a box of {recipe.n_pixels} pixels of {recipe.pixel_size_A} Å."
             " Take a larger render.n_pixels, or a smaller render.shift_deviation_A."
@@ -153,6 +160,11 @@ def _detector(recipe: RenderRecipe, camera: Any, signal: dict[str, np.ndarray]) 
         return Detector(noise, deviation, power, 0.0, contrast_A), Scale.covering(low, high, deviation)
     assert recipe.dose_per_frame_e_A2 is not None
     electrons = recipe.dose_per_frame_e_A2 * recipe.pixel_size_A**2
+    if electrons * recipe.n_pixels**2 < 1:
+        raise RecipeError(
+            f"render.dose_per_frame_e_A2 = {recipe.dose_per_frame_e_A2:g} sends {electrons * recipe.n_pixels**2:.2g}"
+            " electrons through a whole image, and it takes one to see anything. Take a larger dose."
+        )
     if contrast_A * high >= 1:
         raise RecipeError(
             f"The molecule is too thick for the linear model of contrast that electrons are counted by: it would take"
