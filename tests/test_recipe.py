@@ -236,6 +236,11 @@ def test_what_is_no_toml_is_told_so(load, text):
     refused(load, text, "not valid TOML")
 
 
+def test_lists_in_lists_without_end_are_told_in_one_line(load):
+    message = refused(load, "a = " + "[" * 250 + "]" * 250)
+    assert len(message) < 300
+
+
 def test_files_that_cannot_be_read(load, tmp_path):
     refused(load, "", "name: is missing", "simulate: is missing")
     with pytest.raises(RecipeError, match=r"There is no recipe .*absent\.toml"):
@@ -324,6 +329,14 @@ def test_a_structure_is_found_beside_the_recipe_or_frozen_in_the_run(tmp_path):
         ({"pixel_size_A": 0.0}, ["render.pixel_size_A = 0.0", "0.2"]),
         ({"defocus_low_A": -1.0}, ["render.defocus_low_A = -1.0"]),
         ({"snr": float("nan")}, ["render.snr"]),
+        ({"scattering": {"kind": "atoms"}}, ["needs a trajectory of atoms", "'structure' moves one bead a residue"]),
+        ({"snr": 1e12}, ["render.snr = 1e+12 must be from 1e-6 to 1e4, or inf"]),
+        ({"snr": 1e-12}, ["render.snr = 1e-12 must be"]),
+        ({"pixel_size_A": True}, ["render.pixel_size_A = True: input should be a valid number"]),
+        ({"voltage_kV": "300"}, ["render.voltage_kV = '300': input should be a valid number"]),
+        ({"n_pixels": "64"}, ["render.n_pixels = '64': input should be a valid integer"]),
+        ({"lazy": 1}, ["render.lazy = 1: input should be a valid boolean"]),
+        ({"poses": {"preferred_axes": [["0", 0, 1]]}}, ["preferred_axes.0.0 = '0'"]),
     ],
 )
 def test_mistakes_of_the_camera_are_told(load, camera, told):

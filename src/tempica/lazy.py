@@ -39,7 +39,7 @@ def levels(
     view: dict[str, np.ndarray],
     device: str = "cpu",
 ) -> np.ndarray:
-    """Digital levels (frame, y, x), uint8, of frames of a replica: clean images, their noise, digitised.
+    """Digital levels (frame, y, x), of the scale's dtype, of frames of a replica: clean images, their noise, digitised.
 
     `position` (frame, atom, space) in nm and `view` (the arrays named in VIEW, over frame) are those of the frames.
     Both kinds of movie come from here; a frame is the same whichever others are made with it.
@@ -60,6 +60,12 @@ def with_images(movie: xarray.Dataset, run: Path) -> xarray.Dataset:
     return movie.assign(xarray.decode_cf(xarray.Dataset({"image": image}), decode_times=False).data_vars)
 
 
+def scale_of(movie: xarray.Dataset) -> dict[str, Any]:
+    """What a lazy movie says of its digital levels."""
+    about = movie.attrs["lazy"]
+    return {"factor": about["scale_factor"], "offset": about["add_offset"], "levels": about.get("levels", 255)}
+
+
 class _Images(BackendArray):
     """What xarray indexes; nothing is opened before the first image is asked for."""
 
@@ -67,7 +73,7 @@ class _Images(BackendArray):
         self._movie, self._run = movie, run
         n_pixels = movie.attrs["lazy"]["n_pixels"]
         self.shape = (movie.sizes["replica"], movie.sizes["time"], n_pixels, n_pixels)
-        self.dtype = np.dtype(np.uint8)
+        self.dtype = np.dtype(imaging.Scale(**scale_of(movie)).dtype)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._make)
@@ -87,17 +93,23 @@ class _Images(BackendArray):
     def _block(self, replica: int, frames: np.ndarray) -> np.ndarray:
         camera, detector, scale = self._parts
         at = {"replica": replica, "time": frames}
-        view = {name: self._movie[name].isel(at).values for name in imaging.FOCUS}
-        view |= {name: self._poses[name].isel(at).values for name in VIEW[:2]}
-        position = self._trajectory["position"].isel(at).values
+        poses, trajectory = self._poses, self._trajectory
+        try:
+            view = {name: self._movie[name].isel(at).values for name in imaging.FOCUS}
+            view |= {name: poses[name].isel(at).values for name in VIEW[:2]}
+            position = trajectory["position"].isel(at).values
+        except Exception:
+            for kind in ("trajectory", "poses"):  # which of them is damaged
+                if kind == "trajectory" or poses is not self._movie:
+                    store.read_all(self._run / f"{kind}.zarr")
+            raise
         seed = int(self._movie.attrs["seed"])
         return levels(camera, detector, scale, seed, replica, frames, position, view)
 
     @cached_property
     def _parts(self) -> tuple[Camera, Detector, Scale]:
-        about, camera = self._movie.attrs["lazy"], imaging.camera_of(self._movie)
-        scale = imaging.Scale(about["scale_factor"], about["add_offset"])
-        return camera, imaging.detector_of(self._movie, camera), scale
+        camera = imaging.camera_of(self._movie)
+        return camera, imaging.detector_of(self._movie, camera), imaging.Scale(**scale_of(self._movie))
 
     @cached_property
     def _trajectory(self) -> xarray.Dataset:

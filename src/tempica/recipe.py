@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -79,9 +80,10 @@ class EmbedRecipe(Section):
 
 
 class TrainRecipe(Section):
-    methods: list[Literal["tica", "pcl", "tcl", "snica"]] = Field(
+    methods: list[Literal["tica", "pcl", "tcl", "snica", "pcl_images"]] = Field(
         default=["tica", "pcl"],
-        description="estimators beside the baselines; tica, pcl and snica need pairs of frames, tcl needs segments",
+        description="estimators beside the baselines; all but tcl need pairs of frames, tcl needs segments; pcl_images"
+        " is PCL on the images themselves, for molecules that are all seen from one side",
     )
     n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
     lag: int = in_unit("frame", "lag of the temporal contrast", default=1, ge=1)
@@ -168,6 +170,21 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _camera(self) -> Recipe:
+        if isinstance(self.render, RenderRecipe) and not (
+            1e-6 <= self.render.snr <= 1e4 or math.isinf(self.render.snr)
+        ):
+            raise ValueError(f"render.snr = {self.render.snr:g} must be from 1e-6 to 1e4, or inf for no noise")
+        molecule = self.simulate.molecule
+        if (
+            isinstance(self.render, RenderRecipe)
+            and self.render.scattering.kind == "atoms"
+            and isinstance(molecule, ArmsRecipe | StructureRecipe)
+        ):
+            raise ValueError(
+                f"render.scattering.kind = 'atoms' needs a trajectory of atoms, and simulate.molecule.kind ="
+                f" '{molecule.kind}' moves one bead a residue. Take kind = 'beads', or a molecule of kind 'atomistic'"
+                " (or 'trajectory', with a selection of all heavy atoms)"
+            )
         if self.particles is not None and self.render != RenderRecipe():
             raise ValueError(
                 "particles are images already, with a camera of their own: leave out either particles or render"
@@ -228,7 +245,8 @@ def parse_recipe(text: str, path: Path) -> Recipe:
     except (ValueError, RecursionError) as error:  # beyond its own error, tomllib lets those of int() through
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
     try:
-        return Recipe.model_validate(content)
+        # strict, so that true is no number and "64" none either; of JSON, in which lists may still become tuples
+        return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         mistakes = [_explain(one) for one in error.errors()]
         raise RecipeError("\n".join([f"The recipe {path} cannot be used:", *mistakes])) from None
@@ -277,6 +295,8 @@ _PLAIN = {
 
 
 def _explain(error: Any) -> str:
+    if error["type"] == "json_invalid":
+        return "  recipe: holds lists or tables that lie too deeply in each other."
     path, section, here = _walk(error["loc"])
     where = ".".join(path) or "recipe"
     if error["type"] == "extra_forbidden":

@@ -123,9 +123,22 @@ class FixedPoses(_Poses):
     """Bound to a surface: one orientation and shift for all frames of a molecule."""
 
     kind: Literal["fixed"]
+    orientation: tuple[float, float, float, float] | None = Field(
+        default=None,
+        description="rotation of every molecule, as a quaternion x y z w of any length, as if all lay on the surface"
+        " alike; another for each molecule if none",
+    )
     drift_A: float = in_unit(
         "Å", "drift a frame, straight, in a direction of each molecule's own", default=0.0, ge=0, le=100
     )
+
+    @model_validator(mode="after")
+    def _one(self) -> FixedPoses:
+        if self.orientation is not None and math.hypot(*self.orientation) < 1e-6:
+            raise ValueError("orientation has no length; a molecule as its file has it is [0, 0, 0, 1]")
+        if self.orientation is not None and self.preferred_axes:
+            raise ValueError("orientation and preferred_axes are both given; leave one out")
+        return self
 
 
 class DiffusingPoses(_Poses):

@@ -112,8 +112,9 @@ STORES: dict[str, dict[str, Variable]] = {
             ("replica", "time", "y", "x"),
             "uint8",
             "1/angstrom",
-            "image, protein positive; value × scale_factor + add_offset; float32 where it is of another program",
-            ("float32",),
+            "image, protein positive; value × scale_factor + add_offset; uint16 where 256 levels would be coarse beside"
+            " the noise, float32 where it is of another program",
+            ("uint16", "float32"),
         ),
         "pose_quaternion": Variable(
             ("replica", "time", "quaternion"),
@@ -258,6 +259,7 @@ MOVIE_OPTIONAL: dict[str, Any] = {
         "properties": {
             "scale_factor": {"type": "number", "unit": "1/angstrom"},
             "add_offset": {"type": "number", "unit": "1/angstrom"},
+            "levels": {"type": "integer", "description": "highest digital level; 255 if not there"},
             "n_pixels": {"type": "integer", "unit": "pixel"},
             "trajectory": {"type": "string", "description": "fingerprint of the trajectory they are of"},
         },

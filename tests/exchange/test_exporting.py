@@ -1,5 +1,9 @@
 """What is exported is what the run holds, in the other program's conventions; nothing is ever overwritten."""
 
+import errno
+import os
+import shutil
+
 import mdtraj
 import numpy as np
 import pytest
@@ -114,6 +118,40 @@ def test_what_breaks_off_leaves_nothing(small_run, tmp_path, monkeypatch):
     monkeypatch.setattr(particles, "write_block", breaks)
     with pytest.raises(KeyboardInterrupt):
         exporting.export(small_run, "relion", tmp_path / "out", progress=quiet())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_export_left_is_taken_away_and_nothing_else(small_run, tmp_path):
+    left, mine, busy = (tmp_path / f"out.{name}.new" for name in ("0" * 32, "mine", "1" * 32))
+    for folder in (left, mine, busy):
+        folder.mkdir()
+        (folder / "particles.mrcs").write_text("half")
+    held = exporting._lock(busy)  # as another export does that is still at work
+    exporting.export(small_run, "dcd", tmp_path / "out", progress=quiet())
+    os.close(held)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["out", mine.name, busy.name])
+
+
+def test_a_damaged_store_is_told(small_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    chunk = max((run / "movie.zarr" / "image").rglob("c/*/*/*/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 255
+    chunk.write_bytes(content)
+    with pytest.raises(StoreError, match=r"movie.zarr is damaged: its variable 'image' cannot be read"):
+        exporting.export(run, "relion", tmp_path / "out", progress=quiet())
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_full_disk_is_the_machines_fault(small_run, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(particles, "write_block", full)
+    with pytest.raises(OSError, match="No space left") as error:
+        exporting.export(small_run, "relion", tmp_path / "out", progress=quiet())
+    assert not isinstance(error.value, StoreError)
     assert not list(tmp_path.iterdir())
 
 

@@ -51,6 +51,14 @@ def test_what_relion_writes_is_read(tmp_path):
     assert blocks[""].columns["rlnImageName"].tolist() == ["1@a.mrcs", "2@b c"]
 
 
+def test_a_file_of_windows_is_read(tmp_path):
+    path = tmp_path / "one.star"
+    path.write_bytes(b"\xef\xbb\xbf" + HEAD.encode().replace(b"\n", b"\r\n") + b"1 a\r\n2 b\r\n")
+    table = star.read_star(path, WANTED)["particles"]
+    assert table.columns["number"].tolist() == [1.0, 2.0]
+    assert table.columns["text"].tolist() == ["a", "b"]
+
+
 HEAD = "data_particles\n\nloop_\n_number #1\n_text #2\n"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from tempica.errors import DataError
 from tempica.ica import PCL, load, save
 from tempica.ica.images import ImageFeatures, Images, Noise, Pixels
+from tests.conftest import small_recipe_text, tempica
 from tests.ica.test_pcl import UNTRAINED, bent, mcc, sparse
 
 
@@ -127,3 +130,17 @@ def test_latents_and_images_are_not_taken_for_each_other(case) -> None:
     of_latents = PCL(2, max_steps=10, n_restarts=1).fit(s[:600], replicas=labels[:600])
     with pytest.raises(DataError, match="of the kind of the fit"):
         of_latents.transform(images)
+
+
+@pytest.mark.slow
+def test_the_recipe_takes_it_as_a_method(tmp_path) -> None:
+    """On images of few pixels, from which little can be learned: that it runs, and is scored beside the others."""
+    recipe = tmp_path / "r.toml"
+    view = 'poses = { kind = "fixed", orientation = [0.0, 0.0, 0.0, 1.0] }\n\n[embed]'
+    changes = {"methods": '["tica", "pcl_images"]', "n_pixels": "20", "pixel_size_A": "4.8", "snr": "1.0"}
+    recipe.write_text(small_recipe_text(**changes).replace("[embed]", view))
+    done = tempica("run", recipe, "--out", tmp_path / "run", "--until", "evaluate")
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())["rows"]
+    assert {row["method"] for row in scores} == {"pca_pixels", "latents", "tica", "pcl_images"}
+    assert all(np.isfinite(row["value"]) for row in scores if row["method"] == "pcl_images")

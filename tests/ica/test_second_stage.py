@@ -91,3 +91,17 @@ def test_pcl_warns_of_what_cannot_be_identified(rng, autoregression) -> None:
     with pytest.warns(IdentifiabilityWarning, match="Nothing is identifiable"):
         pcl = PCL(2, n_restarts=1, max_steps=200).fit(rng.normal(size=(4000, 2)))
     assert pcl.ambiguity_ == "all"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_white_features_are_unmixed_by_a_rotation(seed):
+    """What TCL hands over: exactly white, singular values all alike, on which an SVD has lost directions."""
+    rng = np.random.default_rng(seed)
+    n, scale = 20, rng.uniform(size=(400, 1, 20))
+    S = np.abs(scale * rng.laplace(size=(400, 50, n))).reshape(-1, n)
+    mixed = S @ rng.normal(size=(n, n))
+    value, vector = np.linalg.eigh(np.cov(mixed.T))
+    stage = fit_stage("fastica", (mixed - mixed.mean(0)) @ vector / np.sqrt(value), np.zeros(len(S), dtype=int))
+    np.testing.assert_allclose(stage.matrix @ stage.matrix.T, np.eye(n), atol=1e-3)
+    alike = np.abs(np.corrcoef(stage((mixed - mixed.mean(0)) @ vector / np.sqrt(value)).T, S.T)[:n, n:])
+    assert alike.max(0).min() > 0.95

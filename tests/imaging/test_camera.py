@@ -64,6 +64,20 @@ def test_a_frame_is_the_same_whichever_are_made_with_it():
         np.testing.assert_array_equal(one.clean_images(*(value[frames] for value in values)), together[frames])
 
 
+def test_frames_are_the_same_however_many_fit_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    values = [0.7 * rng.normal(size=(2, 10, 3)), np.array([[0, 0, 0, 1.0]] * 2), np.zeros((2, 2)), *FOCUS, np.ones(2)]
+    one = camera()
+    whole, sizes = one.clean_images(*values), []
+    monkeypatch.setattr("tempica.imaging.camera.AT_ONCE", 1)
+    through = imaging.through_optics
+    monkeypatch.setattr(
+        "tempica.imaging.camera.through_optics", lambda image, ctf: sizes.append(len(image)) or through(image, ctf)
+    )
+    np.testing.assert_array_equal(one.clean_images(*values), whole)
+    assert sizes == [1, 1]
+
+
 def test_coloured_noise_has_the_power_and_variance_stated():
     table = ((0.0, 4.0), (0.1, 1.0), (0.25, 0.5))
     power = camera(power=table).power()
@@ -89,6 +103,19 @@ def test_counted_images_have_the_mean_and_variance_of_their_formula(electrons):
     assert abs(score.mean()) < 4 / D
     assert score.std() == pytest.approx(1, abs=4 / math.sqrt(2 * D * D))
     np.testing.assert_allclose((seen.var(0) / variance).mean(), 1, atol=5 * math.sqrt(2 + 1 / electrons) / (D * 63))
+
+
+@pytest.mark.parametrize("electrons", [45.0, 1e5, 4e7])
+def test_levels_are_fine_beside_the_noise_of_counting(electrons):
+    contrast = 2 * imaging.interaction_A(300.0)
+    scale = Scale.counting(-1.0, 3.0, electrons, contrast)
+    clean = np.linspace(-1.0, 3.0, 128**2, dtype=np.float32).reshape(128, 128)
+    detector = Detector("poisson", 0.0, None, electrons, contrast)
+    levels = np.stack([scale.digitise(detector.record(clean, 5, 1, frame)) for frame in range(5)])
+    noise = levels * scale.factor + scale.offset - clean
+    expected = ((1 - contrast * clean) / (contrast**2 * electrons)).mean(dtype=np.float64)
+    assert np.square(noise).mean() / expected == pytest.approx(1, abs=0.005 + 5 * math.sqrt(2 / noise.size))
+    assert levels.dtype == ("uint8" if electrons < 1e3 else "uint16")
 
 
 @pytest.mark.parametrize(("electrons", "step"), [(4.0, 1), (90.0, 1), (2000.0, 3)])

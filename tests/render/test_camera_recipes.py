@@ -11,7 +11,7 @@ from tempica.pipeline import Work
 from tempica.progress import Progress
 from tempica.render import stage
 from tempica.render.movie import camera_of
-from tempica.render.scatterers import scatterers
+from tempica.render.scatterers import remarks, scatterers
 from tests.render.test_render_stage import N_ATOMS, N_REPLICAS, Inline, make_run, recipe_with
 
 POISSON = {"noise": {"kind": "poisson", "dqe": [[0.0, 0.9], [0.3, 0.5]]}, "dose_per_frame_e_A2": 30.0}
@@ -76,6 +76,7 @@ def test_counted_movies_have_the_noise_and_the_snr_they_state(tmp_path):
 EVERYTHING = [
     {"snr": 0.1},
     {"snr": math.inf},
+    {"snr": 200.0},  # 16 bits
     POISSON | {"radiation_damage": True, "phase_shift_deg": 90.0, "scattering": {"solvent_contrast": 0.4}},
     {
         "snr": 0.3,
@@ -127,6 +128,19 @@ def test_a_lazy_movie_of_another_trajectory_is_refused(tmp_path):
         store.open_movie(run)["image"].isel(replica=0, time=0).load()
 
 
+def test_damage_below_a_lazy_movie_is_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    movie = render(camera_recipe(lazy=True, poses={"knowledge": "hidden"}), run)
+    for kind, name in (("trajectory", "position"), ("poses", "pose_shift")):
+        chunk = min(path for path in (run / f"{kind}.zarr" / name / "c").rglob("*") if path.is_file())
+        whole = chunk.read_bytes()
+        chunk.write_bytes(whole[:20] + bytes([whole[20] ^ 255]) + whole[21:])
+        with pytest.raises(StoreError, match=f"{kind}.zarr is damaged: its variable '{name}' cannot be read"):
+            movie["image"].isel(replica=0, time=slice(0, 9)).load()
+        chunk.write_bytes(whole)
+    assert movie["image"].isel(replica=0, time=0).load().shape == (32, 32)
+
+
 def test_hidden_poses_lie_where_only_scoring_can_read_them(tmp_path):
     run = make_run(tmp_path / "run")
     movie = render(camera_recipe(poses={"knowledge": "hidden"}), run)
@@ -170,6 +184,50 @@ def test_a_molecule_larger_than_the_box_is_told_with_the_box_it_needs(tmp_path, 
     assert "warning" not in capsys.readouterr().err
     render(camera_recipe(n_pixels=needed - 4), make_run(tmp_path / "short"))
     assert "warning" in capsys.readouterr().err
+
+
+def test_a_defocus_that_spreads_detail_beyond_the_box_is_told_with_the_box_it_needs():
+    """Against the phase of `contrast_at` itself: where it turns by more than half a turn from pixel to pixel."""
+    about = {"n_pixels": 64, "pixel_size_A": 1.5, "defocus_low_A": 5e3, "defocus_high_A": 2e4, "astigmatism_A": 0.0}
+    told = remarks(camera_recipe(**about).render, ["C"])[0]
+    assert told.startswith("a defocus of 20000 Å spreads detail finer than")
+    k = np.arange(0, 1 / 3.0, 1 / 96)
+    steps = np.pi * imaging.electron_wavelength_A(300.0) * 2e4 * np.diff(k**2)
+    finest = 1 / k[np.flatnonzero(steps > np.pi)[0]]
+    assert float(told.split("finer than ")[1].split()[0]) == pytest.approx(finest, rel=0.1)
+    needed = int(told.split("n_pixels = ")[1].split()[0])
+    assert not remarks(camera_recipe(**about | {"n_pixels": needed}).render, ["C"])
+    assert remarks(camera_recipe(**about | {"n_pixels": needed - 8}).render, ["C"])
+    assert not remarks(camera_recipe(**about | {"b_factor_A2": 2000.0}).render, ["C"])
+
+
+def test_atoms_of_few_gaussians_are_told_with_their_error():
+    recipe = camera_recipe(scattering={"kind": "atoms", "n_gaussians": 1}, pixel_size_A=0.75, b_factor_A2=2000.0)
+    told = remarks(recipe.render, ["C", "S", "CH3"])[0]
+    assert told.startswith("1 Gaussian an atom: off by at most ")
+    worst = max(
+        imaging.refit_error(["C", "S"], 1, pixel_A=0.75).max(),
+        imaging.refit_error("C", 1, pixel_A=0.75, hydrogens=3)[0],
+    )
+    assert float(told.split("at most ")[1].split()[0]) == pytest.approx(100 * worst, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [
+        dict.fromkeys(("amplitude_contrast", "defocus_low_A", "defocus_high_A", "astigmatism_A"), 0.0)
+        | {"spherical_aberration_mm": 0.0},
+        {"radiation_damage": True, "dose_per_frame_e_A2": 1.0, "pre_exposure_e_A2": 1e6},
+    ],
+)
+def test_optics_that_show_nothing_are_told_apart_from_an_empty_box(tmp_path, blind):
+    with pytest.raises(RecipeError, match="nothing passes the optics"):
+        render(camera_recipe(**blind), make_run(tmp_path / "run"))
+
+
+def test_too_few_electrons_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match=r"dose_per_frame_e_A2 = 1e-05 sends 0.092 electrons through a whole image"):
+        render(camera_recipe(noise={"kind": "poisson"}, dose_per_frame_e_A2=1e-5), make_run(tmp_path / "run"))
 
 
 def test_a_molecule_too_thick_for_counting_is_refused(tmp_path):

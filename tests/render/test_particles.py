@@ -155,6 +155,17 @@ def test_everything_that_a_movie_says_comes_back(movie, recipe_of, imported, tmp
     assert back.attrs["phase_shift"] == pytest.approx(1.2, rel=1e-15)
 
 
+def test_a_movie_of_sixteen_bits_comes_back_bit_by_bit(movie, recipe_of, imported, tmp_path):
+    fine = movie.copy()
+    level = np.random.default_rng(0).integers(0, 65_536, movie["image"].shape)
+    fine["image"] = movie["image"].dims, level * 1e-5 - 0.3, movie["image"].attrs
+    fine["image"].encoding |= {"scale_factor": 1e-5, "add_offset": -0.3, "dtype": np.dtype(np.uint16)}
+    write_particles(fine, tmp_path, Progress(terminal=False))
+    back = imported(recipe_of(tmp_path / "particles.star"))
+    assert back["image"].encoding["dtype"] == np.uint16
+    np.testing.assert_array_equal(back["image"].values, fine["image"].values)
+
+
 def test_hidden_poses_come_back_hidden(movie, recipe_of, imported, tmp_path):
     hidden = movie.copy()
     hidden.attrs["pose"] = "hidden"
@@ -274,6 +285,21 @@ def test_fewer_frames_than_particles(foreign, recipe_of, imported, capsys):
     assert "the last 40 particles" in capsys.readouterr().err
 
 
+def test_an_optics_group_of_no_particle_does_not_count(foreign, recipe_of, tmp_path):
+    optics, columns = (others(table) for table in tables(foreign().parent))
+    other = {"rlnOpticsGroup": 2, "rlnImageSize": 128, "rlnImageDimensionality": 3, "rlnCtfDataAreCtfPremultiplied": 1}
+    for first in (0, 1):
+        two = {k: [v[0], other.get(k, v[0])][:: 1 if first == 0 else -1] for k, v in optics.items()}
+        particles.check(recipe_of(written(tmp_path / "foreign", two, columns), observation="movie"), tmp_path)
+
+
+def test_images_that_are_there_twice_are_told(foreign, recipe_of, imported, capsys):
+    names = [f"{i:06d}@particles.mrcs" for i in [1, 1, 1, *range(4, N_REPLICAS * N_FRAMES + 1)]]
+    angles = {name: tables(foreign().parent)[1][name].copy() for name in ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")}
+    imported(recipe_of(foreign(rlnImageName=names, **angles), observation="movie"))
+    assert "warning: 2 of 320 particles show an image that another shows too" in capsys.readouterr().err
+
+
 BROKEN = [
     ({"rlnVoltage": None}, {}, r"lacks the column _rlnVoltage"),
     ({"rlnImagePixelSize": None}, {}, r"lacks the column _rlnImagePixelSize in data_optics"),
@@ -291,6 +317,9 @@ BROKEN = [
     ({}, {"rlnOriginYAngst": None}, "lacks the column _rlnOriginYAngst"),
     ({}, {"rlnAngleRot": np.nan}, r"line \d+: _rlnAngleRot = 'nan' must be a finite number"),
     ({}, {"rlnDefocusU": np.inf}, r"_rlnDefocusU = 'inf' must be"),
+    ({}, {"rlnDefocusU": 1e300}, r"particle 1 has rlnDefocusU = 1e\+300; it must be -1e\+06 to 1e\+06"),
+    ({}, {"rlnAnglePsi": 1e300}, r"particle 1 has rlnAnglePsi = 1e\+300"),
+    ({}, {"rlnOriginXAngst": -1e300}, r"particle 1 has rlnOriginXAngst = -1e\+300"),
     ({}, {"rlnImageName": "particles.mrcs"}, "particle 1 has rlnImageName 'particles.mrcs'"),
     ({}, {"rlnImageName": "000000@particles.mrcs"}, "counted from 1"),
     ({}, {"rlnImageName": "-1@particles.mrcs"}, "counted from 1"),

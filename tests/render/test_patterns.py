@@ -81,6 +81,16 @@ def test_counts_are_poisson_about_what_is_expected(tmp_path):
     assert count[bright].mean() == pytest.approx(mean[bright].mean(), rel=0.03)
 
 
+def test_patterns_are_the_same_however_many_fit_at_once(tmp_path, monkeypatch):
+    whole, sizes = photograph(recipe_of(pulse_jitter=0.3), trajectory_of(tmp_path / "whole")), []
+    expected = patterns.expected_photons
+    monkeypatch.setattr(patterns, "AT_ONCE", 800)  # two frames
+    monkeypatch.setattr(patterns, "expected_photons", lambda *a: sizes.append(len(a[1])) or expected(*a))
+    parts = photograph(recipe_of(pulse_jitter=0.3), trajectory_of(tmp_path / "parts"))
+    np.testing.assert_array_equal(parts["image"].values, whole["image"].values)
+    assert max(sizes) == 2
+
+
 def test_poisson_mean_and_variance_of_one_pixel():
     for mean in (0.03, 2.0, 300.0):
         count = shots.counted(np.full((200, 200), mean), 5, 0, 0)

@@ -121,6 +121,15 @@ def test_fixed_poses_stay():
     assert (views.pose_quaternion[0] != views.pose_quaternion[5]).all()
 
 
+def test_all_molecules_may_lie_alike():
+    views = views_of(recipe_with(kind="fixed", orientation=[0.0, 0.0, 3.0, 4.0]), 9, np.repeat([0, 1], [5, 4]))
+    np.testing.assert_allclose(views.pose_quaternion, np.tile([0, 0, 0.6, 0.8], (9, 1)))
+    assert len(np.unique(views.pose_shift, axis=0)) == 2
+    for wrong in ({"orientation": [0, 0, 0, 0]}, {"orientation": [0, 0, 0, 1], "preferred_axes": [[0, 0, 1]]}):
+        with pytest.raises(ValueError, match="orientation"):
+            recipe_with(kind="fixed", **wrong)
+
+
 def test_stokes_and_einstein_for_a_protein_in_water():
     assert stokes_einstein_per_s(2.5, 298.0, 0.89) == pytest.approx(1.2e7, rel=0.02)
     ball = np.random.default_rng(0).normal(size=(20_000, 3))
@@ -147,6 +156,23 @@ def test_preferred_directions_point_to_the_eye():
     assert abs(near.mean() - mean) < 4.5 * spread / np.sqrt(N)
     inplane = np.arctan2(rotation[:, 1, 2], rotation[:, 0, 2])
     assert stats.kstest(inplane, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("kappa", [1e-300, 1e-17, 1e-3])
+def test_a_preference_of_next_to_nothing_is_none(kappa):
+    rotation = imaging.rotation_matrix(
+        random_views(recipe_with(preferred_axes=[[0, 3e300, 0]], preference=kappa), 1, 0, 0, N).pose_quaternion
+    )
+    for eye in rotation[:, 2].T:
+        assert stats.kstest(eye, stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+def test_a_preferred_axis_of_any_length_is_a_direction():
+    long, short = (
+        random_views(recipe_with(preferred_axes=[[0, size, size]], preference=50.0), 1, 0, 0, 9).pose_quaternion
+        for size in (1e300, 1e-5)
+    )
+    np.testing.assert_allclose(long, short, rtol=1e-12)
 
 
 def test_approximate_poses_err_as_stated_and_hidden_ones_say_nothing():

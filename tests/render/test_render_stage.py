@@ -32,6 +32,9 @@ class Inline(Executor):
 
 def recipe_with(**render):
     content = tomllib.loads(RECIPE.read_text(encoding="utf-8"))
+    if render.get("scattering", {}).get("kind") == "atoms":  # which only a molecule of atoms has
+        atoms = tomllib.loads(RECIPE.with_stem("alanine_dipeptide").read_text(encoding="utf-8"))
+        content = atoms | {"render": content["render"]}
     if render.get("noise", {}).get("kind") == "poisson":
         del content["render"]["snr"]
     return Recipe.model_validate(content | {"render": content["render"] | render})
@@ -87,7 +90,7 @@ def clean_movie(recipe, run):
     )
 
 
-@pytest.mark.parametrize("snr", [0.03, 0.1, 1.0, 5.0])
+@pytest.mark.parametrize("snr", [0.03, 0.1, 1.0, 5.0, 50.0, 1e4])
 def test_the_movie_has_the_stated_snr(tmp_path, snr):
     recipe = recipe_with(snr=snr, n_pixels=96)
     run = make_run(tmp_path / "run")

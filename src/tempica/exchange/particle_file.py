@@ -18,7 +18,7 @@ _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGINS_A, _ORIGINS_PIXEL = ("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY")
 _PLACE = ("tempicaReplica", "tempicaFrame", "tempicaTime", "tempicaLabel", "tempicaMolecule", "tempicaDamageDose")
-_STORE = ("tempicaImageScale", "tempicaImageOffset", "tempicaScattering", *KEPT.values())
+_STORE = ("tempicaImageScale", "tempicaImageOffset", "tempicaImageLevels", "tempicaScattering", *KEPT.values())
 _NUMBERS = (
     *_OPTICS, *_DEFOCUS, *_ANGLES, *_ORIGINS_A, *_ORIGINS_PIXEL, *_PLACE, *_STORE, "rlnOpticsGroup", "rlnPhaseShift",
     "rlnCtfBfactor", "rlnCtfScalefactor", "rlnImageSize", "rlnImageDimensionality", "rlnCtfDataAreCtfPremultiplied",
@@ -61,12 +61,11 @@ def read_particles(star: Path) -> Particles:
     optics = blocks.get("optics")
     per_group = _per_particle(star, table, optics)
     columns = table.columns | {k: v for k, v in per_group.items() if k not in table.columns}
-    groups = {**(optics.columns if optics else {}), **{k: v for k, v in table.columns.items() if k in _OPTICS}}
     names = _column(star, columns, "rlnImageName")
     numbers, stack, stacks = _image_names(star, names)
-    if "rlnImageDimensionality" in groups and (groups["rlnImageDimensionality"] != 2).any():
+    if "rlnImageDimensionality" in columns and (columns["rlnImageDimensionality"] != 2).any():
         raise FormatError(f"{star} is of subtomograms (rlnImageDimensionality 3). Only images can be imported.")
-    if "rlnCtfDataAreCtfPremultiplied" in groups and groups["rlnCtfDataAreCtfPremultiplied"].any():
+    if "rlnCtfDataAreCtfPremultiplied" in columns and columns["rlnCtfDataAreCtfPremultiplied"].any():
         raise FormatError(
             f"The images of {star} are multiplied by their CTF (rlnCtfDataAreCtfPremultiplied). Extract them without."
         )
@@ -84,6 +83,7 @@ def read_particles(star: Path) -> Particles:
     pose, quaternion, shift = _poses(star, columns, same["pixel_size_A"])
     n = table.n_rows
     _check_optics(star, same)
+    _check_sizes(star, columns)
     labels = [*table.labels, *(optics.labels if optics else [])]
     return Particles(
         stacks=stacks,
@@ -95,7 +95,7 @@ def read_particles(star: Path) -> Particles:
         defocus_angle=np.radians(angle),
         phase_shift=np.radians(columns.get("rlnPhaseShift", np.zeros(n))),
         b_factor_A2=columns.get("rlnCtfBfactor", np.zeros(n)),
-        image_size=int(groups["rlnImageSize"][0]) if "rlnImageSize" in groups else None,
+        image_size=int(columns["rlnImageSize"][0]) if "rlnImageSize" in columns else None,
         pose=pose,
         quaternion=quaternion,
         shift_A=shift,
@@ -215,6 +215,18 @@ def _check_optics(star: Path, optics: dict[str, float]) -> None:
     for name, (label, low, high) in ranges.items():
         if not low <= optics[name] <= high:
             raise FormatError(f"{star} has {label} = {optics[name]:g}; it must be {low} to {high}.")
+
+
+def _check_sizes(star: Path, columns: dict[str, np.ndarray]) -> None:
+    """Raise FormatError for a number that no microscope gives, as damaged files hold them."""
+    most = dict.fromkeys((*_DEFOCUS[:2], *_ORIGINS_A, *_ORIGINS_PIXEL), 1e6)
+    most |= dict.fromkeys((*_ANGLES, _DEFOCUS[2], "rlnPhaseShift"), 1e5)
+    for label, limit in most.items():
+        if label in columns and (np.abs(columns[label]) > limit).any():
+            row = int(np.abs(columns[label]).argmax())
+            raise FormatError(
+                f"{star}: particle {row + 1} has {label} = {columns[label][row]:g}; it must be {-limit:g} to {limit:g}."
+            )
 
 
 def _poses(

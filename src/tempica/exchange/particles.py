@@ -50,6 +50,7 @@ def write_particles(movie: xarray.Dataset, folder: Path, progress: Progress) -> 
 
 def _optics(movie: xarray.Dataset) -> dict[str, Any]:
     about, image = movie.attrs, movie["image"]
+    stored = np.dtype(image.encoding.get("dtype", image.dtype))
     return {
         "rlnOpticsGroup": 1,
         "rlnOpticsGroupName": "opticsGroup1",
@@ -67,6 +68,7 @@ def _optics(movie: xarray.Dataset) -> dict[str, Any]:
         "tempicaScattering": float(movie["scatterer_amplitude"].sum()),
         "tempicaImageScale": float(image.encoding.get("scale_factor", 1.0)),
         "tempicaImageOffset": float(image.encoding.get("add_offset", 0.0)),
+        **({"tempicaImageLevels": np.iinfo(stored).max} if stored.kind == "u" else {}),
     }
 
 

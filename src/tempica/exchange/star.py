@@ -37,7 +37,7 @@ def read_star(path: Path, wanted: Mapping[str, type]) -> dict[str, Table]:
     memory goes with what is used. Raises FormatError, with the line, for everything wrong with the file.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # Windows editors put a mark before the text
             return _read(path, file, wanted)
     except UnicodeDecodeError as error:
         raise FormatError(f"{path} is no STAR file: it is not text in UTF-8 ({error}).") from None

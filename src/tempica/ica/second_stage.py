@@ -13,12 +13,12 @@ from itertools import combinations
 
 import numpy as np
 from scipy.sparse.csgraph import connected_components
-from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from tempica.errors import DataError
 from tempica.ica.base import pairs
 from tempica.ica.contrast import standard_error
+from tempica.ica.fastica import FastICA
 from tempica.ica.linear import SOBI
 
 STAGES = ("none", "fastica", "sobi")
@@ -154,7 +154,9 @@ def gaussian_sources(S: np.ndarray, labels: np.ndarray, lag: int) -> list[int]:
 def _fastica(scaled: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # what it finds is judged by the contrast
-        return FastICA(whiten="unit-variance", random_state=0, max_iter=500, tol=1e-3).fit(scaled).components_
+        # not scikit-learn's own whitening: features come nearly white, and LAPACK's divide-and-conquer SVD has given
+        # singular vectors of such frames, whose singular values are all alike, that were not orthogonal
+        return FastICA(max_iter=500, tol=1e-3).fit(scaled).components_
 
 
 def _multiples(labels: np.ndarray, lag: int) -> list[int]:

@@ -62,22 +62,17 @@ def run(work: Work) -> None:
 def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     """Sources of one method for all frames, learned from training replicas (early stop: validation replicas)."""
     split = np.array(recipe.splits)
-    if method == "pca_pixels":
-        store.save_arrays(out, unmixed=_pca_of_pixels(recipe, run, split))
+    if method in OF_IMAGES:
+        store.save_arrays(out, unmixed=OF_IMAGES[method](recipe, run, split))
         return
     latents = store.read(run, "ica", "latents")
     mean, covariance = latents["latent"].values, latents["latent_covariance"].values
-    n_replicas, n_frames, n_modes = mean.shape
+    n_frames, n_modes = mean.shape[1:]
     X, covariance = mean.reshape(-1, n_modes), covariance.reshape(-1, n_modes, n_modes)
     if method == "latents":
         store.save_arrays(out, unmixed=X, unmixed_variance=np.diagonal(covariance, axis1=1, axis2=2))
         return
-    role = np.repeat(split, n_frames)
-    # frames of two molecules are no pair: to the estimators each molecule is a replica
-    molecule = store.read(run, "ica", "movie")["molecule"].values
-    begins = np.ones((n_replicas, n_frames), dtype=bool)
-    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
-    replicas = np.cumsum(begins)
+    role, replicas = np.repeat(split, n_frames), _molecules(run)
     train, seen = role == "train", role != "held_out"
     if method == "snica":
         from tempica.ica.state_space import SNICA
@@ -113,6 +108,14 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     store.save_arrays(out, **_arrays(sources, spread, smoothed, slice(recipe.train.n_components)))
 
 
+def _molecules(run: Path) -> np.ndarray:
+    """Number (frame,) of each frame's molecule: to the estimators a replica, since frames of two are no pair."""
+    molecule = store.read(run, "ica", "movie")["molecule"].values
+    begins = np.ones(molecule.shape, dtype=bool)
+    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
+    return np.cumsum(begins)
+
+
 def _arrays(sources: np.ndarray, spread: np.ndarray, smoothed: Smoothed, kept: slice) -> dict[str, np.ndarray]:
     return {
         "unmixed": sources[:, kept],
@@ -135,5 +138,22 @@ def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     return np.concatenate([pca.transform(_pixels(images, r))[:, :n] for r in range(len(split))])
 
 
+def _pcl_of_images(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
+    """Sources (frame, n_components) that PCL finds in the images themselves."""
+    from tempica.ica.pcl import PCL
+
+    images = store.read(run, "ica", "movie")["image"]
+    n_frames = images.shape[1]
+    role, replicas = np.repeat(split, n_frames), _molecules(run)
+    seen = role != "held_out"
+    model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl_images"))
+    stack = np.concatenate([images[r].values.astype(np.float32) for r in np.flatnonzero(split != "held_out")])
+    model.fit(stack, replicas=replicas[seen], validation=(role == "validation")[seen])
+    return np.concatenate([model.transform(images[r].values.astype(np.float32)) for r in range(len(split))])
+
+
 def _pixels(images: xarray.DataArray, replica: int) -> np.ndarray:
     return images[replica].values.reshape(images.shape[1], -1).astype(np.float32)
+
+
+OF_IMAGES = {"pca_pixels": _pca_of_pixels, "pcl_images": _pcl_of_images}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import xarray
 
 FOCUS = ("defocus_u", "defocus_v", "defocus_angle", "damage_dose")  # what `Camera.transfer` needs of each frame
+AT_ONCE = 2**22  # pixels of images that are made together: what they pass through takes tens of bytes each
 PARTS = ("scatterer_amplitude", "scatterer_width", "frequency", "noise_power", "dqe")  # a movie's variables
 
 
@@ -67,10 +68,14 @@ class Camera:
         optics = self.optics
         rotation = rotation_matrix(pose_quaternion)
         xy = to_pixels(position, rotation, pose_shift, optics.n_pixels, optics.pixel_size_A)
-        potential = project(
+        image = project(
             xy, self.scatterer_amplitude, self.scatterer_width, optics.n_pixels, optics.pixel_size_A, device=device
         )
-        return through_optics(potential, self.transfer(*focus))
+        step = max(1, AT_ONCE // optics.n_pixels**2)
+        for first in range(0, len(image), step):
+            part = slice(first, first + step)
+            image[part] = through_optics(image[part], self.transfer(*(np.asarray(value)[part] for value in focus)))
+        return image
 
 
 def camera_of(movie: xarray.Dataset) -> Camera:

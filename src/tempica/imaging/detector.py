@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import xarray
 
 LEVELS = 255
+FINE_LEVELS = 65_535
+COARSE = 0.25  # share of the noise that a level may be: rounding then adds 0.5 % to its variance
 HEADROOM = 5.0  # standard deviations of noise beyond the extremes of the signal before a pixel saturates
 
 
@@ -81,15 +83,20 @@ def detector_of(movie: xarray.Dataset, camera: Camera) -> Detector:
 
 @dataclass(frozen=True)
 class Scale:
-    """Digital levels of images: value = level × factor + offset, level 0 … 255."""
+    """Digital levels of images: value = level × factor + offset, level 0 … `levels`.
+
+    255 of them where those are fine beside the noise, 65,535 where rounding would drown it.
+    """
 
     factor: float
     offset: float
+    levels: int = LEVELS
 
     @classmethod
     def covering(cls, low: float, high: float, deviation: float) -> Scale:
         low, high = low - HEADROOM * deviation, high + HEADROOM * deviation
-        return cls((high - low) / LEVELS if high > low else 1.0, low)
+        levels = LEVELS if deviation == 0 or high - low <= COARSE * LEVELS * deviation else FINE_LEVELS
+        return cls((high - low) / levels if high > low else 1.0, low, levels)
 
     @classmethod
     def counting(cls, low: float, high: float, electrons: float, contrast_A: float) -> Scale:
@@ -97,9 +104,15 @@ class Scale:
         few, many = (electrons * (1 - contrast_A * value) for value in (high, low))
         first = max(0, math.floor(few - HEADROOM * math.sqrt(few)))
         last = math.ceil(many + HEADROOM * math.sqrt(many) + HEADROOM)  # few electrons are skewed
-        step = -(-(last - first) // LEVELS)
-        return cls(step / (electrons * contrast_A), (1 - (first + step * LEVELS) / electrons) / contrast_A)
+        step, levels = -(-(last - first) // LEVELS), LEVELS
+        if step > max(1, COARSE * math.sqrt(electrons)):
+            step, levels = -(-(last - first) // FINE_LEVELS), FINE_LEVELS
+        return cls(step / (electrons * contrast_A), (1 - (first + step * levels) / electrons) / contrast_A, levels)
 
     def digitise(self, image: np.ndarray) -> np.ndarray:
-        """Levels (…, y, x) as uint8; what lies outside saturates."""
-        return np.clip(np.rint((image - self.offset) / self.factor), 0, LEVELS).astype(np.uint8)
+        """Levels (…, y, x) as `dtype`; what lies outside saturates."""
+        return np.clip(np.rint((image - self.offset) / self.factor), 0, self.levels).astype(self.dtype)
+
+    @property
+    def dtype(self) -> str:
+        return "uint8" if self.levels <= LEVELS else "uint16"

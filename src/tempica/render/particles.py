@@ -18,7 +18,6 @@ from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import open_stack
 from tempica.exchange.particle_file import Particles, read_particles
 from tempica.exchange.relion import KEPT
-from tempica.imaging.detector import LEVELS
 from tempica.recipe import ArmsRecipe, ParticlesRecipe, Recipe, trajectory_path
 from tempica.render.arrangement import Plan, about_particles, arrange, open_stacks
 from tempica.render.stated import b_factor, bead_b_factor, levels_of, phase_shift, visible_share
@@ -63,6 +62,12 @@ def run(work: Work) -> None:
     plan = arrange(recipe, particles, star)
     if plan.unused:
         work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
+    again = plan.row.size - len(np.unique(np.stack([particles.stack, particles.image])[:, plan.row.ravel()], axis=1).T)
+    if again:
+        work.progress.say(
+            f"render: warning: {again} of {plan.row.size} particles show an image that another shows too (a file joined"
+            " twice, or particles repeated for their symmetry): they are taken for different moments"
+        )
     if particles.passed_over:
         work.progress.say(f"render: {star} has {', '.join(particles.passed_over)}, which are not used")
     ensemble = store.read(work.run, "render", "ensemble")
@@ -96,7 +101,7 @@ def run(work: Work) -> None:
     kept: dict[str, float | str]
     if digital:
         assert levels is not None
-        factor, offset = levels
+        factor, offset = levels.factor, levels.offset
         kept = {"noise": particles.noise}
         kept |= {name: particles.store[label] for name, label in KEPT.items() if label in particles.store}
     else:
@@ -113,7 +118,7 @@ def run(work: Work) -> None:
         | {"node": len(particles.tables["frequency"])},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         scale={"image": (factor, offset)},
-        dtypes={} if digital else {"image": "float32"},
+        dtypes={"image": levels.dtype if digital and levels else "float32"},
         attributes={"pose": particles.pose}
         | kept
         | {name: value for name, value in vars(optics).items() if name != "n_pixels"},
@@ -142,7 +147,7 @@ def look_block(
     run: Path,
     plan_file: Path,
     optics: imaging.Optics,
-    levels: tuple[float, float] | None,
+    levels: imaging.Scale | None,
     every: int,
     out: Path,
     replica: int,
@@ -169,9 +174,7 @@ def look_block(
     )
 
 
-def copy_block(
-    plan_file: Path, movie: Path, levels: tuple[float, float] | None, replica: int, first: int, last: int
-) -> None:
+def copy_block(plan_file: Path, movie: Path, levels: imaging.Scale | None, replica: int, first: int, last: int) -> None:
     """A block's images into the movie store: as levels, or as they are."""
     image = _images(store.load_arrays(plan_file), replica, first, last)
     kept = image if levels is None else _as_levels(image, levels)
@@ -246,13 +249,13 @@ def _views(
     }
 
 
-def _as_levels(image: np.ndarray, levels: tuple[float, float]) -> np.ndarray | None:
+def _as_levels(image: np.ndarray, levels: imaging.Scale) -> np.ndarray | None:
     """The digital levels that images were made of, if they give exactly these images."""
-    factor, offset = levels
-    level = np.rint((image.astype(np.float64) - offset) / factor)
-    if level.min() < 0 or level.max() > LEVELS or ((level * factor + offset).astype(np.float32) != image).any():
+    level = np.rint((image.astype(np.float64) - levels.offset) / levels.factor)
+    if level.min() < 0 or level.max() > levels.levels:
         return None
-    return level.astype(np.uint8)
+    same = (level * levels.factor + levels.offset).astype(np.float32) == image
+    return level.astype(levels.dtype) if same.all() else None
 
 
 def _corners(n_pixels: int) -> np.ndarray:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tempica.pipeline import Work
 
 BLOCK_FRAMES = 100
+AT_ONCE = 2**20  # pixels that are expected together
 BEAD_RESOLUTION_A = 8.0  # beyond which a residue is more than a Gaussian
 
 
@@ -56,7 +57,7 @@ def run(work: Work) -> None:
     work.run_chains(
         f"blocks of {BLOCK_FRAMES} patterns",
         [
-            [(f"pattern-{r}-{a}", partial(write_block, work.recipe, work.run, patterns, r, a, b))]
+            [(f"pattern-{r}-{a}", partial(write_block, work.recipe, work.run, patterns, dtype, r, a, b))]
             for r in range(n_replicas)
             for a, b in pairwise(edges)
         ],
@@ -82,7 +83,7 @@ def expected_photons(
     return intensity
 
 
-def write_block(recipe: Recipe, run: Path, patterns: Path, replica: int, first: int, last: int) -> None:
+def write_block(recipe: Recipe, run: Path, patterns: Path, dtype: str, replica: int, first: int, last: int) -> None:
     """Patterns of a block into their store, with their orientations and pulses."""
     camera = recipe.render
     assert isinstance(camera, XfelRecipe)
@@ -91,8 +92,13 @@ def write_block(recipe: Recipe, run: Path, patterns: Path, replica: int, first: 
     molecule = trajectory["molecule"].isel(replica=replica, time=slice(first, last)).values
     quaternion = orientations(camera, recipe.seed, replica, first, molecule)
     pulse = pulses(camera, recipe.seed, replica, first, last)
-    expected = expected_photons(camera, quaternion, pulse, position, _scatterers(trajectory))
-    image = np.stack([counted(mean, recipe.seed, replica, first + row) for row, mean in enumerate(expected)])
+    image = np.empty((last - first, camera.n_pixels, camera.n_pixels), dtype)
+    step = max(1, AT_ONCE // camera.n_pixels**2)
+    for row in range(0, last - first, step):
+        part = slice(row, row + step)
+        expected = expected_photons(camera, quaternion[part], pulse[part], position[part], _scatterers(trajectory))
+        for number, mean in enumerate(expected, row):
+            image[number] = counted(mean, recipe.seed, replica, first + number)
     told = quaternion if camera.poses.knowledge == "known" else np.full_like(quaternion, np.nan)
     values = {"image": image, "pose_quaternion": told, "fluence": pulse}
     store.write(patterns, values, replica=replica, time=slice(first, last))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tempica import imaging, seeds
 from tempica.recipe import RenderRecipe
-from tempica.recipe_render import DiffusingPoses, RandomPoses
+from tempica.recipe_render import DiffusingPoses, FixedPoses, RandomPoses
 
 BOLTZMANN = 1.380649e-23  # J/K
 SHELL_NM = 0.3  # water that turns with a protein
@@ -172,19 +172,22 @@ def _draw(
     angle = rng.uniform(0, np.pi)
     if recipe.poses.preferred_axes:
         quaternion = _preferred(recipe, rng)
+    if isinstance(recipe.poses, FixedPoses) and recipe.poses.orientation is not None:
+        quaternion = np.array(recipe.poses.orientation) / math.hypot(*recipe.poses.orientation)
     return quaternion, shift, defocus + recipe.astigmatism_A / 2, defocus - recipe.astigmatism_A / 2, angle
 
 
 def _preferred(recipe: RenderRecipe, rng: np.random.Generator) -> np.ndarray:
     """An orientation in which a direction near a preferred axis points towards the eye.
 
-    cos of the angle to the axis: 1 + ln(u + (1 − u) e^(−2κ)) / κ, the inverse of its distribution on the sphere.
+    cos of the angle to the axis: 1 + ln(1 + (1 − u) (e^(−2κ) − 1)) / κ, the inverse of its distribution on the sphere.
     """
     axes, kappa = recipe.poses.preferred_axes, recipe.poses.preference
     axis = np.array(axes[rng.integers(len(axes))])
+    axis = axis / np.abs(axis).max()  # whose squares neither overflow nor vanish
     axis = axis / np.linalg.norm(axis)
     u = rng.uniform()
-    cos = 1 + math.log(u + (1 - u) * math.exp(-2 * kappa)) / kappa
+    cos = 1 + math.log1p((1 - u) * math.expm1(-2 * kappa)) / kappa
     around, spin = rng.uniform(0, 2 * np.pi, 2)
     sin = math.sqrt(max(0.0, 1 - cos**2))
     eye = np.array([0.0, 0.0, 1.0])

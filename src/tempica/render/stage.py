@@ -37,7 +37,7 @@ def run(work: Work) -> None:
     from tempica import imaging
     from tempica.render.movie import camera_of, measure_block, write_block, write_views, write_views_of_replica
     from tempica.render.poses import diffusion_of
-    from tempica.render.scatterers import scatterers
+    from tempica.render.scatterers import remarks, scatterers
 
     recipe, poses = work.recipe.microscope, work.recipe.microscope.poses
     trajectory = store.read(work.run, "render", "trajectory")
@@ -69,8 +69,17 @@ def run(work: Work) -> None:
     loaded = [store.load_arrays(path) for path in measured.values()]
     signal = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
     _look_at_box(work, signal["reach_A"])
+    for told in remarks(recipe, trajectory["formula"].values.tolist()):
+        work.progress.say(f"render: {told}")
     variance = float(signal["variance"].mean())
     if variance == 0:
+        view = store.load_arrays(views[0])
+        passed = camera.transfer(*(view[name][:1] for name in imaging.FOCUS))[0]
+        if np.abs(passed.ravel()[1:]).max() < 1e-6:
+            raise RecipeError(
+                "The images are empty: nothing passes the optics. Without defocus, phase plate and amplitude contrast"
+                " there is no contrast, and a large render.pre_exposure_e_A2 leaves none."
+            )
         raise RecipeError(
             f"The images are empty: no bead falls into a box of {recipe.n_pixels} pixels of {recipe.pixel_size_A} Å."
             " Take a larger render.n_pixels, or a smaller render.shift_deviation_A."
@@ -88,6 +97,7 @@ def run(work: Work) -> None:
         about["lazy"] = {
             "scale_factor": scale.factor,
             "add_offset": scale.offset,
+            "levels": scale.levels,
             "n_pixels": recipe.n_pixels,
             "trajectory": trajectory.attrs["fingerprint"],
         }
@@ -99,6 +109,7 @@ def run(work: Work) -> None:
         | {"gaussian": camera.scatterer_width.shape[1], "node": len(camera.frequency)},
         chunks={"replica": 1, "time": LAZY_BLOCK_FRAMES if recipe.lazy else BLOCK_FRAMES},
         scale={"image": (scale.factor, scale.offset)},
+        dtypes={"image": scale.dtype},
         without=["image"] if recipe.lazy else [],
         attributes=about,
     )
@@ -149,6 +160,11 @@ def _detector(recipe: RenderRecipe, camera: Any, signal: dict[str, np.ndarray]) 
         return Detector(noise, deviation, power, 0.0, contrast_A), Scale.covering(low, high, deviation)
     assert recipe.dose_per_frame_e_A2 is not None
     electrons = recipe.dose_per_frame_e_A2 * recipe.pixel_size_A**2
+    if electrons * recipe.n_pixels**2 < 1:
+        raise RecipeError(
+            f"render.dose_per_frame_e_A2 = {recipe.dose_per_frame_e_A2:g} sends {electrons * recipe.n_pixels**2:.2g}"
+            " electrons through a whole image, and it takes one to see anything. Take a larger dose."
+        )
     if contrast_A * high >= 1:
         raise RecipeError(
             f"The molecule is too thick for the linear model of contrast that electrons are counted by: it would take"

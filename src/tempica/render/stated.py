@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tempica import imaging
 from tempica.errors import FormatError
 from tempica.exchange.particle_file import Particles
 from tempica.exchange.relion import KEPT
+from tempica.imaging.detector import FINE_LEVELS, LEVELS
 from tempica.recipe import ParticlesRecipe
 
 if TYPE_CHECKING:
@@ -52,10 +54,13 @@ def visible_share(particles: Particles, ensemble: xarray.Dataset) -> float:
     return 1.0 if shown is None or abs(shown / whole - 1) < 1e-9 else shown / whole
 
 
-def levels_of(particles: Particles) -> tuple[float, float] | None:
-    """Scale and offset of an export of ours."""
+def levels_of(particles: Particles) -> imaging.Scale | None:
+    """Digital levels of an export of ours."""
     needed = {"tempicaImageScale", "tempicaImageOffset", KEPT["noise_std"], KEPT["electrons_per_pixel"]}
     if not needed <= particles.store.keys():
         return None
     factor = particles.store["tempicaImageScale"]
-    return (factor, particles.store["tempicaImageOffset"]) if factor > 0 else None
+    most = int(particles.store.get("tempicaImageLevels", LEVELS))
+    if factor <= 0 or most not in (LEVELS, FINE_LEVELS):
+        return None
+    return imaging.Scale(factor, particles.store["tempicaImageOffset"], most)
