@@ -79,29 +79,30 @@ def test_the_posterior_of_a_chunk_is_the_dense_one(rng):
 def test_with_normal_sources_and_a_linear_emission_the_bound_is_the_likelihood(rng, given):
     """Then the posterior is exact, so that every draw gives the same bound: the dense log density of the frames."""
     n_frames, n, k = 6, 2, 3
-    loading, noise = rng.normal(size=(k, n)), np.array([0.3, 0.5, 0.2]) + LEAST_NOISE
+    loading, part = rng.normal(size=(k, n)), rng.normal(size=(k, k))
+    noise = part @ part.T + LEAST_NOISE * np.eye(k)
     root = rng.normal(size=(n_frames, k, k))
     own = root @ root.transpose(0, 2, 1) if given else np.zeros((n_frames, k, k))
     y = rng.normal(size=(n_frames, k))
     covariance = np.zeros((n_frames, k, n_frames, k))
     for t in range(n_frames):
-        covariance[t, :, t, :] += np.diag(noise) + own[t]
+        covariance[t, :, t, :] += noise + own[t]
         for u in range(n_frames):
             covariance[t, :, u, :] += loading @ np.diag(RHO ** abs(t - u)) @ loading.T
     expected = multivariate_normal(np.zeros(n_frames * k), covariance.reshape(n_frames * k, -1)).logpdf(y.reshape(-1))
 
     law = Innovations(torch.tensor(np.arctanh(RHO / 0.9999))[None].tanh()).double()
     law.shape.data += 60.0  # α = 2
-    emission = Emission(torch.zeros(1, n, k), 4, 1, torch.Generator().manual_seed(0)).double()
+    emission = Emission(torch.eye(n, k)[None], 4, 1, torch.Generator().manual_seed(0)).double()
     for chart in (emission.encoder, emission.decoder):
         for weight in chart.weights:
             weight.data.zero_()
     emission.decoder.linear.data = torch.tensor(loading.T)[None]
-    emission.log_noise.data = torch.tensor(np.log(noise - LEAST_NOISE))[None, None]
+    emission.noise_root.data = torch.tensor(np.linalg.cholesky(part @ part.T))[None, None]
     # each frame's own guess, by weighted least squares: an encoder of one frame a time
     place = []
     for t in range(n_frames):
-        weight = np.linalg.inv(np.diag(noise) + own[t])
+        weight = np.linalg.inv(noise + own[t])
         place.append(np.linalg.solve(loading.T @ weight @ loading, loading.T @ weight @ y[t]))
     emission.encoder = torch.nn.Identity()
     x, seen = (torch.tensor(np.array(a))[None] for a in (place, y))

@@ -71,14 +71,29 @@ class Emission(nn.Module):
         super().__init__()
         self.encoder = Chart(linear_RNK, width, n_layers, generator)
         self.decoder = Chart(torch.linalg.pinv(linear_RNK), width, n_layers, generator)
-        self.log_noise = nn.Parameter(torch.full((len(linear_RNK), 1, linear_RNK.shape[2]), math.log(0.1)))
+        # what of the (white) frames the sources leave, at first: a tenth of their own directions, all of the others
+        loading = self.decoder.linear.detach().transpose(1, 2)
+        rest = torch.eye(loading.shape[1]) - 0.9 * loading @ torch.linalg.pinv(loading)
+        self.noise_root = nn.Parameter(torch.linalg.cholesky(rest)[:, None])
+
+    def bent(self, width: int, n_layers: int, generator: torch.Generator) -> Emission:
+        """The same emission with networks that have yet to learn."""
+        found = Emission(self.encoder.linear.detach().transpose(1, 2), width, n_layers, generator)
+        found.decoder.linear.data = self.decoder.linear.detach().clone()
+        found.noise_root.data = self.noise_root.detach().clone()
+        for chart, own in ((found.encoder, self.encoder), (found.decoder, self.decoder)):
+            chart.offsets[-1].data = own.offsets[-1].detach().clone()
+        return found
+
+    @property
+    def noise(self) -> Tensor:
+        """Covariance (R, 1, K, K)."""
+        root = self.noise_root.tril()
+        return root @ root.transpose(-1, -2) + LEAST_NOISE * torch.eye(root.shape[-1], dtype=root.dtype)
 
     def precision(self, covariance_BKK: Tensor | None) -> Tensor:
         """Inverse covariance of the noise: (R, 1, K, K), or (R, B, K, K) where frames bring their own."""
-        noise = self.log_noise.exp() + LEAST_NOISE
-        if covariance_BKK is None:
-            return torch.diag_embed(1 / noise)
-        return torch.linalg.inv(covariance_BKK + torch.diag_embed(noise))
+        return torch.linalg.inv(self.noise if covariance_BKK is None else self.noise + covariance_BKK)
 
     def evidence(self, x_RBK: Tensor, precision: Tensor) -> tuple[Tensor, Tensor]:
         """What frames say of their sources: place (R, B, N) and precision (R, B, N, N), d linearised there."""

@@ -79,10 +79,11 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     if method == "snica":
         from tempica.ica.state_space import SNICA
 
-        model = SNICA(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "snica"))
+        # all components, as with TICA
+        model = SNICA(random_state=seeds.integer(recipe.seed, "snica"))
         model.fit(X[train], replicas=replicas[train], covariance=covariance[train])
         alone, whole = (model.smooth(X, each, covariance) for each in (np.arange(len(X)), replicas))
-        store.save_arrays(out, **_arrays(alone.mean, alone.covariance, whole, slice(None)))
+        store.save_arrays(out, **_arrays(alone.mean, alone.covariance, whole, slice(recipe.train.n_components)))
         return
     if method == "tica":
         from tempica.ica.linear import TICA

@@ -5,6 +5,7 @@ Shape legend: R restart, C chunk, T frame of a chunk, K feature of the whitened 
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tempica.errors import DataError
 from tempica.ica import kalman
 from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, linear_map, pairs, whitening
 from tempica.ica.chains import Emission, Innovations, bound
+from tempica.ica.contrast import standard_error
 from tempica.ica.fastica import fastica_directions
 from tempica.ica.linear import SOBI
 from tempica.ica.smoothing import Smoothed, without_prior
@@ -24,6 +26,7 @@ from tempica.ica.vae import keep_restart, train_restarts
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2, "chunk": 2}
 UNKNOWN = 1e-3  # least precision of a frame's evidence, in units of the common prior: what it does not tell
 BLOCK = 4096  # frames whose Jacobians are in memory at once
+LINEAR_STEPS = 600  # at most, before the network
 MOST_PASSES = 20  # of the smoother, between the sizes of the innovations and the sources
 
 
@@ -31,7 +34,7 @@ class SNICA(TemporalEstimator):
     """Structured nonlinear ICA: independent autoregressions, a nonlinear emission, and noise, fitted together.
 
     s_t,i = ρ_i s_{t−1},i + e_t,i with e of law exp(−|e / a_i|^α_i), ½ < α_i < 2 learned (Laplace 1, normal 2, below 1
-    sparse jumps), and frames x_t = d(s_t) + N(0, R + C_t): d a linear map plus a network, R diagonal and learned, C_t
+    sparse jumps), and frames x_t = d(s_t) + N(0, R + C_t): d a linear map plus a network, R learned, C_t
     the covariance that the frame comes with, if any. All is trained by the evidence lower bound of chunks of
     successive frames, under a posterior that is normal over a whole chunk, linearises d at an encoder's guess, and
     gives every innovation its own size. Without noise this would be a likelihood version of PCL. With noise, the
@@ -40,14 +43,16 @@ class SNICA(TemporalEstimator):
     normal innovations (α near 2) and equal ρ are not.
 
     `smooth` gives each source from all frames of its replica, with covariances; `transform` from its own frame alone.
-    Training begins at SOBI's answer, and at FastICA's on the changes of SOBI's sources; of the starts, the one with
-    the best held-out bound is kept. No second stage: the bound itself tells rotations apart.
+    Training begins at SOBI's answer, and at FastICA's on the changes of SOBI's sources: first with a linear emission,
+    then with the network. Of the starts, the one with the best held-out bound is kept, and the network only if it
+    gains more than the standard error. No second stage: the bound itself tells rotations apart.
 
     Parameters: `n_components`, all that vary when None; `width` and number `n_layers` of hidden layers; `chunk` in
     frames; `n_restarts`, trained side by side, from the third on at random rotations; `max_steps`, `batch_size` in
     frames, `learning_rate`; `random_state`.
-    Attributes: `autocorrelation_` ρ and `shape_` α (component,), `noise_` R (feature of the whitened frames,),
-    `validation_loss_` of each restart (nats a frame), `loss_curve_`.
+    Attributes: `autocorrelation_` ρ and `shape_` α (component,), `noise_` R (K, K) of the whitened frames,
+    `model_` (linear or network) and `candidates_`, the held-out loss of each (nats a frame); `validation_loss_` of each
+    restart of the network, `loss_curve_`.
     """
 
     def __init__(
@@ -100,6 +105,11 @@ class SNICA(TemporalEstimator):
         found = self._guess(torch.as_tensor(Z, dtype=torch.float32))
         self._offset, deviation = found.mean(0), found.std(0)
         self._scale = 1 / np.where(deviation > 0, deviation, 1.0)
+        # those that go on most from frame to frame first
+        first = pairs(labels, 1)
+        slow = ((found - self._offset)[first] * (found - self._offset)[first + 1]).mean(0) * self._scale**2
+        self._order = np.argsort(-slow, kind="stable")
+        self.autocorrelation_, self.shape_ = self._rho[self._order], self._alpha[self._order]
         return self
 
     def _train(self, Z: np.ndarray, seen: np.ndarray, spread: np.ndarray | None, labels: np.ndarray, n: int) -> None:
@@ -109,38 +119,52 @@ class SNICA(TemporalEstimator):
         tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)  # noqa: E731
         x, y, noise = tensor(Z), tensor(seen), None if spread is None else tensor(spread)
         generator = torch.Generator().manual_seed(int(self.random_state))
-        linear = self._starts(Z, labels, n, generator)
-        emission = Emission(tensor(linear), self.width, self.n_layers, generator)
-        law = Innovations(tensor(np.stack([_rates(Z @ each.T, labels) for each in linear])))
-
-        def losses(items: Tensor, draw: torch.Generator) -> Tensor:
-            at = at_CT[items]
-            found = bound(emission, law, x[at], y[at], None if noise is None else noise[at], draw)
-            return -found.mean(1) / n_frames
-
+        start = self._starts(Z, labels, n, generator)
         learned, asked = (torch.as_tensor(np.flatnonzero(mask)) for mask in (~held, held))
 
-        def validate() -> Tensor:
-            with torch.no_grad():
-                return losses(asked, torch.Generator().manual_seed(0))
+        def bounds(model: Any, items: Tensor, draw: torch.Generator) -> Tensor:
+            at = at_CT[items]
+            emission, law = model
+            return bound(emission, law, x[at], y[at], None if noise is None else noise[at], draw) / n_frames
 
-        best, self.loss_curve_ = train_restarts(
-            nn.ModuleList([emission, law]),
-            lambda items: losses(learned[items], generator),
-            validate,
-            len(learned),
-            batch_size=max(1, self.batch_size // n_frames),
-            max_steps=self.max_steps,
-            learning_rate=self.learning_rate,
-            generator=generator,
+        def held_out(model: Any) -> Tensor:
+            with torch.no_grad():
+                return bounds(model, asked, torch.Generator().manual_seed(0))
+
+        def fitted(model: Any, max_steps: int) -> tuple[Tensor, list[tuple[int, float]]]:
+            return train_restarts(
+                model,
+                lambda items: -bounds(model, learned[items], generator).mean(1),
+                lambda: -held_out(model).mean(1),
+                len(learned),
+                batch_size=max(1, self.batch_size // n_frames),
+                max_steps=max_steps,
+                learning_rate=self.learning_rate,
+                generator=generator,
+            )
+
+        law = Innovations(tensor(np.stack([_rates(Z @ each.T, labels) for each in start])))
+        linear: Any = nn.ModuleList([Emission(tensor(start), 1, 0, generator), law])
+        fitted(linear, max(1, min(LINEAR_STEPS, self.max_steps // 2)))
+        network: Any = nn.ModuleList([linear[0].bent(self.width, self.n_layers, generator), copy.deepcopy(law)])
+        losses, self.loss_curve_ = fitted(network, self.max_steps)
+        self.validation_loss_, found = losses.tolist(), {}
+        for name, model in (("linear", linear), ("network", network)):
+            each = held_out(model)
+            best = int(each.mean(1).argmax())
+            found[name] = each[best].double().numpy()
+            for part in model:
+                keep_restart(part, best)
+        gain = found["network"] - found["linear"]
+        # a single chunk has no standard error, and then nothing speaks for the network
+        self.model_ = "network" if len(gain) > 1 and gain.mean() > standard_error(gain) else "linear"
+        self.candidates_ = {name: -float(each.mean()) for name, each in found.items()}
+        self._emission, self._law = network if self.model_ == "network" else linear
+        self._rho, self._alpha, self._square = (
+            each.detach().double().numpy().reshape(n)
+            for each in (self._law.rho, self._law.alpha, self._law.square_scale)
         )
-        self.validation_loss_ = best.tolist()
-        for part in (emission, law):
-            keep_restart(part, int(best.argmin()))
-        self._emission, self._law = emission, law
-        self.autocorrelation_ = law.rho.detach().double().numpy().reshape(n)
-        self.shape_ = law.alpha.detach().double().numpy().reshape(n)
-        self.noise_ = 1 / np.diagonal(emission.precision(None).detach().double().numpy()[0, 0])
+        self.noise_ = self._emission.noise.detach().double().numpy()[0, 0]
 
     def _starts(self, Z: np.ndarray, labels: np.ndarray, n: int, generator: torch.Generator) -> np.ndarray:
         """Linear maps (R, N, K): SOBI's, FastICA's on the changes of those sources, then random rotations of it."""
@@ -203,7 +227,8 @@ class SNICA(TemporalEstimator):
         """Sources (frame, component) of each frame alone, of unit variance on the frames of the fit."""
         check_is_fitted(self)
         Z = linear_map(self._frames(X, fitting=False), self._mean, self._white)
-        return (self._guess(torch.as_tensor(Z, dtype=torch.float32)) - self._offset) * self._scale
+        found = (self._guess(torch.as_tensor(Z, dtype=torch.float32)) - self._offset) * self._scale
+        return found[:, self._order]
 
     def smooth(self, X: Any, replicas: Any = None, covariance: Any = None) -> Smoothed:
         """Sources (frame, component) of frames given all frames of their replica, in the scale of `transform`.
@@ -219,13 +244,9 @@ class SNICA(TemporalEstimator):
         mean, spread = self._smooth(*self._evidence(Z, seen, noise), labels)
         # the decoder linearised anew where the sources are now known to be
         mean, spread = self._smooth(*self._evidence(Z, seen, noise, mean), labels)
-        return Smoothed(
-            (mean - self._offset) * self._scale,
-            spread * np.outer(self._scale, self._scale),
-            self.autocorrelation_,
-            self._scale**2,
-            np.ones(len(self._scale)),
-        )
+        o, scale = self._order, self._scale[self._order]
+        mean, spread = (mean - self._offset)[:, o] * scale, spread[:, o[:, None], o] * np.outer(scale, scale)
+        return Smoothed(mean, spread, self.autocorrelation_, scale**2, np.ones(len(o)))
 
     def _evidence(
         self, Z: np.ndarray, seen: np.ndarray, noise: np.ndarray | None, at: np.ndarray | None = None
@@ -246,8 +267,7 @@ class SNICA(TemporalEstimator):
         return np.concatenate([eta for eta, _ in found]), np.concatenate([lam for _, lam in found])
 
     def _smooth(self, eta: np.ndarray, lam: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        rho, alpha = self.autocorrelation_, self.shape_
-        square = self._law.square_scale.detach().double().numpy().reshape(-1)
+        rho, alpha, square = self._rho, self._alpha, self._square
         starts = np.r_[True, labels[1:] != labels[:-1]]
         ratio = np.broadcast_to((1 - rho**2) / square, eta.shape)
         for _ in range(MOST_PASSES):

@@ -44,7 +44,8 @@ class Chart(nn.Module):
                 # one product a restart: a product a frame would copy the weights for each
                 inner = (inner.flatten(1, 2) @ weight).unflatten(1, (n_frames, n_in))
             y = torch.baddbmm(offset, y, weight)
-        return torch.baddbmm(y, x_RBK, self.linear), inner + self.linear[:, None]
+        inner = (inner + self.linear[:, None]).expand(-1, n_frames, -1, -1)
+        return torch.baddbmm(y, x_RBK, self.linear), inner
 
 
 class Autoencoder(nn.Module):
