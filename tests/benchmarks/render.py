@@ -196,20 +196,55 @@ def measure(name, options, peer):
 
 
 def second_thread(options):
-    """Wall time of one thread over that of two, the fastest call of each: others may compute on the same cores."""
+    """Wall time of one thread over that of two, turn by turn: the median, and the fastest call of each.
+
+    Others may compute on the same cores. Beside it the same of a plain loop without memory or Python in two threads
+    of its own, which says what a second core is worth on this machine at this hour.
+    """
+    import threading
+
     import numba
 
     from tempica import imaging
 
     case = make_case("atoms", options)
-    xy = np.concatenate([case["xy"]] * 8)
+    xy = np.concatenate([case["xy"]] * max(1, 256 // len(case["xy"])))
     ours, box = (case["amplitude"], case["width"]), (int(case["n_pixels"]), float(case["pixel_A"]))
-    rates = {1: [], 2: []}
-    for _ in range(10 * options.rounds):
-        for n_threads, found in rates.items():
+
+    @numba.njit(nogil=True, fastmath=True)
+    def spin(n):
+        x = 0.5
+        for _ in range(n):
+            x = 3.7 * x * (1 - x)
+        return x
+
+    def project_all(_):
+        imaging.project(xy, *ours, *box)
+
+    def spin_in(n_threads, n=8_000_000):
+        threads = [threading.Thread(target=spin, args=(2 * n // n_threads,)) for _ in range(n_threads)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    spin(1)
+    found = {(what, n): [] for what in ("project", "spin") for n in (1, 2)}
+    for _ in range(4 * options.rounds):
+        for n_threads in (1, 2):
             numba.set_num_threads(n_threads)
-            found.append(rate(lambda: imaging.project(xy, *ours, *box), len(xy), 1e-6, time.perf_counter))
-    return max(rates[2]) / max(rates[1])
+            for what, call, argument in (("project", project_all, None), ("spin", spin_in, n_threads)):
+                started = time.perf_counter()
+                call(argument)
+                found[what, n_threads].append(time.perf_counter() - started)
+    return {
+        f"{what}_{name}": float(of(found[what, 1], found[what, 2]))
+        for what in ("project", "spin")
+        for name, of in (
+            ("median", lambda one, two: np.median(np.divide(one, two))),
+            ("fastest", lambda one, two: min(one) / min(two)),
+        )
+    }
 
 
 class Peer:

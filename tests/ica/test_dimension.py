@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from tempica.errors import DataError
-from tempica.ica import SOBI, TICA, NonstationaryICA, count_sources
+from tempica.ica import PCL, SOBI, TCL, TICA, NonstationaryICA, count_sources
 from tempica.ica.base import whitening
 from tempica.ica.dimension import _block_length, _share, _values_and_squares
+from tempica.ica.synthetic import autoregressive, modulated
 
 
 def mixed(rng, *parts):
@@ -111,3 +112,16 @@ def test_blocks_are_as_long_as_the_memory_within_segments(rng, autoregression):
 def test_what_cannot_be_counted_is_named(rng, X, options, message):
     with pytest.raises(DataError, match=message):
         count_sources(rng.normal(size=(40, 2)) if X is None else X, **options)
+
+
+@pytest.mark.filterwarnings("ignore::tempica.errors.IdentifiabilityWarning")  # trained too little
+def test_contrastive_estimators_ask_for_the_number() -> None:
+    rng = np.random.default_rng(5)
+    quick = {"n_restarts": 1, "max_steps": 20}
+    series, labelled = autoregressive(2, 4000, n_layers=1, seed=5), modulated(3, 20, 200, n_layers=1, seed=5)
+    noisy = np.column_stack([series.X, rng.normal(size=(4000, 2))]) @ rng.normal(size=(4, 4))
+    assert PCL("auto", **quick).fit(noisy).n_components_ == 2
+    noisy = np.column_stack([labelled.X, rng.normal(size=(4000, 2))]) @ rng.normal(size=(5, 5))
+    found = TCL("auto", **quick).fit(noisy, labelled.segments)
+    assert found.n_components_ == 3
+    assert found.transform(noisy).shape == (4000, 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from torch import nn
 
 from tempica.errors import DataError
 from tempica.ica.synthetic import autoregressive, modulated
-from tempica.ica.trainer import Checkpoint, Orthogonal, Training
+from tempica.ica.trainer import Checkpoint, Orthogonal, Progress, Training
 
 
 def training(seed: int = 0, *, noise: float = 0.3, max_steps: int | None = 200) -> Training:
@@ -102,3 +105,23 @@ def test_mixings_are_inverted_and_as_described() -> None:
     assert deviation.max() > 0.8
     with pytest.raises(DataError, match="kind = 'square'"):
         autoregressive(2, 100, kind="square")
+
+
+@pytest.mark.parametrize("kind", ["file", "function"])
+def test_every_check_is_a_line_of_the_log(kind: str, tmp_path) -> None:
+    lines: list[dict] = []
+    log = tmp_path / "log.jsonl" if kind == "file" else lambda **line: lines.append(line)
+    progress = Progress(Checkpoint(None, "key"), log, None)
+
+    def make(on_check) -> Training:
+        run = training()
+        run.on_check = on_check
+        return run
+
+    run = progress.begin(1, "network 1", make).advance()
+    if kind == "file":
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["step"], line["loss"], line["held_out"]) for line in lines] == run.curve[1:]
+    assert {line["training"] for line in lines} == {"network 1"}
+    assert lines[-1]["best"] == run.best
+    assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(lines))

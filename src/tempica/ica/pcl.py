@@ -15,13 +15,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import TemporalEstimator, check_replicas, runs
+from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
+from tempica.ica.dimension import count_sources
 from tempica.ica.images import NOISE, PAIRS, RATE, ImageFeatures, Images, Noise, Pixels, as_images, encode
 from tempica.ica.linear import TICA
 from tempica.ica.networks import Features, PairScore
 from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
-from tempica.ica.trainer import Checkpoint, Training, fingerprint
+from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # pairs
@@ -49,7 +50,8 @@ class PCL(TemporalEstimator):
     strengths to the images they learn from, or it would memorise their own; the held-out loss decides. Where poses
     vary or noise is strong, embed first and unmix the latents.
 
-    Parameters: `n_components`; `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
+    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
+    `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
     layers (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps` and `batch_size`,
     chosen from the data when None; `learning_rate`; `second_stage`: auto, none, fastica or sobi; `random_state`.
     Attributes: `ambiguity_`: none, linear (resolved by the second stage, if there is one), subspace or all, with
@@ -61,7 +63,7 @@ class PCL(TemporalEstimator):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: int | str | None = 2,
         *,
         lag: int | tuple[int, ...] = 1,
         width: int | None = None,
@@ -93,12 +95,14 @@ class PCL(TemporalEstimator):
         validation: Any = None,
         callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
+        log: Any = None,
     ) -> PCL:
         """Fit to frames X (frame, feature), or to images (frame, y, x).
 
         `replicas` (frame,) labels the series; `validation` (frame,) marks frames that give no gradients: the last
         replica, or the last fifth of a single one, when None. `callback(run, step, loss)` hears of progress.
-        `checkpoint` names a file: a fit that was interrupted goes on from it, to the same result.
+        `checkpoint` names a file: a fit that was interrupted goes on from it, to the same result. `log` names a file
+        that gets a line of JSON at each check (`Progress`).
         Raises DataError for too short series, constant features or impossible parameters.
         """
         images = as_images(X)
@@ -116,16 +120,17 @@ class PCL(TemporalEstimator):
         self._pixels = None if images is None else Pixels.of(images, ~held_out)
         latents = X if images is None or self._pixels is None else self._pixels(images)
         self._white = TICA(lag=lags).fit(latents[~held_out], replicas=runs(labels, ~held_out))
-        n_inputs = len(self._white.components_)
-        if not 1 <= self.n_components <= n_inputs:
-            raise DataError(
-                f"n_components = {self.n_components} must be from 1 to {n_inputs}, the directions in which X varies."
-            )
+        self.n_components_ = check_n_components(
+            self.n_components,
+            len(self._white.components_),
+            latents.shape[1],
+            lambda: count_sources(latents[~held_out], replicas=runs(labels, ~held_out), lag=lags).n,
+        )
         Z = torch.as_tensor(self._white.transform(latents), dtype=torch.float32)
         contrast = Contrast(Z, labels, held_out, lags)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
-        self._select(self._ladder(contrast, images, seeds, callback, saved))
+        self._select(self._ladder(contrast, images, seeds, Progress(saved, log, callback)))
         self._settle(X, held_out, labels, lags[0], stages, contrast)
         return self
 
@@ -134,31 +139,24 @@ class PCL(TemporalEstimator):
         contrast: Contrast,
         images: Images | None,
         seeds: np.ndarray,
-        callback: Callable[[int, int, float], None] | None,
-        saved: Checkpoint,
+        progress: Progress,
     ) -> dict[str, tuple[nn.ModuleList, Training, Contrast]]:
         """Models from the simplest to the richest, each trained from the one before; and what each was trained on."""
-        n_inputs, n = contrast.Z.shape[1], self.n_components
+        n_inputs, n = contrast.Z.shape[1], self.n_components_
         of_images = contrast if images is None else contrast.of(images)
 
         def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None, learns: Any = None) -> Training:
-            def on_check(training: Training) -> None:
-                saved.save(name, training)
-                if callback is not None:
-                    callback(run, training.step, training.curve[-1][2])
-
             features, scores = model
             own: dict[str, Any] = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate}
             if isinstance(features, ImageFeatures):
                 noise = Noise(NOISE[(run - 1) % len(NOISE)] * features.deviation, int(seeds[run]))
                 own = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
                 own["augment"] = noise
-            training = (of_images if "augment" in own else contrast).training(
-                learns or model, features, scores, max_steps=max_steps, seed=int(seeds[run]), on_check=on_check, **own
+            data = of_images if "augment" in own else contrast
+            own |= {"max_steps": max_steps, "seed": int(seeds[run])}
+            return progress.begin(
+                run, name, lambda on_check: data.training(learns or model, features, scores, on_check=on_check, **own)
             )
-            if name in saved.states:
-                training.restore(saved.states[name])
-            return training
 
         short = min(self.max_steps or 400, 400)
         tica = _model(n_inputs, n, 0, 0, torch.eye(n, n_inputs), _scores(n, contrast), seeds[0])
@@ -275,7 +273,7 @@ class PCL(TemporalEstimator):
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_components
+        return self.n_components_
 
 
 def _scores(n: int, contrast: Contrast) -> nn.ModuleList:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,13 +94,13 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
         from tempica.ica.pcl import PCL
 
         model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl"))
-        model.fit(X[seen], replicas=replicas[seen], validation=~train[seen])
+        model.fit(X[seen], replicas=replicas[seen], validation=~train[seen], log=partial(_tell, run, method))
     else:
         from tempica.ica.tcl import TCL
 
         labels = store.read(run, "ica", "movie")["label"].values.reshape(-1)
         model = TCL(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "tcl"))
-        model.fit(X[seen], labels[seen], validation=~train[seen])
+        model.fit(X[seen], labels[seen], validation=~train[seen], log=partial(_tell, run, method))
     from tempica.ica.smoothing import smooth
 
     # the variables of a molecule have signs, and are scored with them
@@ -114,6 +116,13 @@ def _molecules(run: Path) -> np.ndarray:
     begins = np.ones(molecule.shape, dtype=bool)
     begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
     return np.cumsum(begins)
+
+
+def _tell(run: Path, method: str, **line: object) -> None:
+    """A check of a training, as a line of the run's log.jsonl, written whole, since workers write at once."""
+    told = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "stage": "train", "event": "check", "method": method, **line}
+    with (run / "log.jsonl").open("ab", buffering=0) as file:
+        file.write((json.dumps(told) + "\n").encode())
 
 
 def _arrays(sources: np.ndarray, spread: np.ndarray, smoothed: Smoothed, kept: slice) -> dict[str, np.ndarray]:
@@ -148,7 +157,8 @@ def _pcl_of_images(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     seen = role != "held_out"
     model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl_images"))
     stack = np.concatenate([images[r].values.astype(np.float32) for r in np.flatnonzero(split != "held_out")])
-    model.fit(stack, replicas=replicas[seen], validation=(role == "validation")[seen])
+    validation = (role == "validation")[seen]
+    model.fit(stack, replicas=replicas[seen], validation=validation, log=partial(_tell, run, "pcl_images"))
     return np.concatenate([model.transform(images[r].values.astype(np.float32)) for r in range(len(split))])
 
 

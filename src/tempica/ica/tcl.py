@@ -16,12 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import TemporalEstimator, whitening
+from tempica.ica.base import TemporalEstimator, check_n_components, whitening
 from tempica.ica.contrast import standard_error
+from tempica.ica.dimension import count_sources
 from tempica.ica.labelled import Labelled, last_fifth, number_segments
 from tempica.ica.networks import Features
 from tempica.ica.second_stage import Stage, check_stage, fit_stage
-from tempica.ica.trainer import Checkpoint, Training, fingerprint
+from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # frames
@@ -40,7 +41,8 @@ class TCL(TemporalEstimator):
     n directions that its logits use most are kept. A linear h and a network are trained, the network from several
     starts of which the one with the lowest held-out loss goes on; it is kept if it gains more than the standard error.
 
-    Parameters: `n_components`; `width` of the maxout layers (4 per component, at least 16) and their number
+    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
+    `n_components_`); `width` of the maxout layers (4 per component, at least 16) and their number
     `n_layers`; `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`;
     `second_stage`: auto (which is fastica), none, fastica; `random_state`.
     Attributes: `ambiguity_`: none, linear, subspace (the modulations have too low a rank) or all (segments cannot be
@@ -51,7 +53,7 @@ class TCL(TemporalEstimator):
 
     def __init__(
         self,
-        n_components: int = 2,
+        n_components: int | str | None = 2,
         *,
         width: int | None = None,
         n_layers: int = 2,
@@ -80,11 +82,13 @@ class TCL(TemporalEstimator):
         validation: Any = None,
         callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
+        log: Any = None,
     ) -> TCL:
         """Fit to frames X (frame, feature) of segments y (frame,), any labels.
 
         `validation` (frame,) marks frames that give no gradients: the last fifth of each segment when None.
-        `callback(run, step, loss)` hears of progress; `checkpoint` names a file from which an interrupted fit goes on.
+        `callback(run, step, loss)` hears of progress; `checkpoint` names a file from which an interrupted fit goes on;
+        `log` one that gets a line of JSON at each check (`Progress`).
         Raises DataError for fewer than two segments, constant features or impossible parameters.
         """
         X = self._frames(X, fitting=True)
@@ -101,15 +105,16 @@ class TCL(TemporalEstimator):
                 f"validation has shape {held_out.shape}; it must mark some of the {len(X)} frames, not all."
             )
         self._mean, self._white = whitening(X[~held_out])
-        n_inputs = len(self._white)
-        if not 1 <= self.n_components <= n_inputs:
-            raise DataError(
-                f"n_components = {self.n_components} must be from 1 to {n_inputs}, the directions in which X varies."
-            )
+        self.n_components_ = check_n_components(
+            self.n_components,
+            len(self._white),
+            X.shape[1],
+            lambda: count_sources(X[~held_out], segments=segments[~held_out]).n,
+        )
         data = Labelled(self._whitened(X), torch.as_tensor(segments), held_out, len(names))
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, X, segments, held_out))
-        self._select(data, self._ladder(data, seeds, callback, saved))
+        self._select(data, self._ladder(data, seeds, Progress(saved, log, callback)))
         self._settle(X, data)
         return self
 
@@ -117,22 +122,18 @@ class TCL(TemporalEstimator):
         self,
         data: Labelled,
         seeds: np.ndarray,
-        callback: Callable[[int, int, float], None] | None,
-        saved: Checkpoint,
+        progress: Progress,
     ) -> dict[str, tuple[nn.ModuleList, Training]]:
-        n_inputs, n_features = data.Z.shape[1], 2 * self.n_components
+        n_inputs, n_features = data.Z.shape[1], 2 * self.n_components_
 
         def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None) -> Training:
-            def on_check(training: Training) -> None:
-                saved.save(name, training)
-                if callback is not None:
-                    callback(run, training.step, training.curve[-1][2])
-
-            options = {"batch_size": self.batch_size or BATCH, "max_steps": max_steps, "seed": int(seeds[run])}
-            training = data.training(model, learning_rate=self.learning_rate, on_check=on_check, **options)
-            if name in saved.states:
-                training.restore(saved.states[name])
-            return training
+            options: dict[str, Any] = {
+                "batch_size": self.batch_size or BATCH,
+                "max_steps": max_steps,
+                "seed": int(seeds[run]),
+            }
+            options["learning_rate"] = self.learning_rate
+            return progress.begin(run, name, lambda on_check: data.training(model, on_check=on_check, **options))
 
         def model(run: int, width: int, n_layers: int) -> Any:
             with torch.random.fork_rng(devices=[]):
@@ -146,7 +147,7 @@ class TCL(TemporalEstimator):
         linear = model(0, 0, 0)
         short = min(self.max_steps or 800, 800)
         fitted = {"linear": (linear, begin(0, "linear", linear, short).advance())}
-        width, pilots = self.width or max(16, 4 * self.n_components), []
+        width, pilots = self.width or max(16, 4 * self.n_components_), []
         pilot = max(1, (self.max_steps or int(np.clip(data.n_train // 10, 1500, 6000))) // 4)
         for run in range(1, self.n_restarts + 1):
             network = model(run, width, self.n_layers)
@@ -182,7 +183,7 @@ class TCL(TemporalEstimator):
         _, strength, right = np.linalg.svd(W @ root, full_matrices=False)
         back = vector / np.sqrt(np.maximum(value, 1e-9 * value.max()))
         directions = right @ back.T  # uncorrelated, of unit variance, those that move the logits most first
-        self._reduce = (mean, directions[: self.n_components])
+        self._reduce = (mean, directions[: self.n_components_])
         self.rank_loss_, self.rank_ = data.rank(every, mean, directions, strength, right, root, self._head, W)
         self.second_stage_ = "fastica" if self.second_stage == "auto" else self.second_stage
         features = self._reduced(X)
@@ -191,13 +192,13 @@ class TCL(TemporalEstimator):
         S = stage(features[data.train.numpy()])
         sign = np.where((S**3).mean(0) < 0, -1.0, 1.0)
         self._stage = Stage(stage.name, stage.mean, sign[:, None] * stage.matrix)
-        alike = np.abs(np.corrcoef(S.T, train.T)[: self.n_components, self.n_components :])
+        alike = np.abs(np.corrcoef(S.T, train.T)[: self.n_components_, self.n_components_ :])
         self._signed = linear_sum_assignment(-np.nan_to_num(alike))[1]
         self._deviation = np.maximum(np.sqrt((train**2).mean(0)[self._signed]), 1e-12)
         self._judge()
 
     def _judge(self) -> None:
-        n, rank = self.n_components, self.rank_
+        n, rank = self.n_components_, self.rank_
         if rank == 0:
             self.ambiguity_ = "all"
             self.ambiguity_why_ = (
@@ -278,4 +279,4 @@ class TCL(TemporalEstimator):
 
     @property
     def _n_features_out(self) -> int:
-        return self.n_components
+        return self.n_components_

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -187,6 +189,44 @@ class Checkpoint:
             part = self.path.with_name(self.path.name + ".part")
             torch.save({"key": self.key, "states": self.states}, part)
             os.replace(part, self.path)
+
+
+class Progress:
+    """What is told at each check of a fit's trainings: a state to its checkpoint, a line to its log, then `callback`.
+
+    `log` names a file that gets one JSON object a line: training, step, loss, held_out (its loss), best, and seconds
+    since the fit began; or is a function that is called with these. An interrupted fit that goes on writes behind
+    what is there.
+    """
+
+    def __init__(
+        self,
+        saved: Checkpoint,
+        log: str | os.PathLike | Callable[..., None] | None = None,
+        callback: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        self.saved, self.log, self.callback = saved, log, callback
+        self.began = time.monotonic()
+
+    def begin(self, run: int, name: str, make: Callable[[Callable[[Training], None]], Training]) -> Training:
+        """The training that `make(on_check)` makes, where its checkpoint left it."""
+        training = make(lambda training: self._tell(run, name, training))
+        if name in self.saved.states:
+            training.restore(self.saved.states[name])
+        return training
+
+    def _tell(self, run: int, name: str, training: Training) -> None:
+        self.saved.save(name, training)
+        step, loss, held_out = training.curve[-1]
+        line = {"training": name, "step": step, "loss": loss, "held_out": held_out, "best": training.best}
+        line["seconds"] = round(time.monotonic() - self.began, 3)
+        if callable(self.log):
+            self.log(**line)
+        elif self.log is not None:
+            with open(self.log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        if self.callback is not None:
+            self.callback(run, training.step, held_out)
 
 
 def fingerprint(*parts: Any) -> str:

@@ -14,8 +14,10 @@ Shape legend: F frame, N atom, C pair of Gaussians, P parameter, D pixels along 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from itertools import pairwise
 
 import numba
@@ -25,6 +27,7 @@ from tempica.imaging.lanes import WIDTH, add, fma, iota, load, lowered, minimum,
 from tempica.imaging.windows import Pairs
 
 THREAD_WORK = 20_000  # Gaussian pairs below which a further thread does not pay
+PIECES = 16  # of the frames, for each thread
 
 # no `nnan` or `ninf`: what is not a number stays so
 _COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
@@ -35,36 +38,59 @@ def project(xy_FN2: np.ndarray, pairs: Pairs, image_FDD: np.ndarray) -> None:
     """Fill the images."""
     n_pixels = image_FDD.shape[1]
 
-    def work(frames: slice) -> None:
+    def prepare() -> Callable[[slice], None]:
         sheet = np.zeros((n_pixels + 2 * WIDTH, n_pixels + 2 * WIDTH), dtype=np.float32)
         factor = np.zeros(2 * (n_pixels + WIDTH), dtype=np.float32)
-        _project(xy_FN2[frames], *pairs, sheet, factor, image_FDD[frames])
+        return lambda frames: _project(xy_FN2[frames], *pairs, sheet, factor, image_FDD[frames])
 
-    _in_threads(work, len(xy_FN2), pairs.half_NC.size)
+    _in_threads(prepare, len(xy_FN2), pairs.half_NC.size)
 
 
 def project_with_jacobian(xy_FN2: np.ndarray, velocity_FPN2: np.ndarray, pairs: Pairs, column_FPDD: np.ndarray) -> None:
     """Fill images and Jacobian columns."""
     n_columns, n_pixels = column_FPDD.shape[1:3]
 
-    def work(frames: slice) -> None:
+    def prepare() -> Callable[[slice], None]:
         # a row of all columns side by side
         sheet = np.zeros((n_pixels + 2 * WIDTH, n_columns, n_pixels + 2 * WIDTH), dtype=np.float32)
         factor = np.zeros(4 * (n_pixels + 2 * WIDTH), dtype=np.float32)
         speed = np.zeros(2 * n_columns, dtype=np.float32)
-        _project_with_jacobian(xy_FN2[frames], velocity_FPN2[frames], *pairs, sheet, factor, speed, column_FPDD[frames])
+        room = sheet, factor, speed
+        return lambda frames: _project_with_jacobian(
+            xy_FN2[frames], velocity_FPN2[frames], *pairs, *room, column_FPDD[frames]
+        )
 
-    _in_threads(work, len(xy_FN2), pairs.half_NC.size * n_columns)
+    _in_threads(prepare, len(xy_FN2), pairs.half_NC.size * n_columns)
 
 
-def _in_threads(work: Callable[[slice], None], n_frames: int, frame_work: int) -> None:
+def _in_threads(prepare: Callable[[], Callable[[slice], None]], n_frames: int, frame_work: int) -> None:
+    """All frames, in pieces that threads take as they get done: one that others hold up takes fewer.
+
+    `prepare()` makes a thread's own room, and returns what computes a piece in it. The caller is one of the threads.
+    """
     n_threads = max(1, min(_threads(), n_frames, n_frames * frame_work // THREAD_WORK))
     if n_threads == 1:
-        return work(slice(None))
-    edges = np.linspace(0, n_frames, n_threads + 1).astype(int)
-    with ThreadPoolExecutor(n_threads) as threads:
-        for done in [threads.submit(work, slice(a, b)) for a, b in pairwise(edges)]:
-            done.result()
+        return prepare()(slice(None))
+    edges = np.linspace(0, n_frames, min(n_frames, PIECES * n_threads) + 1).astype(int)
+    pieces = iter([slice(a, b) for a, b in pairwise(edges)])  # a list's iterator gives each item once, to one thread
+
+    def work() -> None:
+        compute = prepare()
+        for piece in pieces:
+            compute(piece)
+
+    others = [_team(os.getpid()).submit(work) for _ in range(n_threads - 1)]
+    try:
+        work()
+    finally:
+        for other in others:
+            other.result()
+
+
+@cache
+def _team(process: int) -> ThreadPoolExecutor:
+    """Threads that are kept: to start one takes as long as many frames. A forked process has none of its parent's."""
+    return ThreadPoolExecutor(max(1, numba.config.NUMBA_NUM_THREADS))
 
 
 def _threads() -> int:

@@ -71,7 +71,7 @@ def _checked(xy: np.ndarray, amplitude: np.ndarray, width_A: np.ndarray, pixel_A
             f"amplitude {amplitude.shape} and width {width.shape} must both be (N,) or (N, K), with the N of xy"
             f" {xy.shape}, which is (F, N, 2)."
         )
-    if not np.isfinite(xy).all():
+    if not np.isfinite(xy.sum()) and not np.isfinite(xy).all():  # the sum alone is four times as fast
         frame, atom = np.argwhere(~np.isfinite(xy))[0, :2]
         raise DataError(
             f"Atom {atom} of frame {frame} is at {xy[frame, atom]} pixels: positions must be numbers. Look for the"
