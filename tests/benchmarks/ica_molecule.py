@@ -6,8 +6,8 @@ default: the committed recipe (random known orientations, CTF) at each SNR; PCL 
 FastICA on the same latents. modulated: the same molecule, its hinges' amplitudes drawn anew for every segment of 26
 frames; TCL against FastICA and NonstationaryICA. view: the default's trajectory photographed without noise from one
 direction, focus and place, as if every molecule lay on a surface alike: 24 principal components of the images, then
-PCL against TICA and FastICA; five directions a seed. Every score is the mean absolute rank correlation with the hinge
-angles on replicas that training never saw, matched on the training replicas. Ends with one line of JSON.
+PCL against TICA and FastICA; `--views` directions a seed. Every score is the mean absolute rank correlation with the
+hinge angles on replicas that training never saw, matched on the training replicas. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,7 +38,7 @@ from tempica.imaging import FOCUS, camera_of
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "simulations" / "adenylate_kinase.toml"
-N_VIEWS, N_PRINCIPAL = 5, 24
+N_PRINCIPAL = 24
 
 
 def main() -> None:
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--snr", nargs="+", default=["1", "0.1"])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--views", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2)
     a = parser.parse_args()
     torch.set_num_threads(1)
@@ -53,15 +55,15 @@ def main() -> None:
     with threadpool_limits(1):
         for seed in a.seeds:
             for case in a.cases:
-                for key, row in (_view(a, seed) if case == "view" else _latents(a, case, seed)).items():
+                for key, row in _view(a, seed) if case == "view" else _latents(a, case, seed):
                     figures[key] = row
                     print(f"{key}: {json.dumps(row)}", flush=True)
     print(json.dumps({"benchmark": "ica_molecule", "figures": figures}))
 
 
-def _latents(a: argparse.Namespace, case: str, seed: int) -> dict[str, dict]:
+def _latents(a: argparse.Namespace, case: str, seed: int) -> Iterator[tuple[str, dict]]:
     """Scores of methods and linear baselines on the latents of each SNR; the trajectory is simulated once."""
-    found, simulated = {}, None
+    simulated = None
     for snr in a.snr:
         run = a.out / f"{case}_{seed}_snr_{snr}"
         if simulated is not None and not run.exists():
@@ -86,11 +88,10 @@ def _latents(a: argparse.Namespace, case: str, seed: int) -> dict[str, dict]:
         if case == "modulated":
             model = _fitted(NonstationaryICA(n), X, train, segments=labels.reshape(-1)[train])
             row["NonstationaryICA"] = _score(model.transform(X), truth, split)
-        found[f"{case} seed={seed} snr={snr}"] = row
-    return found
+        yield f"{case} seed={seed} snr={snr}", row
 
 
-def _view(a: argparse.Namespace, seed: int) -> dict[str, dict]:
+def _view(a: argparse.Namespace, seed: int) -> Iterator[tuple[str, dict]]:
     """Scores on noise-free images of the default's trajectory, all from one direction."""
     run = a.out / f"default_{seed}_snr_{a.snr[0]}"
     _run(a, "default", seed, a.snr[0], run, until="render")
@@ -100,8 +101,8 @@ def _view(a: argparse.Namespace, seed: int) -> dict[str, dict]:
     position = trajectory["position"].values
     n_replicas, n_frames = position.shape[:2]
     train = np.repeat(np.isin(split, ["train", "validation"]), n_frames)
-    series, found = np.repeat(np.arange(n_replicas), n_frames), {}
-    for view in range(N_VIEWS):
+    series = np.repeat(np.arange(n_replicas), n_frames)
+    for view in range(a.views):
         names = ("pose_quaternion", "pose_shift", *FOCUS)
         pose, shift, *focus = (movie[name].values[0, view] for name in names)
         images = []
@@ -117,8 +118,7 @@ def _view(a: argparse.Namespace, seed: int) -> dict[str, dict]:
             row[type(model).__name__] = _score(model.transform(principal), truth, split)
             row[f"{type(model).__name__} cpu_s"] = round(time.process_time() - started, 1)
         row["gain"] = round(row["PCL"] - max(row["TICA"], row["FastICA"]), 3)
-        found[f"view {view} seed={seed}"] = row
-    return found
+        yield f"view {view} seed={seed}", row
 
 
 def _fitted(model, X, train, **labels):
