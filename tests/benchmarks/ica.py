@@ -27,12 +27,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA, FastICA
+from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from tempica.errors import IdentifiabilityWarning
 from tempica.evaluate.metrics import assign, correlation_matrix
-from tempica.ica import PCL, TCL, TICA
+from tempica.ica import PCL, TCL, TICA, FastICA
 from tempica.ica.synthetic import Problem, autoregressive, modulated
 
 TEST_FRAMES = 2**15
