@@ -165,6 +165,7 @@ class PCL(TemporalEstimator):
         fitted["linear"] = (linear, begin(0, "linear", linear, short).advance(), contrast)
         width, pilots = self.width or max(16, 8 * n), []
         pilot = max(1, (self.max_steps or int(np.clip(contrast.n_train // 10, 1500, 6000))) // 4)
+        pilot *= 1 if images is None else 2  # convolutions take longer to show what they are worth
         for run in range(1, self.n_restarts + 1):
             if images is not None:
                 network = _image_model(n, self._pixels, images, contrast, seeds[run])
