@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tempica.errors import DataError
 from tempica.ica.base import in_blocks
 
-NOISE = (2.0, 1.0, 4.0)  # deviations of the noise that restarts add to images, in deviations of a pixel over frames
+NOISE = (1.0, 2.0, 0.5)  # deviations of the noise that restarts add to images, in deviations of a pixel over frames
 CHANNELS = (16, 32, 64)  # of layers: the first sees 8 × 8 pixels, four apart, the others halve what they see
 SMALLEST = 4  # places along an edge, at which the halving ends
 LEAST_EDGE, WIDTH, BATCH = 8, 64, 512
