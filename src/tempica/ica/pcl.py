@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
-from numbers import Integral
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, runs
+from tempica.ica import ladder, parallel
+from tempica.ica.base import TemporalEstimator, check_lags, check_n_components, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.dimension import count_sources
 from tempica.ica.images import NOISE, PAIRS, RATE, ImageFeatures, Images, Noise, Pixels, as_images, encode
+from tempica.ica.ladder import Plan, Rung
 from tempica.ica.linear import TICA
-from tempica.ica.networks import Features, PairScore
-from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
+from tempica.ica.networks import check_device, in_precision
+from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, fit_stage, gaussian_sources, matched
 from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 
+SCORES = ("auto", "reference", "free")
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # pairs
 
@@ -41,9 +43,14 @@ class PCL(TemporalEstimator):
     warned of (`IdentifiabilityWarning`) and kept in `ambiguity_`.
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
-    sources, a linear map, and the network, of whose restarts the one with the lowest held-out loss goes on. A
+    sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
+    losses go on to the end, the better is kept, and the other tells how far each source can be relied on. A
     richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
     network would otherwise be chosen by chance.
+
+    B_i is the score of an autoregression whose innovations are Laplace, normal or between (`PairScore`), with
+    parameters of each component; or free, any function of two numbers, where the sources change in another way: when
+    a variance has a memory, say.
 
     Frames may be images (frame, y, x), in memory or in a memory map: the first two models then see principal
     components of their pixels, and the network is a small convolutional one. Its restarts add noise of different
@@ -53,8 +60,12 @@ class PCL(TemporalEstimator):
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
     layers (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps` and `batch_size`,
-    chosen from the data when None; `learning_rate`; `second_stage`: auto, none, fastica or sobi; `random_state`.
-    Attributes: `ambiguity_`: none, linear (resolved by the second stage, if there is one), subspace or all, with
+    chosen from the data when None; `learning_rate`; `score_function`: reference, free, or auto, which takes free if
+    it finds 15 % more information in the linear map; `second_stage`: auto, none, fastica or sobi; `device`: cpu or
+    cuda; `precision`: float32, float64, or bfloat16 for the network alone; `random_state`.
+    Attributes: `stability_` (component,), the absolute correlation of each source with that of the second best
+    restart on held-out frames, NaN where no second network was trained to the end; `score_function_`; `ambiguity_`:
+    none, linear (resolved by the second stage, if there is one), subspace or all, with
     `subspaces_`, the sources among which rotations are free, and `ambiguity_why_`; `model_` (tica, linear or network)
     and `candidates_`, the held-out loss of each; `second_stage_` and `second_stage_loss_`; `validation_loss_` of each
     restart (nats; log of the number of candidates subtracted, so that it estimates minus the information that one
@@ -72,7 +83,10 @@ class PCL(TemporalEstimator):
         max_steps: int | None = None,
         batch_size: int | None = None,
         learning_rate: float = 8e-3,
+        score_function: str = "auto",
         second_stage: str = "auto",
+        device: str = "cpu",
+        precision: str = "float32",
         random_state: Any = 0,
     ) -> None:
         self.n_components = n_components
@@ -83,7 +97,10 @@ class PCL(TemporalEstimator):
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.score_function = score_function
         self.second_stage = second_stage
+        self.device = device
+        self.precision = precision
         self.random_state = random_state
 
     def fit(
@@ -108,9 +125,11 @@ class PCL(TemporalEstimator):
         images = as_images(X)
         if images is None:
             X = self._frames(X, fitting=True)
-        labels = check_replicas(replicas, len(X))
-        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
-        stages = check_stage(self.second_stage)
+        parallel.join()
+        labels, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
+        stages, dtype = check_stage(self.second_stage), check_device(self.device, self.precision)
+        if self.score_function not in SCORES:
+            raise DataError(f"score_function = {self.score_function!r} must be {', '.join(SCORES)}.")
         held_out = _validation_mask(validation, labels, max(lags))
         for name, least in LEAST.items():
             value = getattr(self, name)
@@ -126,78 +145,71 @@ class PCL(TemporalEstimator):
             latents.shape[1],
             lambda: count_sources(latents[~held_out], replicas=runs(labels, ~held_out), lag=lags).n,
         )
-        Z = torch.as_tensor(self._white.transform(latents), dtype=torch.float32)
+        Z = torch.as_tensor(self._white.transform(latents)).to(self.device, dtype)
         contrast = Contrast(Z, labels, held_out, lags)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
-        self._select(self._ladder(contrast, images, seeds, Progress(saved, log, callback)))
-        self._settle(X, held_out, labels, lags[0], stages, contrast)
+        rung = self._select(self._climb(contrast, images, seeds, Progress(saved, log, callback)))
+        self._settle(X, held_out, labels, lags[0], stages, contrast, rung)
         return self
 
-    def _ladder(
-        self,
-        contrast: Contrast,
-        images: Images | None,
-        seeds: np.ndarray,
-        progress: Progress,
-    ) -> dict[str, tuple[nn.ModuleList, Training, Contrast]]:
-        """Models from the simplest to the richest, each trained from the one before; and what each was trained on."""
-        n_inputs, n = contrast.Z.shape[1], self.n_components_
-        of_images = contrast if images is None else contrast.of(images)
+    def _climb(
+        self, contrast: Contrast, images: Images | None, seeds: np.ndarray, progress: Progress
+    ) -> dict[str, Rung]:
+        """Models from the simplest to the richest, each trained from the one before."""
+        n = self.n_components_
+        plan = Plan(
+            n=n,
+            width=self.width or max(16, 8 * n),
+            n_layers=self.n_layers,
+            n_restarts=self.n_restarts,
+            max_steps=self.max_steps,
+            score_function=self.score_function,
+            options={"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate},
+            precise=partial(in_precision, device=self.device, precision=self.precision),
+            seeds=seeds,
+        )
+        rungs = ladder.climb(contrast, plan, progress)
+        if images is None:
+            return rungs | {"network": ladder.network(contrast, plan, progress, rungs["linear"])}
+        return rungs | {"network": self._of_images(contrast.of(images), plan, progress)}
 
-        def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None, learns: Any = None) -> Training:
-            features, scores = model
-            own: dict[str, Any] = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate}
-            if isinstance(features, ImageFeatures):
-                noise = Noise(NOISE[(run - 1) % len(NOISE)] * features.deviation, int(seeds[run]))
-                own = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
-                own["augment"] = noise
-            data = of_images if "augment" in own else contrast
-            own |= {"max_steps": max_steps, "seed": int(seeds[run])}
-            return progress.begin(
-                run, name, lambda on_check: data.training(learns or model, features, scores, on_check=on_check, **own)
-            )
-
-        short = min(self.max_steps or 400, 400)
-        tica = _model(n_inputs, n, 0, 0, torch.eye(n, n_inputs), _scores(n, contrast), seeds[0])
-        fitted = {"tica": (tica, begin(0, "tica", tica, short, tica[1]).advance(), contrast)}
-        linear = copy.deepcopy(tica)
-        fitted["linear"] = (linear, begin(0, "linear", linear, short).advance(), contrast)
-        width, pilots = self.width or max(16, 8 * n), []
-        pilot = max(1, (self.max_steps or int(np.clip(contrast.n_train // 10, 1500, 6000))) // 4)
-        pilot *= 1 if images is None else 2  # convolutions take longer to show what they are worth
+    def _of_images(self, contrast: Contrast, plan: Plan, progress: Progress) -> Rung:
+        """A convolutional network; restarts add noise of different strengths to the images they learn from."""
+        pilots = []
         for run in range(1, self.n_restarts + 1):
-            if images is not None:
-                network = _image_model(n, self._pixels, images, contrast, seeds[run])
-                training = begin(run, f"network {run}", network, self.max_steps)
-                pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
-                continue
-            rng = torch.Generator().manual_seed(int(seeds[run]))
-            found, scores = copy.deepcopy(linear)
-            start = found.get_parameter("linear").detach()
-            if run > 1:
-                start = torch.linalg.qr(torch.randn(n_inputs, n, generator=rng)).Q.T.contiguous()
-                scores = _scores(n, contrast)
-            network = _model(n_inputs, n, width, self.n_layers, start, scores, seeds[run])
-            training = begin(run, f"network {run}", network, self.max_steps)
-            pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
-        self.validation_loss_ = [training.best for training, _ in pilots]
-        training, network = pilots[int(np.argmin(self.validation_loss_))]
-        fitted["network"] = (network, training.advance(), of_images)
-        return fitted
+            network = _image_model(plan, self._pixels, contrast, run)
+            noise = Noise(NOISE[(run - 1) % len(NOISE)] * network[0].deviation, int(plan.seeds[run]))
+            given: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
+            given |= {"max_steps": self.max_steps, "seed": int(plan.seeds[run]), "augment": noise}
 
-    def _select(self, fitted: dict[str, tuple[Any, Training, Contrast]]) -> None:
+            def make(on_check: Any, network: Any = network, given: Any = given) -> Training:
+                return contrast.training(network, *network, on_check=on_check, **given)
+
+            training = progress.begin(run, f"network {run}", make)
+            # convolutions take longer to show what they are worth
+            pilot = 2 * ladder.pilot_steps(contrast.n_train, self.max_steps)
+            pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
+        losses = [training.best for training, _ in pilots]
+        training, network = pilots[int(np.argmin(losses))]
+        return Rung(network, training.advance(), contrast, losses)
+
+    def _select(self, rungs: dict[str, Rung]) -> Rung:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
-        losses = {name: own.losses(*model) for name, (model, _, own) in fitted.items()}
+        losses = {name: rung.losses() for name, rung in rungs.items()}
         self.model_ = "tica"
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         for name in ("linear", "network"):
             gain = losses[self.model_] - losses[name]
             if gain.mean() > standard_error(gain):
                 self.model_ = name
-        model, training, _ = fitted[self.model_]
-        self._features, self.loss_curve_, self.n_iter_ = model[0], training.curve, training.best_step
+        self.validation_loss_ = rungs["network"].restarts
+        rung = rungs[self.model_]
+        self._features = rung.model[0].cpu()
+        self.score_function_ = "free" if hasattr(rung.model[1][0], "table") else "reference"
+        self.loss_curve_, self.n_iter_ = rung.training.curve, rung.training.best_step
         self._information = -losses[self.model_]
+        return rung
 
     def _settle(
         self,
@@ -207,20 +219,27 @@ class PCL(TemporalEstimator):
         lag: int,
         stages: tuple[str, ...],
         contrast: Contrast,
+        rung: Rung,
     ) -> None:
-        """Choose and fit the second stage, then say what is left unidentified."""
+        """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
         features, train = self._raw(X), ~held_out
-        steps = min(400, self.max_steps or 400)
+        steps, free = min(400, self.max_steps or 400), self.score_function_ == "free"
         self._stage, self.second_stage_loss_ = choose_stage(
             stages,
             features,
             train,
             runs(labels, train),
-            lambda S: contrast.losses_of(S, steps),
+            lambda S: contrast.losses_of(S, steps, free=free),
             gaussian=len(gaussian_sources(features, labels, lag)) > 1,
         )
         self.second_stage_ = self._stage.name
-        found = find_ambiguity(self._stage(features), labels, lag, self.second_stage_, self._information)
+        sources = self._stage(features)
+        self.stability_ = np.full(self.n_components_, np.nan)
+        if rung.rival is not None and self.model_ == "network":
+            others = self._raw(X, rung.rival[0].cpu())
+            other = fit_stage(self.second_stage_, others[train], runs(labels, train))
+            self.stability_ = matched(sources[held_out], other(others)[held_out])
+        found = find_ambiguity(sources, labels, lag, self.second_stage_, self._information)
         self.ambiguity_, self.subspaces_, self.ambiguity_why_ = found.kind, found.subspaces, found.why
         if found.subspaces:
             warnings.warn(found.why, IdentifiabilityWarning, stacklevel=3)
@@ -241,9 +260,8 @@ class PCL(TemporalEstimator):
         check_is_fitted(self)
         if self._pixels is not None:
             raise DataError("Covariances are of latents; this PCL was fitted to images.")
-        Z = torch.as_tensor(self._white.transform(self._frames(X, fitting=False)), dtype=torch.float32)
         with torch.no_grad():
-            jacobian = self._features.jacobian(Z).double().numpy()
+            jacobian = self._features.jacobian(self._whitened(self._frames(X, fitting=False))).double().numpy()
         J = self._stage.matrix @ jacobian @ self._white.components_
         return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
 
@@ -256,46 +274,40 @@ class PCL(TemporalEstimator):
         S = self.transform(X)
         labels = check_replicas(replicas, len(S))
         held_out = np.arange(len(S)) >= len(S) // 2
-        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
-        return -float(Contrast(torch.as_tensor(S), labels, held_out, lags).losses_of(S).mean())
+        contrast = Contrast(torch.as_tensor(S), labels, held_out, check_lags(self.lag))
+        return -float(contrast.losses_of(S, free=self.score_function_ == "free").mean())
 
-    def _raw(self, X: Any) -> np.ndarray:
+    def _raw(self, X: Any, features: Any = None) -> np.ndarray:
+        """What features, the model's own when None, make of frames."""
+        features = self._features if features is None else features
         images = as_images(X, None if self._pixels is None else self._pixels.mean.shape)
         if (images is None) != (self._pixels is None):
             raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
         if images is None or self._pixels is None:
             latents = self._frames(X, fitting=False)
-        elif isinstance(self._features, ImageFeatures):
-            return encode(self._features, images)
+        elif isinstance(features, ImageFeatures):
+            return encode(features, images)
         else:
             latents = self._pixels(images)
         with torch.no_grad():
-            return self._features(torch.as_tensor(self._white.transform(latents), dtype=torch.float32)).double().numpy()
+            return features(self._whitened(latents)).double().numpy()
+
+    def _whitened(self, latents: np.ndarray) -> torch.Tensor:
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        return torch.as_tensor(self._white.transform(latents), dtype=dtype)
 
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
 
 
-def _scores(n: int, contrast: Contrast) -> nn.ModuleList:
-    return nn.ModuleList(PairScore(n) for _ in contrast.lags)
-
-
-def _model(
-    n_inputs: int, n: int, width: int, n_layers: int, linear: Tensor, scores: nn.Module, seed: int
-) -> nn.ModuleList:
+def _image_model(plan: Plan, pixels: Any, contrast: Contrast, run: int) -> Any:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        return nn.ModuleList([Features(n_inputs, n, width, n_layers, linear), scores])
-
-
-def _image_model(n: int, pixels: Any, images: Images, contrast: Contrast, seed: int) -> nn.ModuleList:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        features = ImageFeatures(n, pixels)
+        torch.manual_seed(int(plan.seeds[run]))
+        features = ImageFeatures(plan.n, pixels)
     starts = contrast.starts
-    features.settle(images[starts[:: max(1, len(starts) // BATCH)]])
-    return nn.ModuleList([features, _scores(n, contrast)])
+    features.settle(contrast.Z[starts[:: max(1, len(starts) // BATCH)]])
+    return nn.ModuleList([features, ladder.scores(plan, contrast, plan.score_function == "free")])
 
 
 def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:
