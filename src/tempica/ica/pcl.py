@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica import ladder, parallel
+from tempica.ica import ladder
 from tempica.ica.base import TemporalEstimator, check_lags, check_n_components, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.dimension import count_sources
@@ -125,7 +125,6 @@ class PCL(TemporalEstimator):
         images = as_images(X)
         if images is None:
             X = self._frames(X, fitting=True)
-        parallel.join()
         labels, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
         stages, dtype = check_stage(self.second_stage), check_device(self.device, self.precision)
         if self.score_function not in SCORES:

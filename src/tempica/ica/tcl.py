@@ -16,7 +16,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica import parallel
 from tempica.ica.base import TemporalEstimator, check_n_components, whitening
 from tempica.ica.contrast import standard_error
 from tempica.ica.dimension import count_sources
@@ -101,7 +100,6 @@ class TCL(TemporalEstimator):
         `log` one that gets a line of JSON at each check (`Progress`).
         Raises DataError for fewer than two segments, constant features or impossible parameters.
         """
-        parallel.join()
         X = self._frames(X, fitting=True)
         dtype = check_device(self.device, self.precision)
         names, segments = number_segments(y, len(X))

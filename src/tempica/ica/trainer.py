@@ -82,6 +82,7 @@ class Training:
         hidden: Sequence[nn.Parameter] = (),
         on_check: Callable[[Training], None] | None = None,
     ) -> None:
+        parallel.join()
         self.module, self.loss, self._ask, self.on_check = module, loss, validate, on_check
         self.n_items, self.batch_size, self.seed = n_items, min(batch_size, n_items), seed
         self.max_steps, self.rate = max_steps or MOST_STEPS, learning_rate
