@@ -17,6 +17,7 @@ from tempica.errors import DataError
 from tempica.ica import parallel
 from tempica.ica.base import pairs
 from tempica.ica.networks import PairScore, Restarts, ScoreOf
+from tempica.ica.steps import compiled_step
 from tempica.ica.trainer import Training
 
 VALIDATION_PAIRS = 1024  # the contrast needs all pairs of pairs: its cost grows with the square
@@ -84,6 +85,8 @@ class Contrast:
                 each.append(score.run(here, successors, chunk=self.chunk, group=self.group, first=first))
             return sum(each) / len(each)  # type: ignore[return-value]
 
+        if augment is None and isinstance(module, Restarts) and self._compiles(module):
+            loss = self._compiled(module)
         chunks = max(1, options.pop("batch_size") // self.chunk)
         return Training(
             module,
@@ -93,6 +96,24 @@ class Contrast:
             batch_size=chunks,
             hidden=list(module.hidden) if isinstance(module, Restarts) else [],
             **options,
+        )
+
+    def _compiles(self, together: Restarts) -> bool:
+        """Whether a step can be compiled as one: frames in memory, in single precision, and no other process."""
+        plain = isinstance(self.Z, Tensor) and self.Z.device.type == "cpu" and self.Z.dtype is torch.float32
+        return plain and together.is_maxout_with_reference and parallel.world()[1] == 1
+
+    def _compiled(self, together: Restarts) -> Callable[[Tensor], Tensor]:
+        here, *there = (_numbers(places) for places in (self._here, *self._there))
+        return compiled_step(
+            self.Z,
+            lambda items: self.starts[items, None] + self.offsets,
+            here,
+            there,
+            together.network,
+            [score.parameters[0] for score in together.scores],
+            self.chunk,
+            self.group,
         )
 
     def of(self, Z: Any) -> Contrast:
@@ -162,6 +183,10 @@ def _places(frames: np.ndarray, wanted: Sequence[int]) -> slice | Tensor:
     """Where the wanted ones are among the frames; a slice if it can be, whose gradient costs nothing."""
     found = np.searchsorted(frames, wanted)
     return slice(found[0], found[-1] + 1) if (np.diff(found) == 1).all() else torch.as_tensor(found)
+
+
+def _numbers(places: slice | Tensor) -> np.ndarray:
+    return np.arange(places.start, places.stop) if isinstance(places, slice) else places.numpy()
 
 
 def _rows(h_CFN: Tensor, places: slice | Tensor) -> Tensor:

@@ -160,3 +160,44 @@ def maxout_gradient(grad_BW, y_B2W):
             to_first[w] = kept
             to_second[w] = grad_BW[b, w] - kept
     return to_y
+
+
+@_fast
+def orthogonal_step(weight_RAB, grad_RAB, momentum_RAB, beta, rate, decay):
+    """One step of `Orthogonal` on a stack of matrices: momentum, five Newton–Schulz steps, and the weights' decay."""
+    n_restarts, n_rows, n_columns = weight_RAB.shape
+    small, large = min(n_rows, n_columns), max(n_rows, n_columns)
+    x, other = np.empty((small, large), np.float32), np.empty((small, large), np.float32)
+    square, fourth = np.empty((small, small), np.float32), np.empty((small, small), np.float32)
+    one = np.float32(1)
+    for r in range(n_restarts):
+        total = np.float32(0)
+        for a in range(n_rows):
+            for b in range(n_columns):
+                g = grad_RAB[r, a, b]
+                m = momentum_RAB[r, a, b] + (one - beta) * (g - momentum_RAB[r, a, b])
+                momentum_RAB[r, a, b] = m
+                value = g + beta * (m - g)
+                total += value * value
+                if n_rows > n_columns:
+                    x[b, a] = value
+                else:
+                    x[a, b] = value
+        scale = one / (np.sqrt(total) + np.float32(1e-7))
+        for i in range(small):
+            for j in range(large):
+                x[i, j] *= scale
+        for _ in range(5):
+            np.dot(x, x.T, square)
+            np.dot(square, square, fourth)
+            for i in range(small):
+                for j in range(small):
+                    square[i, j] = np.float32(-4.7750) * square[i, j] + np.float32(2.0315) * fourth[i, j]
+                square[i, i] += np.float32(3.4445)
+            np.dot(square, x, other)
+            x, other = other, x
+        step = rate * np.float32(np.sqrt(max(1.0, n_rows / n_columns)))
+        for a in range(n_rows):
+            for b in range(n_columns):
+                update = x[b, a] if n_rows > n_columns else x[a, b]
+                weight_RAB[r, a, b] -= step * update + rate * decay * weight_RAB[r, a, b]

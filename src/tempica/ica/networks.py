@@ -140,6 +140,16 @@ class Restarts(nn.Module):
         self.stacked = nn.ParameterList(torch.stack([each[n].detach() for each in every]) for n in self._names)
 
     @property
+    def network(self) -> list[nn.Parameter]:
+        """Parameters of the features."""
+        return self._of("0.")
+
+    @property
+    def is_maxout_with_reference(self) -> bool:
+        """Whether features have two hidden layers or more, and pairs the reference score."""
+        return len(self.network) >= 7 and all(len(score.parameters) == 1 for score in self.scores)
+
+    @property
     def hidden(self) -> list[nn.Parameter]:
         """Weights of hidden layers, (R, …)."""
         found = zip(self._names, self.stacked, strict=True)

@@ -28,6 +28,7 @@ from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 SCORES = ("auto", "reference", "free")
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # pairs
+ALTERNATIVES, FEW = 128, 10  # of a pair in a batch, as long as few sources hold less information than their number
 
 
 class PCL(TemporalEstimator):
@@ -78,7 +79,7 @@ class PCL(TemporalEstimator):
         *,
         lag: int | tuple[int, ...] = 1,
         width: int | None = None,
-        n_layers: int = 2,
+        n_layers: int = 3,
         n_restarts: int = 3,
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -145,7 +146,8 @@ class PCL(TemporalEstimator):
             lambda: count_sources(latents[~held_out], replicas=runs(labels, ~held_out), lag=lags).n,
         )
         Z = torch.as_tensor(self._white.transform(latents)).to(self.device, dtype)
-        contrast = Contrast(Z, labels, held_out, lags)
+        alternatives = ALTERNATIVES if self.n_components_ <= FEW else None
+        contrast = Contrast(Z, labels, held_out, lags, alternatives)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
         rung = self._select(self._climb(contrast, images, seeds, Progress(saved, log, callback)))

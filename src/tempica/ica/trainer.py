@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tempica.errors import DataError
-from tempica.ica import parallel
+from tempica.ica import kernels, parallel
 
 WARM_STEPS, DECAY = 300, 0.4  # the rate rises over the first steps and falls over the last share of all
 LEAST_STEPS, MOST_STEPS = 1000, 20_000  # before the fall, and altogether, where no number is given
@@ -28,8 +28,10 @@ class Orthogonal(torch.optim.Optimizer):
     On maxout layers the contrast needs half the steps that Adam needs (measured, 10 components).
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -38,8 +40,14 @@ class Orthogonal(torch.optim.Optimizer):
                 state = self.state[weight]
                 if not state:
                     state["momentum"] = torch.zeros_like(weight)
+                if weight.device.type == "cpu" and weight.dtype is torch.float32:
+                    values = [x.reshape(-1, *x.shape[-2:]).numpy() for x in (weight, weight.grad, state["momentum"])]
+                    rates = (np.float32(group[name]) for name in ("momentum", "lr", "weight_decay"))
+                    kernels.orthogonal_step(*values, *rates)
+                    continue
                 state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
                 update = _orthogonalised(weight.grad.lerp(state["momentum"], group["momentum"]))
+                weight.mul_(1 - group["lr"] * group["weight_decay"])
                 weight.add_(update, alpha=-group["lr"] * max(1.0, weight.shape[-2] / weight.shape[-1]) ** 0.5)
 
 
@@ -65,7 +73,8 @@ class Training:
 
     Several restarts are trained at once where `loss` and `validate` answer with one number each (R,) and every
     parameter has the restart's dimension first: each keeps its own best weights, and the best restart decides when
-    the rate falls. `narrow` leaves some of them. On several processes each takes its share of a batch.
+    the rate falls. `narrow` leaves some of them. On several processes each takes its share of a batch. A loss that
+    needs no gradient has left the gradients in the parameters itself.
     """
 
     def __init__(
@@ -182,10 +191,12 @@ class Training:
             optimiser.param_groups[0]["lr"] = rate
         items = self._items()
         mine = parallel.share(items)
-        value = self.loss(mine) * (len(mine) / len(items))
-        self.module.zero_grad(set_to_none=True)
-        value.sum().backward()
-        parallel.add_up(self.module)
+        value = self.loss(mine)
+        if value.requires_grad:  # else the loss has left the gradients where they belong
+            value = value * (len(mine) / len(items))
+            self.module.zero_grad(set_to_none=True)
+            value.sum().backward()
+            parallel.add_up(self.module)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
