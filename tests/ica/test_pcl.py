@@ -273,3 +273,58 @@ def test_the_vectorised_exponential() -> None:
 @parametrize_with_checks([PCL(n_components=1, max_steps=2, n_restarts=1, width=4, second_stage="none")])
 def test_scikit_learn_agrees(estimator, check) -> None:
     check(estimator)
+
+
+def heteroscedastic(n_frames: int, seed: int) -> np.ndarray:
+    """Two series whose deviation depends on the value before, and nothing else does."""
+    rng = np.random.default_rng(seed)
+    s, e = np.zeros((n_frames, 2)), rng.normal(size=(n_frames, 2))
+    for t in range(1, n_frames):
+        s[t] = np.sqrt(0.3 + 0.6 * s[t - 1] ** 2 / (1 + 0.1 * s[t - 1] ** 2)) * e[t]
+    return s
+
+
+def test_a_free_score_finds_what_the_reference_cannot_express() -> None:
+    s = heteroscedastic(20_000, 3)
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]])
+    X = s @ turn.T
+    options = {"n_restarts": 1, "max_steps": 1500, "second_stage": "none"}
+    free = PCL(2, **options).fit(X)
+    assert free.score_function_ == "free"
+    assert mcc(free.transform(X), s) > 0.98
+    reference = PCL(2, score_function="reference", **options).fit(X)
+    print(mcc(reference.transform(X), s), free.score(X), reference.score(X))
+    assert mcc(reference.transform(X), s) < 0.9
+
+
+def test_another_restart_says_how_far_each_source_can_be_relied_on() -> None:
+    s, labels = sparse([0.7, 0.7], 400, 10, seed=6)
+    X = bent(s)
+    pcl = PCL(2, n_restarts=3, max_steps=500).fit(X, replicas=labels)
+    assert pcl.stability_.shape == (2,)
+    assert pcl.stability_.min() > 0.9
+    assert len(pcl.validation_loss_) == 3
+    alone = PCL(2, n_restarts=1, max_steps=20).fit(X, replicas=labels)
+    assert np.isnan(alone.stability_).all()
+
+
+@pytest.mark.parametrize(("precision", "least"), [("float64", 0.9), ("bfloat16", 0.9)])
+def test_other_precisions_find_the_same(precision: str, least: float) -> None:
+    s, _ = sparse([0.7, 0.7], 2_500, seed=1)
+    pcl = PCL(2, max_steps=400, batch_size=128, n_restarts=1, precision=precision).fit(bent(s))
+    assert mcc(pcl.transform(bent(s)), s) > least
+
+
+def test_a_tensorboard_writer_hears_of_every_check() -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.told: list[tuple[str, float, int]] = []
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            self.told.append((name, value, step))
+
+    s, labels = sparse([0.7, 0.7], 100, 6, seed=2)
+    writer = Writer()
+    PCL(2, max_steps=40, n_restarts=2).fit(bent(s), replicas=labels, log=writer)
+    assert {name for name, *_ in writer.told} >= {"network/loss", "network/held_out", "linear/best"}
+    assert np.isfinite([value for _, value, _ in writer.told]).all()
