@@ -15,15 +15,20 @@ from sklearn.utils.extmath import randomized_svd
 from torch import Tensor, nn
 
 from tempica.errors import DataError
-from tempica.ica.base import in_blocks
+from tempica.ica.base import TemporalEstimator, in_blocks
 
-NOISE = (1.0, 2.0, 0.5)  # deviations of the noise that restarts add to images, in deviations of a pixel over frames
+# of restarts: the deviation of the noise that they add to images, in deviations of a pixel over frames; and whether
+# they start from the linear map
+RESTARTS = ((1.0, True), (1.0, False), (2.0, True))
 CHANNELS = (16, 32, 64)  # of layers: the first sees 8 × 8 pixels, four apart, the others halve what they see
 SMALLEST = 4  # places along an edge, at which the halving ends
 LEAST_EDGE, WIDTH, BATCH = 8, 64, 512
 PAIRS, RATE = 256, 0.25  # of a batch; and the rate of learning, as a share of what maxout layers take
 N_PIXEL_COMPONENTS = 64  # principal components of pixels that stand for an image where a linear map is asked
 FITTED = 5000  # images, evenly spread, from which these are learned
+
+
+Whitening = tuple[np.ndarray, np.ndarray]  # mean (feature,) and matrix (component, feature)
 
 
 class Images:
@@ -99,26 +104,38 @@ class Pixels:
 
 @dataclass(frozen=True)
 class Noise:
-    """White noise of a deviation, added to a batch, always the same to the same batch."""
+    """White noise of a deviation, added to a batch, always the same to the same batch.
+
+    `through` (feature, component) is the linear map of frames that are features of noisy ones.
+    """
 
     deviation: float
     seed: int
+    through: Tensor | None = None
 
     def __call__(self, frames: Tensor, items: Tensor) -> Tensor:
         rng = torch.Generator().manual_seed((self.seed + 7919 * int(items.sum()) + int(items[0])) % 2**63)
-        return frames + self.deviation * torch.randn(frames.shape, generator=rng)
+        if self.through is None:
+            return frames + self.deviation * torch.randn(frames.shape, generator=rng)
+        white = torch.randn(len(frames), self.through.shape[1], generator=rng)
+        return frames + self.deviation * white @ self.through.T
 
 
 class ImageFeatures(nn.Module):
-    """Features h (B, N) of images (B, Y, X): strided convolutions, each with GELU, then two linear layers.
+    """Features h (B, N) of images (B, Y, X): a linear map of principal components plus a small convolutional net.
 
-    Images are standardised by the mean image and one deviation of all pixels, so that units do not matter. The last
-    layer is set on a first batch so that features start uncorrelated and of unit variance.
+    The net is strided convolutions, each with GELU, then two linear layers; it starts at zero where there is a linear
+    map W (N, K) to start from, of whitened components V x (K, pixel): h(x) = W V x + net(x). Images are standardised
+    by the mean image and one deviation of all pixels, so that units do not matter.
     """
 
     mean: Tensor
+    white: Tensor
+    hidden = ()  # layers that are for `Orthogonal`
 
-    def __init__(self, n_components: int, pixels: Pixels) -> None:
+    def __init__(
+        self, n_components: int, pixels: Pixels, white: Whitening | None = None, linear: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("mean", torch.as_tensor(pixels.mean, dtype=torch.float32))
         self.deviation = pixels.deviation
@@ -132,19 +149,94 @@ class ImageFeatures(nn.Module):
             channels, size = more, (size + 2 * ((kernel - 1) // 2) - kernel) // stride + 1
         layers += [nn.Flatten(), nn.Linear(channels * int(size.prod()), WIDTH), nn.GELU()]
         self.body, self.out = nn.Sequential(*layers), nn.Linear(WIDTH, n_components)
+        self.linear = None
+        if white is not None and linear is not None:
+            mean, matrix = white
+            self.register_buffer("white", torch.as_tensor(matrix @ pixels.components, dtype=torch.float32))
+            self.linear = nn.Parameter(linear.clone())
+            nn.init.zeros_(self.out.weight)
+            with torch.no_grad():
+                self.out.bias.copy_(-linear @ torch.as_tensor(matrix @ mean, dtype=torch.float32))
         _channels_last(self)
 
     def forward(self, x_BYX: Tensor) -> Tensor:
-        return self.out(self.body(((x_BYX - self.mean) / self.deviation)[:, None]))
+        x_BYX = (x_BYX - self.mean) / self.deviation
+        h_BN = self.out(self.body(x_BYX[:, None]))
+        return h_BN if self.linear is None else h_BN + x_BYX.flatten(1) @ self.white.T @ self.linear.T
 
     @torch.no_grad()
     def settle(self, x_BYX: Tensor) -> None:
-        """Whiten the features of a batch by the last layer."""
+        """Whiten the features of a batch by the last layer; for a net without a linear map."""
         h = self(x_BYX)
         value, vector = torch.linalg.eigh(torch.cov(h.T).reshape(h.shape[1], h.shape[1]).double())
         white = (vector / value.clamp_min(1e-12).sqrt()).T.float()
         self.out.weight.copy_(white @ self.out.weight)
         self.out.bias.copy_(white @ (self.out.bias - h.mean(0)))
+
+
+@dataclass(frozen=True)
+class Restart:
+    """What a restart of a network of images starts from, and the noise that it adds."""
+
+    features: ImageFeatures
+    noise: Noise
+    from_linear: bool
+
+    @classmethod
+    def of(
+        cls, run: int, n: int, pixels: Pixels, white: Whitening, linear: Tensor, images: Images, some: Tensor, seed: int
+    ) -> Restart:
+        """Restart 1, 2 …: from the linear map (N, K), or a random net that is settled on some of the images."""
+        deviation, from_linear = RESTARTS[(run - 1) % len(RESTARTS)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            features = ImageFeatures(n, pixels, white, linear) if from_linear else ImageFeatures(n, pixels)
+        if not from_linear:
+            features.settle(images[some])
+        return cls(features, Noise(deviation * pixels.deviation, seed), from_linear)
+
+
+class FramesOrImages(TemporalEstimator):
+    """Base of estimators that take latents (frame, feature) or images (frame, y, x).
+
+    `_pixels` is None after a fit to latents; `_features` is a network of whitened latents, or of images.
+    """
+
+    _pixels: Pixels | None
+    _features: nn.Module
+
+    def _whitened(self, latents: np.ndarray) -> Tensor:
+        raise NotImplementedError
+
+    def _given(self, X: Any) -> tuple[Images | None, Any]:
+        """Images if X is that, and the frames of a fit."""
+        images = as_images(X)
+        return images, self._frames(X, fitting=True) if images is None else images
+
+    def _learn_pixels(self, images: Images | None, X: Any, chosen: np.ndarray) -> np.ndarray:
+        """Latents (frame, feature) of the frames of a fit: themselves, or principal components of pixels."""
+        self._pixels = None if images is None else Pixels.of(images, chosen)
+        return X if images is None or self._pixels is None else self._pixels(images)
+
+    def _raw(self, X: Any) -> np.ndarray:
+        """Features (frame, N) as the network gives them."""
+        images = X if isinstance(X, Images) else as_images(X, None if self._pixels is None else self._pixels.mean.shape)
+        if (images is None) != (self._pixels is None):
+            raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
+        if images is None or self._pixels is None:
+            latents = self._frames(X, fitting=False)
+        elif isinstance(self._features, ImageFeatures):
+            return encode(self._features, images)
+        else:
+            latents = self._pixels(images)
+        with torch.no_grad():
+            return self._features(self._whitened(latents)).double().numpy()
+
+    def _check_latents(self, X: Any) -> np.ndarray:
+        """Latents of which a covariance can be known."""
+        if self._pixels is not None:
+            raise DataError(f"Covariances are of latents; this {type(self).__name__} was fitted to images.")
+        return self._frames(X, fitting=False)
 
 
 def encode(features: nn.Module, images: Images) -> np.ndarray:

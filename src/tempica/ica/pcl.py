@@ -15,20 +15,21 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, runs
+from tempica.ica.base import check_n_components, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.dimension import count_sources
-from tempica.ica.images import NOISE, PAIRS, RATE, ImageFeatures, Images, Noise, Pixels, as_images, encode
+from tempica.ica.images import PAIRS, RATE, FramesOrImages, Images, Noise, Restart
 from tempica.ica.linear import TICA
 from tempica.ica.networks import Features, PairScore
 from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
 from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
+from tempica.ica.within import WithinReplicas
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # pairs
 
 
-class PCL(TemporalEstimator):
+class PCL(FramesOrImages):
     """Permutation-contrastive learning: features that tell true pairs of frames from shuffled ones.
 
     For stationary, independent, temporally dependent sources s and frames x = f(s), features h and a separable
@@ -105,9 +106,7 @@ class PCL(TemporalEstimator):
         that gets a line of JSON at each check (`Progress`).
         Raises DataError for too short series, constant features or impossible parameters.
         """
-        images = as_images(X)
-        if images is None:
-            X = self._frames(X, fitting=True)
+        images, X = self._given(X)
         labels = check_replicas(replicas, len(X))
         lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
         stages = check_stage(self.second_stage)
@@ -117,8 +116,7 @@ class PCL(TemporalEstimator):
             if value is not None and value < least:
                 raise DataError(f"{name} = {value} must be at least {least}.")
         split_pairs(labels, held_out, lags[0])
-        self._pixels = None if images is None else Pixels.of(images, ~held_out)
-        latents = X if images is None or self._pixels is None else self._pixels(images)
+        latents = self._learn_pixels(images, X, ~held_out)
         self._white = TICA(lag=lags).fit(latents[~held_out], replicas=runs(labels, ~held_out))
         self.n_components_ = check_n_components(
             self.n_components,
@@ -126,8 +124,8 @@ class PCL(TemporalEstimator):
             latents.shape[1],
             lambda: count_sources(latents[~held_out], replicas=runs(labels, ~held_out), lag=lags).n,
         )
-        Z = torch.as_tensor(self._white.transform(latents), dtype=torch.float32)
-        contrast = Contrast(Z, labels, held_out, lags)
+        Z = self._whitened(latents)
+        contrast = (Contrast if images is None else WithinReplicas)(Z, labels, held_out, lags)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
         self._select(self._ladder(contrast, images, seeds, Progress(saved, log, callback)))
@@ -145,31 +143,41 @@ class PCL(TemporalEstimator):
         n_inputs, n = contrast.Z.shape[1], self.n_components_
         of_images = contrast if images is None else contrast.of(images)
 
-        def begin(run: int, name: str, model: nn.ModuleList, max_steps: int | None, learns: Any = None) -> Training:
+        def begin(
+            run: int,
+            name: str,
+            model: nn.ModuleList,
+            max_steps: int | None,
+            learns: Any = None,
+            data: Contrast = contrast,
+            **own: Any,
+        ) -> Training:
             features, scores = model
-            own: dict[str, Any] = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate}
-            if isinstance(features, ImageFeatures):
-                noise = Noise(NOISE[(run - 1) % len(NOISE)] * features.deviation, int(seeds[run]))
-                own = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
-                own["augment"] = noise
-            data = of_images if "augment" in own else contrast
+            own = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate, **own}
             own |= {"max_steps": max_steps, "seed": int(seeds[run])}
             return progress.begin(
                 run, name, lambda on_check: data.training(learns or model, features, scores, on_check=on_check, **own)
             )
 
         short = min(self.max_steps or 400, 400)
-        tica = _model(n_inputs, n, 0, 0, torch.eye(n, n_inputs), _scores(n, contrast), seeds[0])
+        chosen = contrast.choose(n) if isinstance(contrast, WithinReplicas) else list(range(n))
+        tica = _model(n_inputs, n, 0, 0, torch.eye(n_inputs)[chosen], _scores(n, contrast), seeds[0])
         fitted = {"tica": (tica, begin(0, "tica", tica, short, tica[1]).advance(), contrast)}
-        linear = copy.deepcopy(tica)
-        fitted["linear"] = (linear, begin(0, "linear", linear, short).advance(), contrast)
+        linear, noise = copy.deepcopy(tica), None
+        if images is not None:
+            short = min(self.max_steps or 4000, 4000)  # among so many directions
+            noise = Noise(1.0, int(seeds[0]), _tensor(self._white.components_))
+        fitted["linear"] = (linear, begin(0, "linear", linear, short, augment=noise).advance(), contrast)
         width, pilots = self.width or max(16, 8 * n), []
         pilot = max(1, (self.max_steps or int(np.clip(contrast.n_train // 10, 1500, 6000))) // 4)
         pilot *= 1 if images is None else 2  # convolutions take longer to show what they are worth
         for run in range(1, self.n_restarts + 1):
             if images is not None:
-                network = _image_model(n, self._pixels, images, contrast, seeds[run])
-                training = begin(run, f"network {run}", network, self.max_steps)
+                network, noise = self._image_model(run, images, contrast, linear, int(seeds[run]))
+                own = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
+                training = begin(
+                    run, f"network {run}", network, self.max_steps, data=of_images, augment=noise, **own
+                )
                 pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
                 continue
             rng = torch.Generator().manual_seed(int(seeds[run]))
@@ -185,6 +193,15 @@ class PCL(TemporalEstimator):
         training, network = pilots[int(np.argmin(self.validation_loss_))]
         fitted["network"] = (network, training.advance(), of_images)
         return fitted
+
+    def _image_model(
+        self, run: int, images: Images, contrast: Contrast, linear: nn.ModuleList, seed: int
+    ) -> tuple[nn.ModuleList, Noise]:
+        some = contrast.starts[:: max(1, len(contrast.starts) // BATCH)]
+        white, start = (self._white.mean_, self._white.components_), linear[0].get_parameter("linear").detach()
+        restart = Restart.of(run, self.n_components_, self._pixels, white, start, images, some, seed)
+        scores = copy.deepcopy(linear[1]) if restart.from_linear else _scores(self.n_components_, contrast)
+        return nn.ModuleList([restart.features, scores]), restart.noise
 
     def _select(self, fitted: dict[str, tuple[Any, Training, Contrast]]) -> None:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
@@ -239,9 +256,7 @@ class PCL(TemporalEstimator):
     def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
         check_is_fitted(self)
-        if self._pixels is not None:
-            raise DataError("Covariances are of latents; this PCL was fitted to images.")
-        Z = torch.as_tensor(self._white.transform(self._frames(X, fitting=False)), dtype=torch.float32)
+        Z = self._whitened(self._check_latents(X))
         with torch.no_grad():
             jacobian = self._features.jacobian(Z).double().numpy()
         J = self._stage.matrix @ jacobian @ self._white.components_
@@ -259,18 +274,8 @@ class PCL(TemporalEstimator):
         lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
         return -float(Contrast(torch.as_tensor(S), labels, held_out, lags).losses_of(S).mean())
 
-    def _raw(self, X: Any) -> np.ndarray:
-        images = as_images(X, None if self._pixels is None else self._pixels.mean.shape)
-        if (images is None) != (self._pixels is None):
-            raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
-        if images is None or self._pixels is None:
-            latents = self._frames(X, fitting=False)
-        elif isinstance(self._features, ImageFeatures):
-            return encode(self._features, images)
-        else:
-            latents = self._pixels(images)
-        with torch.no_grad():
-            return self._features(torch.as_tensor(self._white.transform(latents), dtype=torch.float32)).double().numpy()
+    def _whitened(self, latents: np.ndarray) -> Tensor:
+        return _tensor(self._white.transform(latents))
 
     @property
     def _n_features_out(self) -> int:
@@ -289,13 +294,8 @@ def _model(
         return nn.ModuleList([Features(n_inputs, n, width, n_layers, linear), scores])
 
 
-def _image_model(n: int, pixels: Any, images: Images, contrast: Contrast, seed: int) -> nn.ModuleList:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        features = ImageFeatures(n, pixels)
-    starts = contrast.starts
-    features.settle(images[starts[:: max(1, len(starts) // BATCH)]])
-    return nn.ModuleList([features, _scores(n, contrast)])
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.as_tensor(array, dtype=torch.float32)
 
 
 def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:
