@@ -13,7 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import PCL, TICA, kernels
-from tempica.ica.networks import Features, PairScore
+from tempica.ica.networks import Features, PairScore, Restarts
 
 UNTRAINED = "ignore:.*identifiable:tempica.errors.IdentifiabilityWarning"  # a few steps find nothing
 
@@ -152,6 +152,9 @@ def test_second_stage_can_be_switched_off_and_progress_is_told() -> None:
         ({"second_stage": "magic"}, {}, "second_stage = 'magic'"),
         ({"n_components": 3}, {}, "n_components = 3 must be from 1 to 2"),
         ({"lag": 500}, {}, "longest replica has 400 frames"),
+        ({"score_function": "best"}, {}, "score_function = 'best' must be auto, reference, free"),
+        ({"precision": "int8"}, {}, "precision = 'int8' must be float32"),
+        ({"device": "teapot"}, {}, "device = 'teapot' is not to be had here"),
         ({}, {"validation": np.zeros(3, dtype=bool)}, "must mark each"),
         ({}, {"validation": np.zeros(400, dtype=bool)}, "0 validation pairs"),
     ],
@@ -162,33 +165,83 @@ def test_bad_input_is_named(options, fit, message: str) -> None:
         PCL(**{"max_steps": 5} | options).fit(s, **fit)
 
 
-def obvious_losses(score, a, b, chunk):
-    """The contrast of PairScore in plain torch, frame by frame as its docstring says."""
-    rounding = score.log_round.exp() + 1e-3
-    miss = b[None] + score.shift - score.rho * a[:, None]
-    r = (-score.log_k.exp() * torch.sqrt(miss**2 + rounding**2)).sum(-1)
-    r = r + (score.curve * b**2 + score.kink * torch.sqrt(b**2 + rounding**2)).sum(-1)
-    number = torch.arange(len(a))
-    others = (number[:, None] // chunk == number // chunk) & (number[:, None] != number)
-    return torch.nn.functional.cross_entropy(r.masked_fill(others, -torch.inf), number, reduction="none")
+def obvious_losses(score, a, b, chunk, group=10**9, first=0):
+    """The contrast of PairScore in plain torch, as its docstring says."""
+    log_k, rho, shift, log_round, curve, kink = score.shape
+    rounding = log_round.exp() + 1e-3
+    miss = b[None] + shift - rho * a[:, None]
+    r = (-log_k.exp() * torch.sqrt(miss**2 + rounding**2)).sum(-1)
+    r = r + (curve * b**2 + kink * torch.sqrt(b**2 + rounding**2)).sum(-1)
+    if hasattr(score, "table"):
+
+        def functions(h, i):
+            u = h[:, i, None] / torch.sqrt(1 + h[:, i, None] ** 2 / 9)
+            return torch.cat([torch.ones_like(u), u, torch.relu(u - score.knots[i])], 1)
+
+        r = r + sum(functions(a, i) @ score.table[i] @ functions(b, i).T for i in range(a.shape[1]))
+    p, q = torch.arange(first, first + len(a)), torch.arange(len(b))
+    others = (p[:, None] // chunk == q // chunk) & (p[:, None] != q) | (p[:, None] // group != q // group)
+    return torch.nn.functional.cross_entropy(r.masked_fill(others, -torch.inf), p, reduction="none")
 
 
-@pytest.mark.parametrize("chunk", [1, 4])
-def test_pair_score_agrees_with_the_formula(chunk: int) -> None:
-    """The compiled contrast and its gradients against a plain torch twin."""
-    torch.manual_seed(0)
-    score = PairScore(3)
+def random_score(free: bool) -> PairScore:
+    score = PairScore(3, free=free)
     with torch.no_grad():
         for p in score.parameters():
-            p.copy_(0.3 * torch.randn(3))
-    a, b = torch.randn(2, 22, 3, requires_grad=True).unbind()
-    found, expected = score(a, b, chunk), obvious_losses(score, a, b, chunk).mean() - np.log(22)
+            p.copy_(0.3 * torch.randn(p.shape))
+    return score
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["reference", "free"])
+@pytest.mark.parametrize(("chunk", "group"), [(1, None), (4, None), (2, 10)])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=["compiled", "plain"])
+def test_pair_score_agrees_with_the_formula(chunk: int, group: int | None, free: bool, precision) -> None:
+    """The compiled contrast, that of other devices and precisions, and their gradients against a plain torch twin."""
+    torch.manual_seed(0)
+    score = random_score(free).to(precision)
+    a, b = torch.randn(2, 22, 3, requires_grad=True, dtype=precision).unbind()
+    found = score(a, b, chunk, group)
+    expected = obvious_losses(score, a, b, chunk, group or 22).mean() - np.log(group or 22)
     torch.testing.assert_close(found, expected)
     arguments = [a, b, *score.parameters()]
     for x, y in zip(*(torch.autograd.grad(2 * loss, arguments) for loss in (found, expected)), strict=True):
         torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
     each = obvious_losses(score, a, b, 1).detach().numpy() - np.log(22)
     np.testing.assert_allclose(score.each(a, b), each, atol=1e-5)
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["reference", "free"])
+def test_a_share_of_the_pairs_meets_the_alternatives_of_all(free: bool) -> None:
+    torch.manual_seed(1)
+    score = random_score(free)
+    a, b = torch.randn(2, 22, 3).unbind()
+    found = score.run(a[6:16], b, *score.parameters(), chunk=4, group=11, first=6)
+    expected = obvious_losses(score, a[6:16], b, 4, 11, 6).mean() - np.log(11)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("free", [False, True], ids=["reference", "free"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=["compiled", "plain"])
+def test_restarts_trained_at_once_have_each_its_own_gradients(free: bool, precision) -> None:
+    torch.manual_seed(2)
+    x, models = torch.randn(24, 4, dtype=precision), []
+    for _ in range(3):
+        features = Features(4, 3, 6, 2, torch.randn(3, 4))
+        torch.nn.init.normal_(features.out.weight)
+        models.append(torch.nn.ModuleList([features, torch.nn.ModuleList([random_score(free)])]).to(precision))
+    together = Restarts(models)
+    h = together.features(x)
+    losses = together.scores[0].run(h[:, :20], h[:, 4:], chunk=2)
+    losses.sum().backward()
+    for r, model in enumerate(models):
+        h = model[0](x)
+        loss = model[1][0](h[:20], h[4:], 2)
+        torch.testing.assert_close(losses[r], loss)
+        for p, own in zip(together.stacked, torch.autograd.grad(loss, list(model.parameters())), strict=True):
+            torch.testing.assert_close(p.grad[r], own, rtol=1e-4, atol=1e-5)
+    together.narrow([2, 0])
+    torch.testing.assert_close(together.features(x)[1], models[0][0](x))
+    torch.testing.assert_close(together.model(0)[0](x), models[2][0](x))
 
 
 def test_maxout_features_agree_with_plain_torch() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tempica.ica import parallel
 from tempica.ica.networks import Features
 from tempica.ica.trainer import Training
 
@@ -41,8 +42,11 @@ class SeparableScore(nn.Module):
 
     def forward(self, h_BN: Tensor, u_Q: Tensor) -> Tensor:
         """r of every frame with every candidate (B, Q)."""
+        return self.of_slopes(h_BN, self.slopes(u_Q))
+
+    def of_slopes(self, h_BN: Tensor, slopes: Tensor) -> Tensor:
+        """The same, with what `slopes` makes of the candidates."""
         splines = torch.cat([h_BN[..., None], torch.relu(h_BN[..., None] - self.knots)], -1).flatten(1)
-        slopes = self.slopes(u_Q)
         return torch.addmm(slopes[:, -1], splines, slopes[:, :-1].T)
 
 
@@ -100,12 +104,14 @@ class Auxiliary:
         inner.training(score, nn.Identity(), score, **options).advance()
         return inner.losses(nn.Identity(), score)
 
-    def _each(self, features: nn.Module, score: nn.Module, items: Tensor) -> Tensor:
+    def _each(self, features: nn.Module, score: Any, items: Tensor) -> Tensor:
         h_BN = features(self.Z[self.at[items]])
         if self.log_share is None:
-            logits = score(h_BN, self.u[items])
-            own = torch.arange(len(items))
-            return nn.functional.cross_entropy(logits, own, reduction="none") - math.log(len(items))
+            slopes, first = parallel.gather(score.slopes(self.u[items]))
+            own = torch.arange(first, first + len(items))
+            return nn.functional.cross_entropy(score.of_slopes(h_BN, slopes), own, reduction="none") - math.log(
+                len(slopes)
+            )
         number = self.u[items]
         logits = score(h_BN, torch.arange(len(self.log_share)))
         return nn.functional.cross_entropy(logits, number, reduction="none") + self.log_share[number]

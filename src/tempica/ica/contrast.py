@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tempica.errors import DataError
+from tempica.ica import parallel
 from tempica.ica.base import pairs
-from tempica.ica.networks import Features, PairScore
+from tempica.ica.networks import PairScore, Restarts, ScoreOf
 from tempica.ica.trainer import Training
 
 VALIDATION_PAIRS = 1024  # the contrast needs all pairs of pairs: its cost grows with the square
@@ -27,10 +28,13 @@ class Contrast:
 
     Training pairs come as chunks of successive ones, t, t + τ₁, t + 2τ₁ …, wherever replicas are long enough.
     Near the optimum the gradients of successive pairs are uncorrelated, so that chunks cost no information.
+    `group` bounds the number of alternatives that a pair has in a batch.
     """
 
-    def __init__(self, Z: Tensor, labels: np.ndarray, held_out: np.ndarray, lags: Sequence[int]) -> None:
-        self.Z, self.lags = Z, tuple(lags)
+    def __init__(
+        self, Z: Tensor, labels: np.ndarray, held_out: np.ndarray, lags: Sequence[int], group: int | None = None
+    ) -> None:
+        self.Z, self.lags, self.group = Z, tuple(lags), group
         splits = [split_pairs(labels, held_out, lag) for lag in lags]
         first = splits[0][0]
         for other, _ in splits[1:]:
@@ -55,36 +59,39 @@ class Contrast:
     def training(
         self,
         module: nn.Module,
-        features: nn.Module,
+        features: Callable[[Tensor], Tensor],
         scores: Any,
         augment: Callable[[Tensor, Tensor], Tensor] | None = None,
         **options: Any,
     ) -> Training:
         """A training of `module`, which holds whichever of features and scores are to learn.
 
+        Features may be (frame, N), or (R, frame, N) of several restarts, as the scores then are.
         `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
         """
 
+        own = [score if isinstance(score, ScoreOf) else ScoreOf(score.parameters()) for score in scores]
+
         def loss(items: Tensor) -> Tensor:
             at_CF = self.starts[items, None] + self.offsets
-            frames = self.Z[at_CF.reshape(-1)]
-            h_CFN = features(frames if augment is None else augment(frames, items)).unflatten(0, at_CF.shape)
-            here = h_CFN[:, self._here].flatten(0, 1)
-            each = [
-                score(here, h_CFN[:, there].flatten(0, 1), self.chunk)
-                for score, there in zip(scores, self._there, strict=True)
-            ]
+            frames = self._frames(at_CF.reshape(-1))
+            h = features(frames if augment is None else augment(frames, items))
+            h_CFN = h.unflatten(-2, at_CF.shape)
+            here = _rows(h_CFN, self._here)
+            each = []
+            for score, there in zip(own, self._there, strict=True):
+                successors, first = parallel.gather(_rows(h_CFN, there))
+                each.append(score.run(here, successors, chunk=self.chunk, group=self.group, first=first))
             return sum(each) / len(each)  # type: ignore[return-value]
 
-        hidden = [layer.weight for layer in features.hidden] if isinstance(features, Features) else []
         chunks = max(1, options.pop("batch_size") // self.chunk)
         return Training(
             module,
             loss,
-            lambda: float(self.losses(features, scores).mean()),
+            lambda: self.losses(features, scores).mean(-1),
             len(self.starts),
             batch_size=chunks,
-            hidden=[weight for weight in hidden if any(weight is p for p in module.parameters())],
+            hidden=list(module.hidden) if isinstance(module, Restarts) else [],
             **options,
         )
 
@@ -94,20 +101,24 @@ class Contrast:
         other.Z = Z
         return other
 
-    def losses(self, features: nn.Module, scores: Any) -> np.ndarray:
-        """Loss of every held-out pair, the others' successors being the alternatives; the mean over lags."""
+    def losses(self, features: Callable[[Tensor], Tensor], scores: Any) -> np.ndarray:
+        """Loss (pair,) of every held-out pair, or (R, pair), the others' successors being the alternatives; the mean
+        over lags."""
         with torch.no_grad():
             each = [
-                score.each(features(self.Z[asked]), features(self.Z[asked + lag]))
+                score.each(features(self._frames(asked)), features(self._frames(asked + lag)))
                 for score, asked, lag in zip(scores, self.asked, self.lags, strict=True)
             ]
-        shortest = min(map(len, each))
-        return np.mean([loss[:shortest] for loss in each], axis=0)
+        shortest = min(loss.shape[-1] for loss in each)
+        return np.mean([loss[..., :shortest] for loss in each], axis=0)
 
-    def losses_of(self, S: np.ndarray, max_steps: int = 400) -> np.ndarray:
-        """Held-out losses of given sources (frame, n) under the best separable score."""
+    def _frames(self, at: Tensor) -> Tensor:
+        return self.Z[at.to(self.Z.device) if isinstance(self.Z, Tensor) else at]
+
+    def losses_of(self, S: np.ndarray, max_steps: int = 400, *, free: bool = False) -> np.ndarray:
+        """Held-out losses of given sources (frame, n) under the best separable score, of the reference form or free."""
         inner = self.of(torch.as_tensor(S / np.maximum(S.std(0), 1e-12), dtype=torch.float32))
-        scores = nn.ModuleList(PairScore(S.shape[1]) for _ in self.lags)
+        scores = nn.ModuleList(PairScore(S.shape[1], free=free) for _ in self.lags)
         inner.training(
             scores, nn.Identity(), scores, batch_size=256, max_steps=max_steps, learning_rate=3e-2, seed=0
         ).advance()
@@ -151,3 +162,8 @@ def _places(frames: np.ndarray, wanted: Sequence[int]) -> slice | Tensor:
     """Where the wanted ones are among the frames; a slice if it can be, whose gradient costs nothing."""
     found = np.searchsorted(frames, wanted)
     return slice(found[0], found[-1] + 1) if (np.diff(found) == 1).all() else torch.as_tensor(found)
+
+
+def _rows(h_CFN: Tensor, places: slice | Tensor) -> Tensor:
+    """Frames at these places of every chunk, (…, pair, N)."""
+    return h_CFN[..., places, :].flatten(-3, -2)

@@ -6,6 +6,7 @@ Shape legend: B image of a batch, Y X pixel, N component.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from tempica.errors import DataError
 from tempica.ica.base import TemporalEstimator, in_blocks
+from tempica.ica.trainer import Training
 
 # of restarts: the deviation of the noise that they add to images, in deviations of a pixel over frames; and whether
 # they start from the linear map
@@ -23,6 +25,7 @@ RESTARTS = ((1.0, True), (1.0, False), (2.0, True))
 CHANNELS = (16, 32, 64)  # of layers: the first sees 8 × 8 pixels, four apart, the others halve what they see
 SMALLEST = 4  # places along an edge, at which the halving ends
 LEAST_EDGE, WIDTH, BATCH = 8, 64, 512
+LINEAR_STEPS = 4000  # of the linear map of principal components, at most
 PAIRS, RATE = 256, 0.25  # of a batch; and the rate of learning, as a share of what maxout layers take
 N_PIXEL_COMPONENTS = 64  # principal components of pixels that stand for an image where a linear map is asked
 FITTED = 5000  # images, evenly spread, from which these are learned
@@ -33,6 +36,8 @@ Whitening = tuple[np.ndarray, np.ndarray]  # mean (feature,) and matrix (compone
 
 class Images:
     """Images (frame, y, x) of any real type, in memory or in a memory map, indexed by tensors of frames."""
+
+    device = torch.device("cpu")
 
     def __init__(self, array: Any) -> None:
         self.array = array
@@ -118,7 +123,7 @@ class Noise:
         if self.through is None:
             return frames + self.deviation * torch.randn(frames.shape, generator=rng)
         white = torch.randn(len(frames), self.through.shape[1], generator=rng)
-        return frames + self.deviation * white @ self.through.T
+        return frames + self.deviation * (white @ self.through.T).to(frames)
 
 
 class ImageFeatures(nn.Module):
@@ -131,7 +136,6 @@ class ImageFeatures(nn.Module):
 
     mean: Tensor
     white: Tensor
-    hidden = ()  # layers that are for `Orthogonal`
 
     def __init__(
         self, n_components: int, pixels: Pixels, white: Whitening | None = None, linear: Tensor | None = None
@@ -174,6 +178,29 @@ class ImageFeatures(nn.Module):
         self.out.bias.copy_(white @ (self.out.bias - h.mean(0)))
 
 
+class Classifier(nn.Module):
+    """Features of images and a linear head that tells segments from them, a copy of the given one or zero."""
+
+    hidden = ()  # no layer is for `Orthogonal`
+
+    def __init__(self, features: ImageFeatures, n_segments: int, head: nn.Linear | None) -> None:
+        super().__init__()
+        own = nn.Linear(features.out.out_features, n_segments)
+        if head is None:
+            nn.init.zeros_(own.weight)
+            nn.init.zeros_(own.bias)
+        else:
+            own.load_state_dict(head.state_dict())
+        self.model: Any = nn.ModuleList([features, own])
+
+    def features(self, x_BYX: Tensor) -> Tensor:
+        return self.model[0](x_BYX)
+
+    @property
+    def head(self) -> tuple[Tensor, Tensor]:
+        return self.model[1].weight, self.model[1].bias
+
+
 @dataclass(frozen=True)
 class Restart:
     """What a restart of a network of images starts from, and the noise that it adds."""
@@ -183,17 +210,27 @@ class Restart:
     from_linear: bool
 
     @classmethod
-    def of(
-        cls, run: int, n: int, pixels: Pixels, white: Whitening, linear: Tensor, images: Images, some: Tensor, seed: int
-    ) -> Restart:
-        """Restart 1, 2 …: from the linear map (N, K), or a random net that is settled on some of the images."""
+    def of(cls, run: int, n: int, pixels: Any, white: Whitening, linear: Tensor, some: Tensor, seed: int) -> Restart:
+        """Restart 1, 2 …: from the linear map (N, K), or a random net that is settled on some images."""
         deviation, from_linear = RESTARTS[(run - 1) % len(RESTARTS)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             features = ImageFeatures(n, pixels, white, linear) if from_linear else ImageFeatures(n, pixels)
         if not from_linear:
-            features.settle(images[some])
+            features.settle(some)
         return cls(features, Noise(deviation * pixels.deviation, seed), from_linear)
+
+
+def best_restart(
+    begin: Callable[[int], tuple[Any, Training]], n_restarts: int, pilot: int
+) -> tuple[Any, Training, list[float]]:
+    """The network with the lowest held-out loss after the pilot's steps, trained to the end; the losses of all."""
+    begun = [begin(run) for run in range(1, n_restarts + 1)]
+    for _, training in begun:
+        training.advance(2 * pilot if n_restarts > 1 else None)  # convolutions take longer to show what they are worth
+    losses = [training.best for _, training in begun]
+    network, training = begun[int(np.argmin(losses))]
+    return network, training.advance(), losses
 
 
 class FramesOrImages(TemporalEstimator):
@@ -203,7 +240,7 @@ class FramesOrImages(TemporalEstimator):
     """
 
     _pixels: Pixels | None
-    _features: nn.Module
+    _features: Any
 
     def _whitened(self, latents: np.ndarray) -> Tensor:
         raise NotImplementedError
@@ -218,19 +255,20 @@ class FramesOrImages(TemporalEstimator):
         self._pixels = None if images is None else Pixels.of(images, chosen)
         return X if images is None or self._pixels is None else self._pixels(images)
 
-    def _raw(self, X: Any) -> np.ndarray:
-        """Features (frame, N) as the network gives them."""
+    def _raw(self, X: Any, features: Any = None) -> np.ndarray:
+        """What features (frame, N), the model's own when None, make of frames."""
+        features = self._features if features is None else features
         images = X if isinstance(X, Images) else as_images(X, None if self._pixels is None else self._pixels.mean.shape)
         if (images is None) != (self._pixels is None):
             raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
         if images is None or self._pixels is None:
             latents = self._frames(X, fitting=False)
-        elif isinstance(self._features, ImageFeatures):
-            return encode(self._features, images)
+        elif isinstance(features, ImageFeatures):
+            return encode(features, images)
         else:
             latents = self._pixels(images)
         with torch.no_grad():
-            return self._features(self._whitened(latents)).double().numpy()
+            return features(self._whitened(latents)).double().numpy()
 
     def _check_latents(self, X: Any) -> np.ndarray:
         """Latents of which a covariance can be known."""

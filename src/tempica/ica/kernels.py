@@ -1,8 +1,8 @@
 """Loops compiled: the contrast over all pairs of a batch, and maxout. Each has a slow twin in the tests.
 
-Shape legend: B pair of a batch, N component, W unit of a layer. Features come component first, so that the inner loop
-is contiguous. `error_model="numpy"` leaves divisions unchecked: checks keep loops from being vectorised, which costs a
-factor of eight.
+Shape legend: P pair of a batch, Q its alternatives, B frame, N component, W unit of a layer. Features come component
+first, so that the inner loop is contiguous. `error_model="numpy"` leaves divisions unchecked: checks keep loops from
+being vectorised, which costs a factor of eight.
 """
 
 from __future__ import annotations
@@ -43,87 +43,97 @@ def _exp(x):
 
 
 @_fast
-def pair_contrast(a_NB, b_NB, log_k_N, rho_N, shift_N, log_round_N, curve_N, kink_N, chunk):
-    """Cross-entropy of softmax_q r(p, q) at q = p for each pair p, and the gradients of its mean.
+def pair_contrast(a_NP, b_NQ, shape_6N, extra_PQ, first, chunk, group):
+    """Cross-entropy of softmax_q r(p, q) at q = first + p for each pair p, and the gradients of its mean.
 
-    r(p, q) = Σ_i [−k_i √((b_iq + c_i − ρ_i a_ip)² + ε_i²) + u_i b_iq² + v_i √(b_iq² + ε_i²)], k = exp(log_k) and
-    ε = exp(log_round) + 0.001. Pairs come in chunks of successive ones, and those of one chunk are no alternatives to
-    one another. Returns the losses (B,), and gradients in the order of the arguments.
+    r(p, q) = Σ_i [−k_i √((b_iq + c_i − ρ_i a_ip)² + ε_i²) + u_i b_iq² + v_i √(b_iq² + ε_i²)] + extra(p, q), with
+    shape = (log k, ρ, c, log(ε − 0.001), u, v). The alternatives of a pair are those of its group of `group`
+    successive q; pairs of one chunk are no alternatives to one another. Returns the losses (P,), and gradients in the
+    order of the first four arguments; extra may be None.
     """
-    n, n_b = a_NB.shape
-    loss_B, alone, to_alone = np.empty(n_b, np.float32), np.zeros(n_b, np.float32), np.zeros(n_b, np.float32)
-    to_a, to_b = np.zeros_like(a_NB), np.zeros_like(b_NB)
-    to_k, to_rho, to_shift, to_rounding = (
-        np.zeros_like(rho_N),
-        np.zeros_like(rho_N),
-        np.zeros_like(rho_N),
-        np.zeros_like(rho_N),
-    )
-    to_curve, to_kink = np.zeros_like(rho_N), np.zeros_like(rho_N)
-    k_N, rounding_N = np.exp(log_k_N), np.exp(log_round_N) + np.float32(1e-3)
-    row = np.empty(n_b, np.float32)
+    n, n_p = a_NP.shape
+    n_q = b_NQ.shape[1]
+    loss_P, alone, to_alone = np.empty(n_p, np.float32), np.zeros(n_q, np.float32), np.zeros(n_q, np.float32)
+    to_a, to_b, to_shape = np.zeros_like(a_NP), np.zeros_like(b_NQ), np.zeros_like(shape_6N)
+    k_N, rounding_N = np.exp(shape_6N[0]), np.exp(shape_6N[3]) + np.float32(1e-3)
+    rho_N, shift_N, curve_N, kink_N = shape_6N[1], shape_6N[2], shape_6N[4], shape_6N[5]
+    row = np.empty(min(group, n_q), np.float32)
     one = np.float32(1)
+    to_extra = None if extra_PQ is None else np.zeros_like(extra_PQ)
     for i in range(n):
         square = rounding_N[i] * rounding_N[i]
-        for q in range(n_b):
-            b2 = b_NB[i, q] * b_NB[i, q]
+        for q in range(n_q):
+            b2 = b_NQ[i, q] * b_NQ[i, q]
             alone[q] += curve_N[i] * b2 + kink_N[i] * np.sqrt(b2 + square)
-    for p in range(n_b):
-        for q in range(n_b):
-            row[q] = alone[q]
+    for p in range(n_p):
+        own = first + p
+        begin = own - own % group
+        end = min(begin + group, n_q)
+        size = end - begin
+        for j in range(size):
+            row[j] = alone[begin + j]
+        if extra_PQ is not None:
+            for j in range(size):
+                row[j] += extra_PQ[p, begin + j]
         for i in range(n):
-            centre, k = rho_N[i] * a_NB[i, p] - shift_N[i], k_N[i]
+            centre, k = rho_N[i] * a_NP[i, p] - shift_N[i], k_N[i]
             square = rounding_N[i] * rounding_N[i]
-            for q in range(n_b):
-                miss = b_NB[i, q] - centre
-                row[q] -= k * np.sqrt(miss * miss + square)
-        true, start = row[p], p - p % chunk
-        for q in range(start, min(start + chunk, n_b)):
-            row[q] = np.float32(-1e30)
-        row[p] = true
+            b = b_NQ[i, begin:end]
+            for j in range(size):
+                miss = b[j] - centre
+                row[j] -= k * np.sqrt(miss * miss + square)
+        true = row[own - begin]
+        start = own - own % chunk - begin
+        for j in range(max(start, 0), min(start + chunk, size)):
+            row[j] = np.float32(-1e30)
+        row[own - begin] = true
         largest = true
-        for q in range(n_b):
-            largest = max(largest, row[q])
+        for j in range(size):
+            largest = max(largest, row[j])
         total = np.float32(0)
-        for q in range(n_b):
-            row[q] = _exp(row[q] - largest)
-            total += row[q]
-        loss_B[p] = np.log(total) + largest - true
-        scale = one / (total * np.float32(n_b))
-        for q in range(n_b):
-            row[q] *= scale
-        row[p] -= one / np.float32(n_b)
-        for q in range(n_b):
-            to_alone[q] += row[q]
+        for j in range(size):
+            row[j] = _exp(row[j] - largest)
+            total += row[j]
+        loss_P[p] = np.log(total) + largest - true
+        scale = one / (total * np.float32(n_p))
+        for j in range(size):
+            row[j] *= scale
+        row[own - begin] -= one / np.float32(n_p)
+        for j in range(size):
+            to_alone[begin + j] += row[j]
+        if extra_PQ is not None:
+            for j in range(size):
+                to_extra[p, begin + j] = row[j]  # type: ignore[index]
         for i in range(n):
-            centre, k = rho_N[i] * a_NB[i, p] - shift_N[i], k_N[i]
+            centre, k = rho_N[i] * a_NP[i, p] - shift_N[i], k_N[i]
             square = rounding_N[i] * rounding_N[i]
             pulled, length, inverse = np.float32(0), np.float32(0), np.float32(0)
-            for q in range(n_b):
-                miss = b_NB[i, q] - centre
+            b, to_b_i = b_NQ[i, begin:end], to_b[i, begin:end]
+            for j in range(size):
+                miss = b[j] - centre
                 distance2 = miss * miss + square
-                weight = row[q] * (one / np.sqrt(distance2))
+                weight = row[j] * (one / np.sqrt(distance2))
                 pull = weight * miss
-                to_b[i, q] -= k * pull
+                to_b_i[j] -= k * pull
                 pulled += pull
                 length += weight * distance2
                 inverse += weight
             to_a[i, p] = k * rho_N[i] * pulled
-            to_k[i] -= k * length
-            to_rho[i] += k * a_NB[i, p] * pulled
-            to_shift[i] -= k * pulled
-            to_rounding[i] -= k * rounding_N[i] * inverse
+            to_shape[0, i] -= k * length
+            to_shape[1, i] += k * a_NP[i, p] * pulled
+            to_shape[2, i] -= k * pulled
+            to_shape[3, i] -= k * rounding_N[i] * inverse
     for i in range(n):
         square = rounding_N[i] * rounding_N[i]
-        for q in range(n_b):
-            b, weight = b_NB[i, q], to_alone[q]
+        for q in range(n_q):
+            b, weight = b_NQ[i, q], to_alone[q]
             edge = np.sqrt(b * b + square)
-            to_curve[i] += weight * b * b
-            to_kink[i] += weight * edge
+            to_shape[4, i] += weight * b * b
+            to_shape[5, i] += weight * edge
             to_b[i, q] += weight * b * (np.float32(2) * curve_N[i] + kink_N[i] / edge)
-            to_rounding[i] += weight * kink_N[i] * rounding_N[i] / edge
-        to_rounding[i] *= rounding_N[i] - np.float32(1e-3)
-    return loss_B, to_a, to_b, to_k, to_rho, to_shift, to_rounding, to_curve, to_kink
+            to_shape[3, i] += weight * kink_N[i] * rounding_N[i] / edge
+        to_shape[3, i] *= rounding_N[i] - np.float32(1e-3)
+    return loss_P, to_a, to_b, to_shape, to_extra
 
 
 @_fast

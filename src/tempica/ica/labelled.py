@@ -5,7 +5,9 @@ Shape legend: B frame of a batch.
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 
 from tempica.errors import DataError
 from tempica.ica.contrast import standard_error
+from tempica.ica.networks import Restarts
 from tempica.ica.trainer import Training
 
 VALIDATION_FRAMES = 20_000
@@ -31,25 +34,57 @@ class Labelled:
         self.asked, self.n_train = torch.as_tensor(asked), len(self.train)
         self.base = math.log(n_segments)
 
-    def training(self, model: Any, **options: Any) -> Training:
-        features, head = model
+    def of(self, Z: Any) -> Labelled:
+        """The same labels of other frames, of anything that a tensor of frame numbers can index."""
+        other = copy.copy(self)
+        other.Z = Z
+        return other
+
+    def training(
+        self,
+        together: Restarts | Any,
+        precise: Callable[..., Any],
+        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        **options: Any,
+    ) -> Training:
+        """A training of restarts whose heads (R, segment, feature) tell the segment from |h|.
+
+        `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
+        """
+        features = precise(together.features)
 
         def loss(items: Tensor) -> Tensor:
             at = self.train[items]
-            logits = head(features(self.Z[at]).abs())
-            return nn.functional.cross_entropy(logits, self.segments[at]) - self.base
+            frames = self.Z[at.to(self.Z.device)]
+            frames = frames if augment is None else augment(frames, items)
+            return self._each(features(frames), together.head, at).mean(-1)
 
-        hidden = [layer.weight for layer in features.hidden]
-        return Training(model, loss, lambda: float(self.losses(model).mean()), self.n_train, hidden=hidden, **options)
+        hidden = together.hidden
+        return Training(
+            together,
+            loss,
+            lambda: self.losses(features, together.head).mean(-1),
+            self.n_train,
+            hidden=hidden,
+            **options,
+        )
 
-    def losses(self, model: Any) -> np.ndarray:
-        features, head = model
+    def losses(self, features: Callable[[Tensor], Tensor], head: Sequence[Tensor]) -> np.ndarray:
+        """Of every held-out frame (frame,), or (R, frame)."""
         with torch.no_grad():
-            return self._losses(head(features(self.Z[self.asked]).abs()))
+            h = features(self.Z[self.asked.to(self.Z.device)])
+            return self._each(h, head, self.asked).double().cpu().numpy()
+
+    def _each(self, h: Tensor, head: Sequence[Tensor], at: Tensor) -> Tensor:
+        weight, bias = head
+        at = at.to(self.Z.device)
+        logits = torch.matmul(h.abs(), weight.mT) + bias[..., None, :]
+        segments = self.segments[at].expand(logits.shape[:-1])
+        found = nn.functional.cross_entropy(logits.flatten(0, -2), segments.flatten(), reduction="none")
+        return found.unflatten(0, logits.shape[:-1]) - self.base
 
     def _losses(self, logits: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            each = nn.functional.cross_entropy(logits, self.segments[self.asked], reduction="none")
+        each = nn.functional.cross_entropy(logits, self.segments.cpu()[self.asked], reduction="none")
         return each.double().numpy() - self.base
 
     def rank(

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
-from numbers import Integral
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import check_n_components, check_replicas, runs
+from tempica.ica import ladder
+from tempica.ica.base import check_lags, check_n_components, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.dimension import count_sources
-from tempica.ica.images import PAIRS, RATE, FramesOrImages, Images, Noise, Restart
+from tempica.ica.images import LINEAR_STEPS, PAIRS, RATE, FramesOrImages, Images, Noise, Restart, best_restart
+from tempica.ica.ladder import Plan, Rung
 from tempica.ica.linear import TICA
-from tempica.ica.networks import Features, PairScore
-from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
+from tempica.ica.networks import check_device, in_precision
+from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, fit_stage, gaussian_sources, matched
 from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 from tempica.ica.within import WithinReplicas
 
+SCORES = ("auto", "reference", "free")
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # pairs
 
@@ -42,20 +44,31 @@ class PCL(FramesOrImages):
     warned of (`IdentifiabilityWarning`) and kept in `ambiguity_`.
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
-    sources, a linear map, and the network, of whose restarts the one with the lowest held-out loss goes on. A
+    sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
+    losses go on to the end, the better is kept, and the other tells how far each source can be relied on. A
     richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
     network would otherwise be chosen by chance.
 
+    B_i is the score of an autoregression whose innovations are Laplace, normal or between (`PairScore`), with
+    parameters of each component; or free, any function of two numbers, where the sources change in another way: when
+    a variance has a memory, say.
+
     Frames may be images (frame, y, x), in memory or in a memory map: the first two models then see principal
-    components of their pixels, and the network is a small convolutional one. Its restarts add noise of different
-    strengths to the images they learn from, or it would memorise their own; the held-out loss decides. Where poses
-    vary or noise is strong, embed first and unmix the latents.
+    components of their pixels, and the network is a small convolutional one, which refines the linear map or begins
+    at random. All learn from images to which noise was added, of a strength that differs between restarts, or they
+    would memorise their own; the held-out loss decides. Batches come from one replica, since what a replica keeps all
+    along tells it from others (`WithinReplicas`). Where poses vary or noise is strong, embed first and unmix the
+    latents.
 
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
     layers (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps` and `batch_size`,
-    chosen from the data when None; `learning_rate`; `second_stage`: auto, none, fastica or sobi; `random_state`.
-    Attributes: `ambiguity_`: none, linear (resolved by the second stage, if there is one), subspace or all, with
+    chosen from the data when None; `learning_rate`; `score_function`: reference, free, or auto, which takes free if
+    it finds 15 % more information in the linear map; `second_stage`: auto, none, fastica or sobi; `device`: cpu or
+    cuda; `precision`: float32, float64, or bfloat16 for the network alone; `random_state`.
+    Attributes: `stability_` (component,), the absolute correlation of each source with that of the second best
+    restart on held-out frames, NaN where no second network was trained to the end; `score_function_`; `ambiguity_`:
+    none, linear (resolved by the second stage, if there is one), subspace or all, with
     `subspaces_`, the sources among which rotations are free, and `ambiguity_why_`; `model_` (tica, linear or network)
     and `candidates_`, the held-out loss of each; `second_stage_` and `second_stage_loss_`; `validation_loss_` of each
     restart (nats; log of the number of candidates subtracted, so that it estimates minus the information that one
@@ -73,7 +86,10 @@ class PCL(FramesOrImages):
         max_steps: int | None = None,
         batch_size: int | None = None,
         learning_rate: float = 8e-3,
+        score_function: str = "auto",
         second_stage: str = "auto",
+        device: str = "cpu",
+        precision: str = "float32",
         random_state: Any = 0,
     ) -> None:
         self.n_components = n_components
@@ -84,7 +100,10 @@ class PCL(FramesOrImages):
         self.max_steps = max_steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.score_function = score_function
         self.second_stage = second_stage
+        self.device = device
+        self.precision = precision
         self.random_state = random_state
 
     def fit(
@@ -107,9 +126,10 @@ class PCL(FramesOrImages):
         Raises DataError for too short series, constant features or impossible parameters.
         """
         images, X = self._given(X)
-        labels = check_replicas(replicas, len(X))
-        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
-        stages = check_stage(self.second_stage)
+        labels, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
+        stages, dtype = check_stage(self.second_stage), check_device(self.device, self.precision)
+        if self.score_function not in SCORES:
+            raise DataError(f"score_function = {self.score_function!r} must be {', '.join(SCORES)}.")
         held_out = _validation_mask(validation, labels, max(lags))
         for name, least in LEAST.items():
             value = getattr(self, name)
@@ -124,97 +144,79 @@ class PCL(FramesOrImages):
             latents.shape[1],
             lambda: count_sources(latents[~held_out], replicas=runs(labels, ~held_out), lag=lags).n,
         )
-        Z = self._whitened(latents)
+        Z = torch.as_tensor(self._white.transform(latents)).to(self.device, dtype)
         contrast = (Contrast if images is None else WithinReplicas)(Z, labels, held_out, lags)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
-        self._select(self._ladder(contrast, images, seeds, Progress(saved, log, callback)))
-        self._settle(X, held_out, labels, lags[0], stages, contrast)
+        rung = self._select(self._climb(contrast, images, seeds, Progress(saved, log, callback)))
+        self._settle(X, held_out, labels, lags[0], stages, contrast, rung)
         return self
 
-    def _ladder(
-        self,
-        contrast: Contrast,
-        images: Images | None,
-        seeds: np.ndarray,
-        progress: Progress,
-    ) -> dict[str, tuple[nn.ModuleList, Training, Contrast]]:
-        """Models from the simplest to the richest, each trained from the one before; and what each was trained on."""
-        n_inputs, n = contrast.Z.shape[1], self.n_components_
-        of_images = contrast if images is None else contrast.of(images)
+    def _climb(
+        self, contrast: Contrast, images: Images | None, seeds: np.ndarray, progress: Progress
+    ) -> dict[str, Rung]:
+        """Models from the simplest to the richest, each trained from the one before."""
+        n = self.n_components_
+        plan = Plan(
+            n=n,
+            width=self.width or max(16, 8 * n),
+            n_layers=self.n_layers,
+            n_restarts=self.n_restarts,
+            max_steps=self.max_steps,
+            score_function=self.score_function,
+            options={"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate},
+            precise=partial(in_precision, device=self.device, precision=self.precision),
+            seeds=seeds,
+        )
+        if not isinstance(contrast, WithinReplicas) or images is None:
+            rungs = ladder.climb(contrast, plan, progress)
+            return rungs | {"network": ladder.network(contrast, plan, progress, rungs["linear"])}
+        noise = Noise(1.0, int(seeds[0]), torch.as_tensor(self._white.components_, dtype=torch.float32))
+        rungs = ladder.climb(contrast, plan, progress, contrast.choose(n), LINEAR_STEPS, noise)
+        return rungs | {"network": self._of_images(contrast, images, plan, progress, rungs["linear"].model)}
 
-        def begin(
-            run: int,
-            name: str,
-            model: nn.ModuleList,
-            max_steps: int | None,
-            learns: Any = None,
-            data: Contrast = contrast,
-            **own: Any,
-        ) -> Training:
-            features, scores = model
-            own = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate, **own}
-            own |= {"max_steps": max_steps, "seed": int(seeds[run])}
-            return progress.begin(
-                run, name, lambda on_check: data.training(learns or model, features, scores, on_check=on_check, **own)
-            )
-
-        short = min(self.max_steps or 400, 400)
-        chosen = contrast.choose(n) if isinstance(contrast, WithinReplicas) else list(range(n))
-        tica = _model(n_inputs, n, 0, 0, torch.eye(n_inputs)[chosen], _scores(n, contrast), seeds[0])
-        fitted = {"tica": (tica, begin(0, "tica", tica, short, tica[1]).advance(), contrast)}
-        linear, noise = copy.deepcopy(tica), None
-        if images is not None:
-            short = min(self.max_steps or 4000, 4000)  # among so many directions
-            noise = Noise(1.0, int(seeds[0]), _tensor(self._white.components_))
-        fitted["linear"] = (linear, begin(0, "linear", linear, short, augment=noise).advance(), contrast)
-        width, pilots = self.width or max(16, 8 * n), []
-        pilot = max(1, (self.max_steps or int(np.clip(contrast.n_train // 10, 1500, 6000))) // 4)
-        pilot *= 1 if images is None else 2  # convolutions take longer to show what they are worth
-        for run in range(1, self.n_restarts + 1):
-            if images is not None:
-                network, noise = self._image_model(run, images, contrast, linear, int(seeds[run]))
-                own = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
-                training = begin(
-                    run, f"network {run}", network, self.max_steps, data=of_images, augment=noise, **own
-                )
-                pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
-                continue
-            rng = torch.Generator().manual_seed(int(seeds[run]))
-            found, scores = copy.deepcopy(linear)
-            start = found.get_parameter("linear").detach()
-            if run > 1:
-                start = torch.linalg.qr(torch.randn(n_inputs, n, generator=rng)).Q.T.contiguous()
-                scores = _scores(n, contrast)
-            network = _model(n_inputs, n, width, self.n_layers, start, scores, seeds[run])
-            training = begin(run, f"network {run}", network, self.max_steps)
-            pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
-        self.validation_loss_ = [training.best for training, _ in pilots]
-        training, network = pilots[int(np.argmin(self.validation_loss_))]
-        fitted["network"] = (network, training.advance(), of_images)
-        return fitted
-
-    def _image_model(
-        self, run: int, images: Images, contrast: Contrast, linear: nn.ModuleList, seed: int
-    ) -> tuple[nn.ModuleList, Noise]:
+    def _of_images(self, contrast: Contrast, images: Images, plan: Plan, progress: Progress, linear: Any) -> Rung:
+        """The best of several convolutional networks."""
+        of_images = contrast.of(images)
+        own: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "max_steps": self.max_steps}
+        own["learning_rate"] = RATE * self.learning_rate
+        white, start = (self._white.mean_, self._white.components_), linear[0].linear.detach().cpu().float()
         some = contrast.starts[:: max(1, len(contrast.starts) // BATCH)]
-        white, start = (self._white.mean_, self._white.components_), linear[0].get_parameter("linear").detach()
-        restart = Restart.of(run, self.n_components_, self._pixels, white, start, images, some, seed)
-        scores = copy.deepcopy(linear[1]) if restart.from_linear else _scores(self.n_components_, contrast)
-        return nn.ModuleList([restart.features, scores]), restart.noise
 
-    def _select(self, fitted: dict[str, tuple[Any, Training, Contrast]]) -> None:
+        def begin(run: int) -> tuple[Any, Training]:
+            seed = int(plan.seeds[run])
+            restart = Restart.of(run, plan.n, self._pixels, white, start, images[some], seed)
+            scores = ladder.scores(plan, contrast, plan.score_function == "free")
+            if restart.from_linear:
+                scores.load_state_dict(linear[1].state_dict())
+            network = nn.ModuleList([restart.features, scores])
+
+            def make(on_check: Any) -> Training:
+                given = {**own, "seed": seed, "augment": restart.noise, "on_check": on_check}
+                return of_images.training(network, *network, **given)
+
+            return network, progress.begin(run, f"network {run}", make)
+
+        pilot = ladder.pilot_steps(contrast.n_train, self.max_steps)
+        network, training, losses = best_restart(begin, self.n_restarts, pilot)
+        return Rung(network, training, of_images, losses)
+
+    def _select(self, rungs: dict[str, Rung]) -> Rung:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
-        losses = {name: own.losses(*model) for name, (model, _, own) in fitted.items()}
+        losses = {name: rung.losses() for name, rung in rungs.items()}
         self.model_ = "tica"
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         for name in ("linear", "network"):
             gain = losses[self.model_] - losses[name]
             if gain.mean() > standard_error(gain):
                 self.model_ = name
-        model, training, _ = fitted[self.model_]
-        self._features, self.loss_curve_, self.n_iter_ = model[0], training.curve, training.best_step
+        self.validation_loss_ = rungs["network"].restarts
+        rung = rungs[self.model_]
+        self._features = rung.model[0].cpu()
+        self.score_function_ = "free" if hasattr(rung.model[1][0], "table") else "reference"
+        self.loss_curve_, self.n_iter_ = rung.training.curve, rung.training.best_step
         self._information = -losses[self.model_]
+        return rung
 
     def _settle(
         self,
@@ -224,20 +226,27 @@ class PCL(FramesOrImages):
         lag: int,
         stages: tuple[str, ...],
         contrast: Contrast,
+        rung: Rung,
     ) -> None:
-        """Choose and fit the second stage, then say what is left unidentified."""
+        """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
         features, train = self._raw(X), ~held_out
-        steps = min(400, self.max_steps or 400)
+        steps, free = min(400, self.max_steps or 400), self.score_function_ == "free"
         self._stage, self.second_stage_loss_ = choose_stage(
             stages,
             features,
             train,
             runs(labels, train),
-            lambda S: contrast.losses_of(S, steps),
+            lambda S: contrast.losses_of(S, steps, free=free),
             gaussian=len(gaussian_sources(features, labels, lag)) > 1,
         )
         self.second_stage_ = self._stage.name
-        found = find_ambiguity(self._stage(features), labels, lag, self.second_stage_, self._information)
+        sources = self._stage(features)
+        self.stability_ = np.full(self.n_components_, np.nan)
+        if rung.rival is not None and self.model_ == "network":
+            others = self._raw(X, rung.rival[0].cpu())
+            other = fit_stage(self.second_stage_, others[train], runs(labels, train))
+            self.stability_ = matched(sources[held_out], other(others)[held_out])
+        found = find_ambiguity(sources, labels, lag, self.second_stage_, self._information)
         self.ambiguity_, self.subspaces_, self.ambiguity_why_ = found.kind, found.subspaces, found.why
         if found.subspaces:
             warnings.warn(found.why, IdentifiabilityWarning, stacklevel=3)
@@ -271,31 +280,16 @@ class PCL(FramesOrImages):
         S = self.transform(X)
         labels = check_replicas(replicas, len(S))
         held_out = np.arange(len(S)) >= len(S) // 2
-        lags = (self.lag,) if isinstance(self.lag, Integral) else tuple(self.lag)  # type: ignore[arg-type]
-        return -float(Contrast(torch.as_tensor(S), labels, held_out, lags).losses_of(S).mean())
+        contrast = Contrast(torch.as_tensor(S), labels, held_out, check_lags(self.lag))
+        return -float(contrast.losses_of(S, free=self.score_function_ == "free").mean())
 
-    def _whitened(self, latents: np.ndarray) -> Tensor:
-        return _tensor(self._white.transform(latents))
+    def _whitened(self, latents: np.ndarray) -> torch.Tensor:
+        dtype = torch.float64 if self.precision == "float64" else torch.float32
+        return torch.as_tensor(self._white.transform(latents), dtype=dtype)
 
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
-
-
-def _scores(n: int, contrast: Contrast) -> nn.ModuleList:
-    return nn.ModuleList(PairScore(n) for _ in contrast.lags)
-
-
-def _model(
-    n_inputs: int, n: int, width: int, n_layers: int, linear: Tensor, scores: nn.Module, seed: int
-) -> nn.ModuleList:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(seed))
-        return nn.ModuleList([Features(n_inputs, n, width, n_layers, linear), scores])
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    return torch.as_tensor(array, dtype=torch.float32)
 
 
 def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 
@@ -143,6 +144,13 @@ def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, info
         )
         return Ambiguity("linear", [gaussian], why)
     return Ambiguity("linear", [], f"Gaussian innovations leave a linear mixture, which {stage} has resolved.")
+
+
+def matched(S: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Absolute correlation (n,) of each column of S with the column of the other that goes with it best."""
+    n = S.shape[1]
+    alike = np.abs(np.nan_to_num(np.corrcoef(S.T, other.T)[:n, n:]))
+    return alike[np.arange(n), linear_sum_assignment(-alike)[1]]
 
 
 def gaussian_sources(S: np.ndarray, labels: np.ndarray, lag: int) -> list[int]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tempica.errors import DataError
+from tempica.ica import parallel
 
 WARM_STEPS, DECAY = 300, 0.4  # the rate rises over the first steps and falls over the last share of all
 LEAST_STEPS, MOST_STEPS = 1000, 20_000  # before the fall, and altogether, where no number is given
@@ -39,18 +40,18 @@ class Orthogonal(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(weight)
                 state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
                 update = _orthogonalised(weight.grad.lerp(state["momentum"], group["momentum"]))
-                weight.add_(update, alpha=-group["lr"] * max(1.0, weight.shape[0] / weight.shape[1]) ** 0.5)
+                weight.add_(update, alpha=-group["lr"] * max(1.0, weight.shape[-2] / weight.shape[-1]) ** 0.5)
 
 
 def _orthogonalised(matrix: Tensor) -> Tensor:
-    """The nearest orthogonal matrix, roughly: five Newton–Schulz steps with the coefficients of Jordan et al."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    """The nearest orthogonal matrix, or of each in a stack: five Newton–Schulz steps, coefficients of Jordan et al."""
+    tall, add = matrix.shape[-2] > matrix.shape[-1], torch.addmm if matrix.ndim == 2 else torch.baddbmm
+    x = matrix.mT if tall else matrix
+    x = x / (x.flatten(-2).norm(dim=-1)[..., None, None] + 1e-7)
     for _ in range(5):
-        square = x @ x.T
-        x = torch.addmm(x, torch.addmm(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.T if tall else x
+        square = x @ x.mT
+        x = add(x, add(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if tall else x
 
 
 class Training:
@@ -61,13 +62,17 @@ class Training:
     `max_steps`; then training goes on from the best weights, while the rate falls to zero. `Orthogonal` moves the
     `hidden` weights, Adam all others. Deterministic by `seed`. `advance`, `state` and `restore` stop and resume: what
     follows is the same to the last bit.
+
+    Several restarts are trained at once where `loss` and `validate` answer with one number each (R,) and every
+    parameter has the restart's dimension first: each keeps its own best weights, and the best restart decides when
+    the rate falls. `narrow` leaves some of them. On several processes each takes its share of a batch.
     """
 
     def __init__(
         self,
         module: nn.Module,
         loss: Callable[[Tensor], Tensor],
-        validate: Callable[[], float],
+        validate: Callable[[], Any],
         n_items: int,
         *,
         batch_size: int,
@@ -77,7 +82,8 @@ class Training:
         hidden: Sequence[nn.Parameter] = (),
         on_check: Callable[[Training], None] | None = None,
     ) -> None:
-        self.module, self.loss, self.validate, self.on_check = module, loss, validate, on_check
+        parallel.join()
+        self.module, self.loss, self._ask, self.on_check = module, loss, validate, on_check
         self.n_items, self.batch_size, self.seed = n_items, min(batch_size, n_items), seed
         self.max_steps, self.rate = max_steps or MOST_STEPS, learning_rate
         self.plan = max_steps
@@ -91,8 +97,12 @@ class Training:
         if hidden:
             self.optimisers.append(Orthogonal(list(hidden), lr=learning_rate))
         self.step, self.falls_from, self.ends = 0, -1, self.max_steps
-        self.best, self.best_step, self.kept = self.validate(), 0, _weights(module)
-        self.curve = [(0, self.best, self.best)]  # step, training loss, validation loss
+        self.bests, self.kept = self._validated(), _weights(module)
+        self.alive = list(range(len(self.bests)))
+        self.best_steps, self.every = [0] * len(self.bests), list(self.bests)  # every: of those left behind too
+        self.history = [
+            (0, list(self.bests), list(self.bests))
+        ]  # step, training losses, validation losses of the restarts
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def advance(self, until: int | None = None) -> Training:
@@ -100,7 +110,7 @@ class Training:
         while self.step < min(self.ends, until or self.ends):
             value = self._step()
             if self.step % self.check_every == 0 or self.step == self.ends:
-                self._check(float(value.detach()))
+                self._check(torch.atleast_1d(parallel.total(value.detach())).double().tolist())
         if self.ended:
             self.module.load_state_dict(self.kept)
         return self
@@ -108,6 +118,44 @@ class Training:
     @property
     def ended(self) -> bool:
         return self.step >= self.ends
+
+    @property
+    def leader(self) -> int:
+        """The place, among the restarts that are left, of the one with the lowest validation loss."""
+        return min(range(len(self.bests)), key=lambda r: self.bests[r])
+
+    @property
+    def best(self) -> float:
+        """The lowest validation loss so far."""
+        return self.bests[self.leader]
+
+    @property
+    def best_step(self) -> int:
+        return self.best_steps[self.leader]
+
+    @property
+    def curve(self) -> list[tuple[int, float, float]]:
+        """Step, training loss and validation loss of the leader at each check."""
+        r = self.leader
+        return [(step, loss[r], held[r]) for step, loss, held in self.history]
+
+    def validate(self) -> float:
+        """The validation loss now, of the restart that has the lowest."""
+        return min(self._validated())
+
+    def narrow(self, kept: Sequence[int]) -> None:
+        """Leave these places of all restarts, with all that is known of them."""
+        kept = list(kept)
+        self.module.narrow(kept)  # type: ignore[operator]
+        for optimiser in self.optimisers:
+            for state in optimiser.state.values():
+                for name, values in state.items():
+                    if isinstance(values, Tensor) and values.ndim > 0:
+                        state[name] = values[kept].clone()
+        self.kept = {name: values[kept].clone() for name, values in self.kept.items()}
+        for name in ("bests", "best_steps", "alive"):
+            setattr(self, name, [getattr(self, name)[r] for r in kept])
+        self.history = [(s, [a[r] for r in kept], [b[r] for r in kept]) for s, a, b in self.history]
 
     def state(self) -> dict[str, Any]:
         """All that `restore` needs, as tensors and plain values."""
@@ -118,6 +166,8 @@ class Training:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        if len(state["alive"]) < len(self.alive):
+            self.narrow(state["alive"])
         self.module.load_state_dict(state["module"])
         for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(found)
@@ -130,9 +180,12 @@ class Training:
             rate *= max(1e-3, (self.ends - self.step) / (self.ends - self.falls_from))
         for optimiser in self.optimisers:
             optimiser.param_groups[0]["lr"] = rate
-        value = self.loss(self._items())
+        items = self._items()
+        mine = parallel.share(items)
+        value = self.loss(mine) * (len(mine) / len(items))
         self.module.zero_grad(set_to_none=True)
-        value.backward()
+        value.sum().backward()
+        parallel.add_up(self.module)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
@@ -146,11 +199,22 @@ class Training:
             self._epoch, self._order = epoch, torch.randperm(self.n_items, generator=generator)
         return self._order[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def _check(self, value: float) -> None:
-        now = self.validate()
-        self.curve.append((self.step, value, now))
-        if now < self.best:
-            self.best, self.best_step, self.kept = now, self.step, _weights(self.module)
+    def _validated(self) -> list[float]:
+        now = self._ask()
+        return parallel.agree(torch.atleast_1d(torch.as_tensor(now, dtype=torch.float64).detach())).tolist()
+
+    def _check(self, losses: list[float]) -> None:
+        now = self._validated()
+        self.history.append((self.step, losses, now))
+        better = [r for r, value in enumerate(now) if value < self.bests[r]]
+        for r in better:
+            self.bests[r], self.best_steps[r] = now[r], self.step
+            self.every[self.alive[r]] = now[r]
+        if len(now) == 1 and better:
+            self.kept = _weights(self.module)
+        elif better:
+            for name, values in self.module.state_dict().items():
+                self.kept[name][better] = values[better]
         if self.falls_from < 0 and (self._enough() or self.step >= (1 - DECAY) * self.max_steps):
             self.module.load_state_dict(self.kept)
             self.falls_from = self.step
@@ -166,7 +230,7 @@ class Training:
         return self.step >= least and before - self.best <= WORTH * max(-self.best, 0.0)
 
 
-_PLAIN = ("step", "falls_from", "ends", "best", "best_step", "kept", "curve")
+_PLAIN = ("step", "falls_from", "ends", "bests", "best_steps", "every", "alive", "kept", "history")
 
 
 class Checkpoint:
@@ -185,7 +249,7 @@ class Checkpoint:
 
     def save(self, name: str, training: Training) -> None:
         self.states[name] = training.state()
-        if self.path is not None:
+        if self.path is not None and parallel.world()[0] == 0:
             part = self.path.with_name(self.path.name + ".part")
             torch.save({"key": self.key, "states": self.states}, part)
             os.replace(part, self.path)
@@ -195,14 +259,15 @@ class Progress:
     """What is told at each check of a fit's trainings: a state to its checkpoint, a line to its log, then `callback`.
 
     `log` names a file that gets one JSON object a line: training, step, loss, held_out (its loss), best, and seconds
-    since the fit began; or is a function that is called with these. An interrupted fit that goes on writes behind
-    what is there.
+    since the fit began, and `restarts`, the held-out losses of those that are trained at once; or is a function that is
+    called with these; or a TensorBoard SummaryWriter. An interrupted fit that goes on writes behind what is there. Of
+    several processes the first tells.
     """
 
     def __init__(
         self,
         saved: Checkpoint,
-        log: str | os.PathLike | Callable[..., None] | None = None,
+        log: Any = None,
         callback: Callable[[int, int, float], None] | None = None,
     ) -> None:
         self.saved, self.log, self.callback = saved, log, callback
@@ -218,9 +283,16 @@ class Progress:
     def _tell(self, run: int, name: str, training: Training) -> None:
         self.saved.save(name, training)
         step, loss, held_out = training.curve[-1]
-        line = {"training": name, "step": step, "loss": loss, "held_out": held_out, "best": training.best}
-        line["seconds"] = round(time.monotonic() - self.began, 3)
-        if callable(self.log):
+        line: dict[str, Any] = {"training": name, "step": step, "loss": loss, "held_out": held_out}
+        line |= {"best": training.best, "seconds": round(time.monotonic() - self.began, 3)}
+        if len(training.bests) > 1:
+            line["restarts"] = training.history[-1][2]
+        if parallel.world()[0] > 0:
+            return
+        if hasattr(self.log, "add_scalar"):
+            for kind in ("loss", "held_out", "best"):
+                self.log.add_scalar(f"{name}/{kind}", line[kind], step)
+        elif callable(self.log):
             self.log(**line)
         elif self.log is not None:
             with open(self.log, "a", encoding="utf-8") as file:
