@@ -22,6 +22,7 @@ from tempica.ica.trainer import Training
 # of restarts: the deviation of the noise that they add to images, in deviations of a pixel over frames; and whether
 # they start from the linear map
 RESTARTS = ((1.0, True), (1.0, False), (2.0, True))
+OF_LABELLED = ((0.3, False), (1.0, True), (1.0, False))  # the same where |h| is learned: a linear h is a poor beginning
 CHANNELS = (16, 32, 64)  # of layers: the first sees 8 × 8 pixels, four apart, the others halve what they see
 SMALLEST = 4  # places along an edge, at which the halving ends
 LEAST_EDGE, WIDTH, BATCH = 8, 64, 512
@@ -46,7 +47,7 @@ class Images:
         return len(self.array)
 
     def __getitem__(self, frames: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.array[frames.numpy()], dtype=np.float32))
+        return torch.from_numpy(np.ascontiguousarray(self.array[frames.numpy()], dtype=np.float32))
 
 
 def as_images(X: Any, shape: tuple[int, ...] | None = None) -> Images | None:
@@ -210,9 +211,19 @@ class Restart:
     from_linear: bool
 
     @classmethod
-    def of(cls, run: int, n: int, pixels: Any, white: Whitening, linear: Tensor, some: Tensor, seed: int) -> Restart:
+    def of(
+        cls,
+        run: int,
+        n: int,
+        pixels: Any,
+        white: Whitening,
+        linear: Tensor,
+        some: Tensor,
+        seed: int,
+        kinds: tuple[tuple[float, bool], ...] = RESTARTS,
+    ) -> Restart:
         """Restart 1, 2 …: from the linear map (N, K), or a random net that is settled on some images."""
-        deviation, from_linear = RESTARTS[(run - 1) % len(RESTARTS)]
+        deviation, from_linear = kinds[(run - 1) % len(kinds)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             features = ImageFeatures(n, pixels, white, linear) if from_linear else ImageFeatures(n, pixels)

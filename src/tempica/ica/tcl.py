@@ -19,7 +19,17 @@ from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica.base import check_n_components, whitening
 from tempica.ica.contrast import standard_error
 from tempica.ica.dimension import count_sources
-from tempica.ica.images import PAIRS, RATE, Classifier, FramesOrImages, Images, Noise, Restart, best_restart
+from tempica.ica.images import (
+    OF_LABELLED,
+    PAIRS,
+    RATE,
+    Classifier,
+    FramesOrImages,
+    Images,
+    Noise,
+    Restart,
+    best_restart,
+)
 from tempica.ica.labelled import Labelled, last_fifth, number_segments
 from tempica.ica.ladder import finish, pilot_steps
 from tempica.ica.networks import Features, Restarts, check_device, in_precision
@@ -43,6 +53,9 @@ class TCL(FramesOrImages):
     n directions that its logits use most are kept. A linear h and a network are trained, the network from several
     starts side by side, of which the two with the lowest held-out losses go on to the end; the better is kept if it
     gains more than the standard error, and the other tells how far each source can be relied on.
+
+    Frames may be images (frame, y, x), in memory or in a memory map: the linear h is then of principal components of
+    their pixels, and the network a small convolutional one, as in `PCL`.
 
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `width` of the maxout layers (4 per component, at least 16) and their number
@@ -94,7 +107,7 @@ class TCL(FramesOrImages):
         checkpoint: Any = None,
         log: Any = None,
     ) -> TCL:
-        """Fit to frames X (frame, feature) of segments y (frame,), any labels.
+        """Fit to frames X (frame, feature), or to images (frame, y, x), of segments y (frame,), any labels.
 
         `validation` (frame,) marks frames that give no gradients: the last fifth of each segment when None.
         `callback(run, step, loss)` hears of progress; `checkpoint` names a file from which an interrupted fit goes on;
@@ -191,7 +204,7 @@ class TCL(FramesOrImages):
 
         def begin(run: int) -> tuple[Any, Training]:
             seed, white = int(seeds[run]), (self._mean, self._white)
-            restart = Restart.of(run, len(start), self._pixels, white, start, some, seed)
+            restart = Restart.of(run, len(start), self._pixels, white, start, some, seed, OF_LABELLED)
             network = Classifier(restart.features, data.n_segments, linear[1] if restart.from_linear else None)
             given: dict[str, Any] = {
                 **own,
