@@ -238,7 +238,9 @@ def best_restart(
     """The network with the lowest held-out loss after the pilot's steps, trained to the end; the losses of all."""
     begun = [begin(run) for run in range(1, n_restarts + 1)]
     for _, training in begun:
-        training.advance(2 * pilot if n_restarts > 1 else None)  # convolutions take longer to show what they are worth
+        # convolutions take longer to show what they are worth; up to a check, so that what is saved there is how it is
+        until = training.check_every * -(-2 * pilot // training.check_every)
+        training.advance(until if n_restarts > 1 else None)
     losses = [training.best for _, training in begun]
     network, training = begun[int(np.argmin(losses))]
     return network, training.advance(), losses
