@@ -1,4 +1,4 @@
-"""PCL on images: end to end, from memory or a memory map, without memorising their noise."""
+"""PCL and TCL on images: end to end, from memory or a memory map, without memorising their noise."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from tempica.errors import DataError
-from tempica.ica import PCL, load, save
+from tempica.ica import PCL, TCL, FastICA, load, save
 from tempica.ica.images import ImageFeatures, Images, Noise, Pixels
+from tempica.ica.within import WithinReplicas
 from tests.conftest import small_recipe_text, tempica
 from tests.ica.test_pcl import UNTRAINED, bent, mcc, sparse
 
@@ -23,10 +24,10 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def spots(s, n_pixels=24, noise=0.0, seed=0):
-    """A small spot that moves far: which way, each source says by a bend of its own."""
+def spots(s, n_pixels=24, noise=0.0, seed=0, mixing=bent):
+    """A small spot that moves far: which way, each source says, by a bend of its own unless mixed otherwise."""
     y, x = np.mgrid[:n_pixels, :n_pixels].astype(np.float32)
-    place = n_pixels / 2 + 8 * np.tanh(bent(s) / 1.5)
+    place = n_pixels / 2 + 8 * np.tanh(mixing(s) / 1.5)
     images = np.exp(-((x - place[:, :1, None]) ** 2 + (y - place[:, 1:, None]) ** 2) / 3)
     return (images + noise * np.random.default_rng(seed).normal(size=images.shape)).astype(np.float32)
 
@@ -130,6 +131,94 @@ def test_latents_and_images_are_not_taken_for_each_other(case) -> None:
     of_latents = PCL(2, max_steps=10, n_restarts=1).fit(s[:600], replicas=labels[:600])
     with pytest.raises(DataError, match="of the kind of the fit"):
         of_latents.transform(images)
+
+
+@pytest.fixture(scope="module")
+def labelled():
+    rng = np.random.default_rng(0)
+    segments = np.repeat(np.arange(40), 200)
+    scale = np.exp(rng.uniform(np.log(0.1), np.log(1.2), size=(40, 2)))
+    s = rng.laplace(size=(len(segments), 2)) / np.sqrt(2) * scale[segments]
+    turned = np.array([[0.8, 0.6], [-0.6, 0.8]])
+    images = spots(s, noise=0.05, mixing=lambda s: s @ turned)
+    return s, images, segments, TCL(2, max_steps=1000, n_restarts=2).fit(images, segments)
+
+
+@pytest.mark.filterwarnings("ignore:Nothing is identifiable:tempica.errors.IdentifiabilityWarning")
+def test_tcl_finds_absolute_sources_in_images_where_a_linear_map_does_not(labelled) -> None:
+    s, images, _, tcl = labelled
+    assert tcl.model_ == "network"
+    assert tcl.rank_ == 2
+    assert mcc(tcl.transform(images), np.abs(s)) > 0.8
+    flat = Pixels.of(Images(images), np.ones(len(images), dtype=bool))(Images(images))
+    assert mcc(np.abs(FastICA(2).fit_transform(flat)), np.abs(s)) < 0.5
+    linear = TCL(2, n_restarts=1, max_steps=1).fit(images, labelled[2])
+    assert mcc(linear.transform(images), np.abs(s)) < 0.6
+
+
+def test_tcl_says_how_much_it_tells_and_refuses_covariances(labelled) -> None:
+    _, images, segments, tcl = labelled
+    assert tcl.score(images, segments) > 0.2
+    with pytest.raises(DataError, match="Covariances are of latents; this TCL was fitted to images"):
+        tcl.transform_covariance(images, np.zeros((len(images), 2, 2)))
+    with pytest.raises(DataError, match="of the kind of the fit"):
+        tcl.transform(images.reshape(len(images), -1))
+    with pytest.raises(DataError, match=r"\(20, 20\) pixels, and those of the fit had \(24, 24\)"):
+        tcl.transform(np.zeros((9, 20, 20)))
+    with pytest.raises(DataError, match="needs the segment of each frame"):
+        TCL(2).fit(images)
+
+
+def test_tcl_is_saved_and_loaded(labelled, tmp_path) -> None:
+    _, images, _, tcl = labelled
+    again = load(save(tcl, tmp_path / "tcl"))
+    for stage in ("sources", "signed"):
+        np.testing.assert_array_equal(
+            again.transform(images[:99], stage=stage), tcl.transform(images[:99], stage=stage)
+        )
+
+
+@pytest.mark.filterwarnings(UNTRAINED)
+def test_tcl_takes_a_memory_map_and_goes_on_where_it_was_interrupted(labelled, tmp_path) -> None:
+    _, images, segments, _ = labelled
+    images, segments = images[::8].copy(), segments[::8]
+    options = {"max_steps": 30, "n_restarts": 2}
+    whole = TCL(2, **options).fit(images, segments)
+    np.save(tmp_path / "images.npy", images)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+
+    def stop(run, step, loss):
+        if run == 2 and step > 3:
+            raise KeyboardInterrupt
+
+    fit = {"checkpoint": tmp_path / "fit.pt"}
+    with pytest.raises(KeyboardInterrupt):
+        TCL(2, **options).fit(mapped, segments, callback=stop, **fit)
+    again = TCL(2, **options).fit(mapped, segments, **fit)
+    np.testing.assert_array_equal(again.transform(images), whole.transform(images))
+
+
+@pytest.mark.parametrize(("lengths", "n_replicas"), [([400] * 4, 1), ([40] * 40, 14)])
+@pytest.mark.parametrize("lag", [1, 3])
+def test_a_batch_is_of_one_replica_or_as_few_as_are_needed(rng, lengths, n_replicas, lag) -> None:
+    labels = np.repeat(np.arange(len(lengths)), lengths)
+    contrast = WithinReplicas(torch.as_tensor(rng.normal(size=(len(labels), 3))), labels, labels == labels[-1], (lag,))
+    for seed in range(5):
+        items = torch.as_tensor(np.random.default_rng(seed).permutation(len(contrast.starts))[: 512 // contrast.chunk])
+        chosen = contrast.together(items)
+        assert torch.equal(chosen, contrast.together(items))
+        starts = contrast.starts[chosen].numpy()
+        assert len(np.unique(labels[starts])) <= n_replicas
+        assert labels[starts[0]] == labels[contrast.starts[items[0]]] or n_replicas > 1
+        first = starts[:, None] + lag * np.arange(contrast.chunk)
+        assert len(np.unique(first)) == first.size  # no pair comes twice
+
+
+def test_components_to_start_from_are_not_what_a_replica_keeps(rng) -> None:
+    s, labels = sparse([0.9, 0.7], 300, 6, seed=5)
+    kept = rng.normal(size=6)[labels] + 0.01 * rng.normal(size=len(labels))
+    Z = torch.as_tensor(np.column_stack([kept, s[:, 0], s[:, 0] ** 2 - 1, s[:, 1]]), dtype=torch.float32)
+    assert sorted(WithinReplicas(Z, labels, labels == 5, (1,)).choose(2)) == [1, 3]
 
 
 @pytest.mark.slow

@@ -125,3 +125,14 @@ def test_every_check_is_a_line_of_the_log(kind: str, tmp_path) -> None:
     assert {line["training"] for line in lines} == {"network 1"}
     assert lines[-1]["best"] == run.best
     assert all(a["seconds"] <= b["seconds"] for a, b in pairwise(lines))
+
+
+def test_a_saved_state_is_of_the_step_at_which_it_was_saved() -> None:
+    """Another training may write the file of both later, while this one stands between two checks."""
+    whole, run = training().advance(), training().advance(57)
+    state = run.state()
+    run.advance(99)
+    second = training()
+    second.restore(state)
+    second.advance()
+    assert second.curve == whole.curve

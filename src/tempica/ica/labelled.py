@@ -5,6 +5,7 @@ Shape legend: B frame of a batch.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,13 +34,30 @@ class Labelled:
         self.asked, self.n_train = torch.as_tensor(asked), len(self.train)
         self.base = math.log(n_segments)
 
-    def training(self, together: Restarts, precise: Callable[..., Any], **options: Any) -> Training:
-        """A training of restarts whose heads (R, segment, feature) tell the segment from |h|."""
+    def of(self, Z: Any) -> Labelled:
+        """The same labels of other frames, of anything that a tensor of frame numbers can index."""
+        other = copy.copy(self)
+        other.Z = Z
+        return other
+
+    def training(
+        self,
+        together: Restarts | Any,
+        precise: Callable[..., Any],
+        augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        **options: Any,
+    ) -> Training:
+        """A training of restarts whose heads (R, segment, feature) tell the segment from |h|.
+
+        `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
+        """
         features = precise(together.features)
 
         def loss(items: Tensor) -> Tensor:
             at = self.train[items]
-            return self._each(features, together.head, at).mean(-1)
+            frames = self.Z[at.to(self.Z.device)]
+            frames = frames if augment is None else augment(frames, items)
+            return self._each(features(frames), together.head, at).mean(-1)
 
         hidden = together.hidden
         return Training(
@@ -54,12 +72,13 @@ class Labelled:
     def losses(self, features: Callable[[Tensor], Tensor], head: Sequence[Tensor]) -> np.ndarray:
         """Of every held-out frame (frame,), or (R, frame)."""
         with torch.no_grad():
-            return self._each(features, head, self.asked).double().cpu().numpy()
+            h = features(self.Z[self.asked.to(self.Z.device)])
+            return self._each(h, head, self.asked).double().cpu().numpy()
 
-    def _each(self, features: Callable[[Tensor], Tensor], head: Sequence[Tensor], at: Tensor) -> Tensor:
+    def _each(self, h: Tensor, head: Sequence[Tensor], at: Tensor) -> Tensor:
         weight, bias = head
         at = at.to(self.Z.device)
-        logits = torch.matmul(features(self.Z[at]).abs(), weight.mT) + bias[..., None, :]
+        logits = torch.matmul(h.abs(), weight.mT) + bias[..., None, :]
         segments = self.segments[at].expand(logits.shape[:-1])
         found = nn.functional.cross_entropy(logits.flatten(0, -2), segments.flatten(), reduction="none")
         return found.unflatten(0, logits.shape[:-1]) - self.base

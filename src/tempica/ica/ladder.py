@@ -6,7 +6,7 @@ Shape legend: K feature of the whitened frames, N component.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,23 @@ class Rung:
             return self.contrast.losses(*self.model)
 
 
-def climb(contrast: Contrast, plan: Plan, progress: Progress) -> dict[str, Rung]:
-    """Scores alone on TICA's sources, then a linear map with them."""
+def climb(
+    contrast: Contrast,
+    plan: Plan,
+    progress: Progress,
+    chosen: Sequence[int] | None = None,
+    steps: int = RUNG_STEPS,
+    augment: Any = None,
+) -> dict[str, Rung]:
+    """Scores alone on TICA's sources, the first or those chosen, then a linear map with them.
+
+    The linear map has a number of steps, and learns from frames that `augment` changes.
+    """
     n_inputs = contrast.Z.shape[1]
     free = plan.score_function == "free"
     short = min(plan.max_steps or RUNG_STEPS, RUNG_STEPS)
-    start = model(n_inputs, plan, torch.eye(plan.n, n_inputs), scores(plan, contrast, free), 0, linear=True)
+    first = torch.eye(n_inputs)[range(plan.n) if chosen is None else chosen]
+    start = model(n_inputs, plan, first, scores(plan, contrast, free), 0, linear=True)
     start.to(contrast.Z.device, contrast.Z.dtype)
     features, own = start
     training = progress.begin(
@@ -67,8 +78,11 @@ def climb(contrast: Contrast, plan: Plan, progress: Progress) -> dict[str, Rung]
         "tica",
         lambda on_check: contrast.training(own, features, own, on_check=on_check, **_given(plan, 0, short)),
     )
+    steps = min(plan.max_steps or steps, steps)
     found = {"tica": Rung(start, training.advance(), contrast, training.every)}
-    return found | {"linear": train(contrast, plan, progress, 0, "linear", [copy.deepcopy(start)], short)}
+    return found | {
+        "linear": train(contrast, plan, progress, 0, "linear", [copy.deepcopy(start)], steps, augment=augment)
+    }
 
 
 def network(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung) -> Rung:
@@ -109,6 +123,7 @@ def train(
     models: list[nn.ModuleList],
     max_steps: int | None,
     pilot: int | None = None,
+    augment: Any = None,
 ) -> Rung:
     """Restarts side by side; after the pilot's steps the two with the lowest held-out losses go on to the end."""
     together = Restarts(models).to(contrast.Z.device, contrast.Z.dtype)
@@ -116,7 +131,7 @@ def train(
 
     def make(on_check: Callable[[Training], None]) -> Training:
         given = _given(plan, run, max_steps)
-        return contrast.training(together, features, together.scores, on_check=on_check, **given)
+        return contrast.training(together, features, together.scores, augment, on_check=on_check, **given)
 
     training = progress.begin(run, name, make)
     ranked = finish(training, pilot)

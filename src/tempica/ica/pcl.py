@@ -15,15 +15,16 @@ from torch import nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica import ladder
-from tempica.ica.base import TemporalEstimator, check_lags, check_n_components, check_replicas, runs
+from tempica.ica.base import check_lags, check_n_components, check_replicas, runs
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.dimension import count_sources
-from tempica.ica.images import NOISE, PAIRS, RATE, ImageFeatures, Images, Noise, Pixels, as_images, encode
+from tempica.ica.images import LINEAR_STEPS, PAIRS, RATE, FramesOrImages, Images, Noise, Restart, best_restart
 from tempica.ica.ladder import Plan, Rung
 from tempica.ica.linear import TICA
 from tempica.ica.networks import check_device, in_precision
 from tempica.ica.second_stage import check_stage, choose_stage, find_ambiguity, fit_stage, gaussian_sources, matched
 from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
+from tempica.ica.within import WithinReplicas
 
 SCORES = ("auto", "reference", "free")
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
@@ -31,7 +32,7 @@ BATCH = 512  # pairs
 ALTERNATIVES, FEW = 128, 10  # of a pair in a batch, as long as few sources hold less information than their number
 
 
-class PCL(TemporalEstimator):
+class PCL(FramesOrImages):
     """Permutation-contrastive learning: features that tell true pairs of frames from shuffled ones.
 
     For stationary, independent, temporally dependent sources s and frames x = f(s), features h and a separable
@@ -54,9 +55,11 @@ class PCL(TemporalEstimator):
     a variance has a memory, say.
 
     Frames may be images (frame, y, x), in memory or in a memory map: the first two models then see principal
-    components of their pixels, and the network is a small convolutional one. Its restarts add noise of different
-    strengths to the images they learn from, or it would memorise their own; the held-out loss decides. Where poses
-    vary or noise is strong, embed first and unmix the latents.
+    components of their pixels, and the network is a small convolutional one, which refines the linear map or begins
+    at random. All learn from images to which noise was added, of a strength that differs between restarts, or they
+    would memorise their own; the held-out loss decides. Batches come from one replica, since what a replica keeps all
+    along tells it from others (`WithinReplicas`). Where poses vary or noise is strong, embed first and unmix the
+    latents.
 
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
@@ -123,9 +126,7 @@ class PCL(TemporalEstimator):
         that gets a line of JSON at each check (`Progress`).
         Raises DataError for too short series, constant features or impossible parameters.
         """
-        images = as_images(X)
-        if images is None:
-            X = self._frames(X, fitting=True)
+        images, X = self._given(X)
         labels, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
         stages, dtype = check_stage(self.second_stage), check_device(self.device, self.precision)
         if self.score_function not in SCORES:
@@ -136,8 +137,7 @@ class PCL(TemporalEstimator):
             if value is not None and value < least:
                 raise DataError(f"{name} = {value} must be at least {least}.")
         split_pairs(labels, held_out, lags[0])
-        self._pixels = None if images is None else Pixels.of(images, ~held_out)
-        latents = X if images is None or self._pixels is None else self._pixels(images)
+        latents = self._learn_pixels(images, X, ~held_out)
         self._white = TICA(lag=lags).fit(latents[~held_out], replicas=runs(labels, ~held_out))
         self.n_components_ = check_n_components(
             self.n_components,
@@ -147,7 +147,7 @@ class PCL(TemporalEstimator):
         )
         Z = torch.as_tensor(self._white.transform(latents)).to(self.device, dtype)
         alternatives = ALTERNATIVES if self.n_components_ <= FEW else None
-        contrast = Contrast(Z, labels, held_out, lags, alternatives)
+        contrast = (Contrast if images is None else WithinReplicas)(Z, labels, held_out, lags, alternatives)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
         rung = self._select(self._climb(contrast, images, seeds, Progress(saved, log, callback)))
@@ -170,30 +170,38 @@ class PCL(TemporalEstimator):
             precise=partial(in_precision, device=self.device, precision=self.precision),
             seeds=seeds,
         )
-        rungs = ladder.climb(contrast, plan, progress)
-        if images is None:
+        if not isinstance(contrast, WithinReplicas) or images is None:
+            rungs = ladder.climb(contrast, plan, progress)
             return rungs | {"network": ladder.network(contrast, plan, progress, rungs["linear"])}
-        return rungs | {"network": self._of_images(contrast.of(images), plan, progress)}
+        noise = Noise(1.0, int(seeds[0]), torch.as_tensor(self._white.components_, dtype=torch.float32))
+        rungs = ladder.climb(contrast, plan, progress, contrast.choose(n), LINEAR_STEPS, noise)
+        return rungs | {"network": self._of_images(contrast, images, plan, progress, rungs["linear"].model)}
 
-    def _of_images(self, contrast: Contrast, plan: Plan, progress: Progress) -> Rung:
-        """A convolutional network; restarts add noise of different strengths to the images they learn from."""
-        pilots = []
-        for run in range(1, self.n_restarts + 1):
-            network = _image_model(plan, self._pixels, contrast, run)
-            noise = Noise(NOISE[(run - 1) % len(NOISE)] * network[0].deviation, int(plan.seeds[run]))
-            given: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "learning_rate": RATE * self.learning_rate}
-            given |= {"max_steps": self.max_steps, "seed": int(plan.seeds[run]), "augment": noise}
+    def _of_images(self, contrast: Contrast, images: Images, plan: Plan, progress: Progress, linear: Any) -> Rung:
+        """The best of several convolutional networks."""
+        of_images = contrast.of(images)
+        own: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "max_steps": self.max_steps}
+        own["learning_rate"] = RATE * self.learning_rate
+        white, start = (self._white.mean_, self._white.components_), linear[0].linear.detach().cpu().float()
+        some = contrast.starts[:: max(1, len(contrast.starts) // BATCH)]
 
-            def make(on_check: Any, network: Any = network, given: Any = given) -> Training:
-                return contrast.training(network, *network, on_check=on_check, **given)
+        def begin(run: int) -> tuple[Any, Training]:
+            seed = int(plan.seeds[run])
+            restart = Restart.of(run, plan.n, self._pixels, white, start, images[some], seed)
+            scores = ladder.scores(plan, contrast, plan.score_function == "free")
+            if restart.from_linear:
+                scores.load_state_dict(linear[1].state_dict())
+            network = nn.ModuleList([restart.features, scores])
 
-            training = progress.begin(run, f"network {run}", make)
-            # convolutions take longer to show what they are worth
-            pilot = 2 * ladder.pilot_steps(contrast.n_train, self.max_steps)
-            pilots.append((training.advance(pilot if self.n_restarts > 1 else None), network))
-        losses = [training.best for training, _ in pilots]
-        training, network = pilots[int(np.argmin(losses))]
-        return Rung(network, training.advance(), contrast, losses)
+            def make(on_check: Any) -> Training:
+                given = {**own, "seed": seed, "augment": restart.noise, "on_check": on_check}
+                return of_images.training(network, *network, **given)
+
+            return network, progress.begin(run, f"network {run}", make)
+
+        pilot = ladder.pilot_steps(contrast.n_train, self.max_steps)
+        network, training, losses = best_restart(begin, self.n_restarts, pilot)
+        return Rung(network, training, of_images, losses)
 
     def _select(self, rungs: dict[str, Rung]) -> Rung:
         """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
@@ -259,10 +267,9 @@ class PCL(TemporalEstimator):
     def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
         check_is_fitted(self)
-        if self._pixels is not None:
-            raise DataError("Covariances are of latents; this PCL was fitted to images.")
+        Z = self._whitened(self._check_latents(X))
         with torch.no_grad():
-            jacobian = self._features.jacobian(self._whitened(self._frames(X, fitting=False))).double().numpy()
+            jacobian = self._features.jacobian(Z).double().numpy()
         J = self._stage.matrix @ jacobian @ self._white.components_
         return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
 
@@ -278,21 +285,6 @@ class PCL(TemporalEstimator):
         contrast = Contrast(torch.as_tensor(S), labels, held_out, check_lags(self.lag))
         return -float(contrast.losses_of(S, free=self.score_function_ == "free").mean())
 
-    def _raw(self, X: Any, features: Any = None) -> np.ndarray:
-        """What features, the model's own when None, make of frames."""
-        features = self._features if features is None else features
-        images = as_images(X, None if self._pixels is None else self._pixels.mean.shape)
-        if (images is None) != (self._pixels is None):
-            raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
-        if images is None or self._pixels is None:
-            latents = self._frames(X, fitting=False)
-        elif isinstance(features, ImageFeatures):
-            return encode(features, images)
-        else:
-            latents = self._pixels(images)
-        with torch.no_grad():
-            return features(self._whitened(latents)).double().numpy()
-
     def _whitened(self, latents: np.ndarray) -> torch.Tensor:
         dtype = torch.float64 if self.precision == "float64" else torch.float32
         return torch.as_tensor(self._white.transform(latents), dtype=dtype)
@@ -300,15 +292,6 @@ class PCL(TemporalEstimator):
     @property
     def _n_features_out(self) -> int:
         return self.n_components_
-
-
-def _image_model(plan: Plan, pixels: Any, contrast: Contrast, run: int) -> Any:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(plan.seeds[run]))
-        features = ImageFeatures(plan.n, pixels)
-    starts = contrast.starts
-    features.settle(contrast.Z[starts[:: max(1, len(starts) // BATCH)]])
-    return nn.ModuleList([features, ladder.scores(plan, contrast, plan.score_function == "free")])
 
 
 def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:

@@ -16,9 +16,20 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import TemporalEstimator, check_n_components, whitening
+from tempica.ica.base import check_n_components, whitening
 from tempica.ica.contrast import standard_error
 from tempica.ica.dimension import count_sources
+from tempica.ica.images import (
+    OF_LABELLED,
+    PAIRS,
+    RATE,
+    Classifier,
+    FramesOrImages,
+    Images,
+    Noise,
+    Restart,
+    best_restart,
+)
 from tempica.ica.labelled import Labelled, last_fifth, number_segments
 from tempica.ica.ladder import finish, pilot_steps
 from tempica.ica.networks import Features, Restarts, check_device, in_precision
@@ -29,7 +40,7 @@ LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size
 BATCH = 512  # frames
 
 
-class TCL(TemporalEstimator):
+class TCL(FramesOrImages):
     """Time-contrastive learning: features that tell of which segment a frame is.
 
     For sources that are independent given the segment u, with log p(s_i | u) = q_i0(s_i) + λ_i(u) q_i(s_i) − log Z,
@@ -42,6 +53,9 @@ class TCL(TemporalEstimator):
     n directions that its logits use most are kept. A linear h and a network are trained, the network from several
     starts side by side, of which the two with the lowest held-out losses go on to the end; the better is kept if it
     gains more than the standard error, and the other tells how far each source can be relied on.
+
+    Frames may be images (frame, y, x), in memory or in a memory map: the linear h is then of principal components of
+    their pixels, and the network a small convolutional one, as in `PCL`.
 
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `width` of the maxout layers (4 per component, at least 16) and their number
@@ -93,14 +107,14 @@ class TCL(TemporalEstimator):
         checkpoint: Any = None,
         log: Any = None,
     ) -> TCL:
-        """Fit to frames X (frame, feature) of segments y (frame,), any labels.
+        """Fit to frames X (frame, feature), or to images (frame, y, x), of segments y (frame,), any labels.
 
         `validation` (frame,) marks frames that give no gradients: the last fifth of each segment when None.
         `callback(run, step, loss)` hears of progress; `checkpoint` names a file from which an interrupted fit goes on;
         `log` one that gets a line of JSON at each check (`Progress`).
         Raises DataError for fewer than two segments, constant features or impossible parameters.
         """
-        X = self._frames(X, fitting=True)
+        images, X = self._given(X)
         dtype = check_device(self.device, self.precision)
         names, segments = number_segments(y, len(X))
         if "sobi" in check_stage(self.second_stage) and self.second_stage != "auto":
@@ -114,18 +128,19 @@ class TCL(TemporalEstimator):
             raise DataError(
                 f"validation has shape {held_out.shape}; it must mark some of the {len(X)} frames, not all."
             )
-        self._mean, self._white = whitening(X[~held_out])
+        latents = self._learn_pixels(images, X, ~held_out)
+        self._mean, self._white = whitening(latents[~held_out])
         self.n_components_ = check_n_components(
             self.n_components,
             len(self._white),
-            X.shape[1],
-            lambda: count_sources(X[~held_out], segments=segments[~held_out]).n,
+            latents.shape[1],
+            lambda: count_sources(latents[~held_out], segments=segments[~held_out]).n,
         )
-        Z = self._whitened(X).to(self.device, dtype)
+        Z = self._whitened(latents).to(self.device, dtype)
         data = Labelled(Z, torch.as_tensor(segments).to(self.device), held_out, len(names))
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
-        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, X, segments, held_out))
-        rival = self._select(data, *self._ladder(data, seeds, Progress(saved, log, callback)))
+        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, segments, held_out))
+        rival = self._select(data, images, *self._ladder(data, images, seeds, Progress(saved, log, callback)))
         train = data.train.numpy()
         self._reduce, self._stage, *rank = self._unmix(X, train, self._features, self._head)
         self.rank_loss_, self.rank_ = data.rank(*rank)
@@ -134,19 +149,23 @@ class TCL(TemporalEstimator):
         if rival is not None:
             reduce, stage, *_ = self._unmix(X, train, *rival)
             others = stage((self._absolute(X, rival[0])[held_out] - reduce[0]) @ reduce[1].T)
-            self.stability_ = matched(self.transform(X[held_out]), others)
+            self.stability_ = matched(self.transform(X)[held_out], others)
         self._judge()
         return self
 
-    def _ladder(self, data: Labelled, seeds: np.ndarray, progress: Progress) -> tuple[Any, Any, Any]:
+    def _ladder(
+        self, data: Labelled, images: Images | None, seeds: np.ndarray, progress: Progress
+    ) -> tuple[Any, Any, Any]:
         """A linear model and the best network, each [features, head]; and the next best network, if any."""
         n_inputs, n_features = data.Z.shape[1], 2 * self.n_components_
         given: dict[str, Any] = {"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate}
         given["precise"] = partial(in_precision, device=self.device, precision=self.precision)
 
-        def begin(run: int, name: str, models: list[nn.ModuleList], max_steps: int | None) -> tuple[Restarts, Training]:
+        def begin(
+            run: int, name: str, models: list[nn.ModuleList], max_steps: int | None, augment: Any = None
+        ) -> tuple[Restarts, Training]:
             together = Restarts(models).to(data.Z.device, data.Z.dtype)
-            own = given | {"max_steps": max_steps, "seed": int(seeds[run])}
+            own = given | {"max_steps": max_steps, "seed": int(seeds[run]), "augment": augment}
             return together, progress.begin(run, name, lambda told: data.training(together, on_check=told, **own))
 
         def model(run: int, width: int, n_layers: int) -> Any:
@@ -158,9 +177,14 @@ class TCL(TemporalEstimator):
                 nn.init.zeros_(head.bias)
                 return nn.ModuleList([Features(n_inputs, n_features, width, n_layers, start), head])
 
-        together, training = begin(0, "linear", [model(0, 0, 0)], min(self.max_steps or 800, 800))
+        noise = None
+        if images is not None:
+            noise = Noise(1.0, int(seeds[0]), torch.as_tensor(self._white, dtype=torch.float32))
+        together, training = begin(0, "linear", [model(0, 0, 0)], min(self.max_steps or 800, 800), noise)
         training.advance()
         linear = together.model(0), training
+        if images is not None:
+            return linear, self._of_images(data.of(images), images, linear[0], seeds, progress), None
         width = self.width or max(16, 4 * self.n_components_)
         models = [model(run, width, self.n_layers) for run in range(1, self.n_restarts + 1)]
         models[0][0].linear.data.copy_(linear[0][0].linear.data)
@@ -172,10 +196,36 @@ class TCL(TemporalEstimator):
         rival = together.model(ranked[1]) if len(ranked) > 1 else None
         return linear, (together.model(ranked[0]), training), rival
 
-    def _select(self, data: Labelled, linear: Any, network: Any, rival: Any) -> Any:
+    def _of_images(self, data: Labelled, images: Images, linear: Any, seeds: np.ndarray, progress: Progress) -> Any:
+        """The best of several convolutional networks, and its training."""
+        start = linear[0].linear.detach().cpu().float()
+        some = images[data.train[:: max(1, data.n_train // BATCH)]]
+        own: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "max_steps": self.max_steps}
+
+        def begin(run: int) -> tuple[Any, Training]:
+            seed, white = int(seeds[run]), (self._mean, self._white)
+            restart = Restart.of(run, len(start), self._pixels, white, start, some, seed, OF_LABELLED)
+            network = Classifier(restart.features, data.n_segments, linear[1] if restart.from_linear else None)
+            given: dict[str, Any] = {
+                **own,
+                "learning_rate": RATE * self.learning_rate,
+                "seed": seed,
+                "augment": restart.noise,
+            }
+            make = partial(data.training, network, lambda features: features, **given)
+            return network, progress.begin(run, f"network {run}", lambda told: make(on_check=told))
+
+        pilot = pilot_steps(data.n_train, self.max_steps)
+        network, training, self.validation_loss_ = best_restart(begin, self.n_restarts, pilot)
+        return network.model, training
+
+    def _select(self, data: Labelled, images: Images | None, linear: Any, network: Any, rival: Any) -> Any:
         found = {"linear": linear, "network": network}
         losses = {
-            name: data.losses(features, (head.weight, head.bias)) for name, ((features, head), _) in found.items()
+            name: (data if images is None or name == "linear" else data.of(images)).losses(
+                features, (head.weight, head.bias)
+            )
+            for name, ((features, head), _) in found.items()
         }
         self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
         gain = losses["linear"] - losses["network"]
@@ -209,7 +259,7 @@ class TCL(TemporalEstimator):
 
     def _sign(self, X: np.ndarray, chosen: np.ndarray) -> None:
         """Which activation goes best with each source, and its deviation."""
-        train = self._absolute(X[chosen])
+        train = self._absolute(X)[chosen]
         S = self._stage((train - self._reduce[0]) @ self._reduce[1].T)
         alike = np.abs(np.corrcoef(S.T, train.T)[: self.n_components_, self.n_components_ :])
         self._signed = linear_sum_assignment(-np.nan_to_num(alike))[1]
@@ -250,18 +300,15 @@ class TCL(TemporalEstimator):
         check_is_fitted(self)
         if stage not in ("sources", "features", "signed"):
             raise DataError(f"stage = {stage!r} must be sources, features or signed.")
-        X = self._frames(X, fitting=False)
         if stage == "signed":
-            with torch.no_grad():
-                h = self._features(self._whitened(X)).double().numpy()
-            return h[:, self._signed] / self._deviation
+            return self._raw(X)[:, self._signed] / self._deviation
         features = self._reduced(X)
         return features if stage == "features" else self._stage(features)
 
     def transform_covariance(self, X: Any, covariance: np.ndarray, *, stage: str = "sources") -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of the sources (or "signed"), J their Jacobian."""
         check_is_fitted(self)
-        Z = self._whitened(self._frames(X, fitting=False))
+        Z = self._whitened(self._check_latents(X))
         with torch.no_grad():
             jacobian = self._features.jacobian(Z).double().numpy() @ self._white
             sign = torch.sign(self._features(Z)).double().numpy()[..., None]
@@ -277,10 +324,10 @@ class TCL(TemporalEstimator):
         `y` (frame,) must be segments of the fit, in the order in which numpy sorts their labels.
         """
         check_is_fitted(self)
-        X = self._frames(X, fitting=False)
-        segments = number_segments(y, len(X))[1]
+        absolute = self._absolute(X)
+        segments = number_segments(y, len(absolute))[1]
         with torch.no_grad():
-            logits = self._head(self._features(self._whitened(X)).abs())
+            logits = self._head(torch.as_tensor(absolute, dtype=self._head.weight.dtype))
             loss = nn.functional.cross_entropy(logits, torch.as_tensor(segments))
         return math.log(logits.shape[1]) - float(loss)
 
@@ -289,8 +336,7 @@ class TCL(TemporalEstimator):
         return torch.as_tensor((X - self._mean) @ self._white.T, dtype=dtype)
 
     def _absolute(self, X: np.ndarray, features: Any = None) -> np.ndarray:
-        with torch.no_grad():
-            return (features or self._features)(self._whitened(X)).abs().double().numpy()
+        return np.abs(self._raw(X, features))
 
     def _reduced(self, X: np.ndarray) -> np.ndarray:
         mean, directions = self._reduce

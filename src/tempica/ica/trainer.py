@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -167,12 +168,13 @@ class Training:
         self.history = [(s, [a[r] for r in kept], [b[r] for r in kept]) for s, a, b in self.history]
 
     def state(self) -> dict[str, Any]:
-        """All that `restore` needs, as tensors and plain values."""
-        return {
-            "module": _weights(self.module),
+        """All that `restore` needs, as tensors and plain values: copies, since a training goes on."""
+        found = {
+            "module": self.module.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             **{name: getattr(self, name) for name in _PLAIN},
         }
+        return copy.deepcopy(found)
 
     def restore(self, state: dict[str, Any]) -> None:
         if len(state["alive"]) < len(self.alive):
@@ -181,7 +183,7 @@ class Training:
         for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(found)
         for name in _PLAIN:
-            setattr(self, name, state[name])
+            setattr(self, name, copy.deepcopy(state[name]))
 
     def _step(self) -> Tensor:
         rate = self.rate * min(1.0, (self.step + 1) / self.warm)
