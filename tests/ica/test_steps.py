@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from tempica.ica.contrast import Contrast
+from tempica.ica.labelled import Labelled
 from tempica.ica.networks import Features, PairScore, Restarts
 from tempica.ica.trainer import Orthogonal
 
@@ -49,6 +50,32 @@ def test_a_compiled_step_has_the_gradients_of_autograd(n_layers, lags, group) ->
         for mine, p in zip(gradients, together.stacked, strict=True):
             torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-5)
         del expected  # a graph that is alive remembers the shapes from before a narrowing
+
+
+@pytest.mark.parametrize("n_layers", [2, 3])
+def test_a_compiled_step_of_labels_has_the_gradients_of_autograd(n_layers: int) -> None:
+    torch.manual_seed(0)
+    models = []
+    for _ in range(3):
+        features, head = Features(4, 6, 8, n_layers, torch.randn(6, 4)), nn.Linear(6, 11)
+        for p in [*features.out.parameters(), *head.parameters()]:
+            nn.init.normal_(p, std=0.4)
+        models.append(nn.ModuleList([features, head]))
+    data = Labelled(torch.randn(500, 4), torch.randint(11, (500,)), np.arange(500) > 400, 11)
+    together, same = Restarts(models), lambda f: f
+    options = {"batch_size": 100, "max_steps": 10, "learning_rate": 1e-3, "seed": 0}
+    compiled = data.training(together, same, **options)
+    plain = data.training(together, same, lambda x, items: x, **options)
+    items = compiled._items()
+    found = compiled.loss(items)
+    assert not found.requires_grad
+    gradients = [p.grad.clone() for p in together.stacked]
+    together.zero_grad(set_to_none=True)
+    expected = plain.loss(items)
+    expected.sum().backward()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+    for mine, p in zip(gradients, together.stacked, strict=True):
+        torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12), (3, 12, 5), (2, 8, 8)], ids=str)

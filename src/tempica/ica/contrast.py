@@ -17,7 +17,7 @@ from tempica.errors import DataError
 from tempica.ica import parallel
 from tempica.ica.base import pairs
 from tempica.ica.networks import PairScore, Restarts, ScoreOf
-from tempica.ica.steps import compiled_step
+from tempica.ica.steps import contrast_step
 from tempica.ica.trainer import Training
 
 VALIDATION_PAIRS = 1024  # the contrast needs all pairs of pairs: its cost grows with the square
@@ -85,12 +85,13 @@ class Contrast:
                 each.append(score.run(here, successors, chunk=self.chunk, group=self.group, first=first))
             return sum(each) / len(each)  # type: ignore[return-value]
 
+        step: Callable[[Tensor], Tensor] = loss
         if augment is None and isinstance(module, Restarts) and self._compiles(module):
-            loss = self._compiled(module)
+            step = self._compiled(module)
         chunks = max(1, options.pop("batch_size") // self.chunk)
         return Training(
             module,
-            loss,
+            step,
             lambda: self.losses(features, scores).mean(-1),
             len(self.starts),
             batch_size=chunks,
@@ -105,7 +106,7 @@ class Contrast:
 
     def _compiled(self, together: Restarts) -> Callable[[Tensor], Tensor]:
         here, *there = (_numbers(places) for places in (self._here, *self._there))
-        return compiled_step(
+        return contrast_step(
             self.Z,
             lambda items: self.starts[items, None] + self.offsets,
             here,
@@ -132,6 +133,10 @@ class Contrast:
             ]
         shortest = min(loss.shape[-1] for loss in each)
         return np.mean([loss[..., :shortest] for loss in each], axis=0)
+
+    def held_out_frames(self) -> Any:
+        """Those that are the first of a held-out pair."""
+        return self._frames(self.asked[0])
 
     def _frames(self, at: Tensor) -> Tensor:
         return self.Z[at.to(self.Z.device) if isinstance(self.Z, Tensor) else at]

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from tempica.errors import DataError
+from tempica.ica import parallel
 from tempica.ica.contrast import standard_error
 from tempica.ica.networks import Restarts
+from tempica.ica.steps import labels_step
 from tempica.ica.trainer import Training
 
 VALIDATION_FRAMES = 20_000
@@ -59,15 +61,23 @@ class Labelled:
             frames = frames if augment is None else augment(frames, items)
             return self._each(features(frames), together.head, at).mean(-1)
 
+        step: Callable[[Tensor], Tensor] = loss
+        if augment is None and isinstance(together, Restarts) and self._compiles(together):
+            step = labels_step(self.Z, self.segments, self.train, together.network, together.head)
         hidden = together.hidden
         return Training(
             together,
-            loss,
+            step,
             lambda: self.losses(features, together.head).mean(-1),
             self.n_train,
             hidden=hidden,
             **options,
         )
+
+    def _compiles(self, together: Restarts) -> bool:
+        """Whether a step can be compiled as one: frames in memory, in single precision, and no other process."""
+        plain = self.Z.device.type == "cpu" and self.Z.dtype is torch.float32
+        return plain and len(together.network) >= 7 and parallel.world()[1] == 1
 
     def losses(self, features: Callable[[Tensor], Tensor], head: Sequence[Tensor]) -> np.ndarray:
         """Of every held-out frame (frame,), or (R, frame)."""

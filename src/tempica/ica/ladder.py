@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from tempica.ica.trainer import Progress, Training
 
 FINALISTS = 2  # restarts that are trained to the end: the best is kept, the other says how far it can be relied on
 RUNG_STEPS = 400
+N_LAYERS, AGREED = 3, 0.99
 FREE = 0.15  # share of the information that only a free score finds, and 3 standard errors, from which on it is taken
 
 
@@ -85,7 +86,7 @@ def climb(
     }
 
 
-def network(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung) -> Rung:
+def network(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung, name: str = "network") -> Rung:
     """The best of several restarts, the first of which begins at the linear map, the others at random rotations."""
     n_inputs = contrast.Z.shape[1]
     free = plan.score_function == "free" or (plan.score_function == "auto" and needs_free(linear))
@@ -102,6 +103,36 @@ def network(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung) ->
     return train(
         contrast, plan, progress, 1, "network", models, plan.max_steps, pilot_steps(contrast.n_train, plan.max_steps)
     )
+
+
+def deeper(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung, shallow: Rung) -> Rung:
+    """The network again with two layers more and half the rate, if its two best restarts have found different things.
+
+    That is what a mixing bent too strongly for a network shows. Kept if it gains more than the standard error.
+    """
+    gain = linear.losses() - shallow.losses()
+    if agreement(shallow) > AGREED or gain.mean() < standard_error(gain):
+        return shallow
+    options = plan.options | {"learning_rate": plan.options["learning_rate"] / 2}
+    plan = replace(plan, n_layers=plan.n_layers + 2, options=options)
+    deep = network(contrast, plan, progress, linear, "deep network")
+    gain = shallow.losses() - deep.losses()
+    return deep if gain.mean() > standard_error(gain) else shallow
+
+
+def agreement(rung: Rung) -> float:
+    """Least correlation of the features of a rung with the affine map of its rival's that comes nearest to them.
+
+    On held-out frames; 1 where there is no rival. Linear mixtures are the second stage's business.
+    """
+    if rung.rival is None:
+        return 1.0
+    with torch.no_grad():
+        frames = rung.contrast.held_out_frames()
+        h, other = (part[0](frames).double().cpu().numpy() for part in (rung.model, rung.rival))
+    design = np.column_stack([other, np.ones(len(other))])
+    aligned = design @ np.linalg.lstsq(design, h, rcond=None)[0]
+    return float(min(np.corrcoef(x, y)[0, 1] for x, y in zip(h.T, aligned.T, strict=True)))
 
 
 def needs_free(rung: Rung) -> bool:

@@ -82,7 +82,7 @@ class PCL(FramesOrImages):
         *,
         lag: int | tuple[int, ...] = 1,
         width: int | None = None,
-        n_layers: int = 3,
+        n_layers: int | None = None,
         n_restarts: int = 3,
         max_steps: int | None = None,
         batch_size: int | None = None,
@@ -162,7 +162,7 @@ class PCL(FramesOrImages):
         plan = Plan(
             n=n,
             width=self.width or max(16, 8 * n),
-            n_layers=self.n_layers,
+            n_layers=self.n_layers or ladder.N_LAYERS,
             n_restarts=self.n_restarts,
             max_steps=self.max_steps,
             score_function=self.score_function,
@@ -172,7 +172,10 @@ class PCL(FramesOrImages):
         )
         if not isinstance(contrast, WithinReplicas) or images is None:
             rungs = ladder.climb(contrast, plan, progress)
-            return rungs | {"network": ladder.network(contrast, plan, progress, rungs["linear"])}
+            network = ladder.network(contrast, plan, progress, rungs["linear"])
+            if self.n_layers is None:
+                network = ladder.deeper(contrast, plan, progress, rungs["linear"], network)
+            return rungs | {"network": network}
         noise = Noise(1.0, int(seeds[0]), torch.as_tensor(self._white.components_, dtype=torch.float32))
         rungs = ladder.climb(contrast, plan, progress, contrast.choose(n), LINEAR_STEPS, noise)
         return rungs | {"network": self._of_images(contrast, images, plan, progress, rungs["linear"].model)}

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tempica.ica.kernels import pair_contrast
+from tempica.ica.kernels import _exp, pair_contrast
 
 _fast: Any = numba.njit(cache=True, fastmath=True, error_model="numpy")
 
 
-def compiled_step(
+def contrast_step(
     Z: Tensor,
     places: Callable[[Tensor], Tensor],
     here: np.ndarray,
@@ -33,44 +33,55 @@ def compiled_step(
     """A function of items that answers with the losses (R,), and leaves the gradients in `grad` of every parameter.
 
     `places(items)` (C, F) are frames of Z; `here` and `there` (J,) say which of a chunk make its pairs, at each lag.
-    `parameters` are those of `Features` with restarts, `scores` the shape of each lag's `PairScore`. Raises ValueError
-    for a network of fewer than two hidden layers.
+    `parameters` are those of `Features` with restarts and two hidden layers at least, `scores` the shape of each
+    lag's `PairScore`.
     """
-    if len(parameters) < 7:
-        raise ValueError("two hidden layers are the least")
-    for p in (*parameters, *scores):
-        p.grad = torch.zeros_like(p)
     frames, there_LJ = Z.numpy(), np.stack(list(there))
+    most = group or np.iinfo(np.int64).max
 
     def step(items: Tensor) -> Tensor:
-        # looked up each time: narrowing to fewer restarts gives parameters other arrays
-        value, slope = ([_array(p, of) for p in (*parameters, *scores)] for of in ("data", "grad"))
-        losses = network_contrast(
-            frames,
-            places(items).numpy(),
-            here,
-            there_LJ,
-            chunk,
-            group or np.iinfo(np.int64).max,
-            *_ordered(value, len(scores)),
-            *_ordered(slope, len(scores)),
+        given = _ordered(parameters, scores)
+        return torch.from_numpy(
+            network_contrast(frames, places(items).numpy(), here, there_LJ, chunk, most, *given[0], *given[1])
         )
-        return torch.from_numpy(losses)
 
     return step
 
 
-def _array(p: Tensor, of: str) -> np.ndarray:
-    if of == "grad" and p.grad is None:
-        p.grad = torch.zeros_like(p)
-    return (p.grad if of == "grad" else p.detach()).numpy()  # type: ignore[union-attr]
+def labels_step(
+    Z: Tensor, labels: Tensor, at: Tensor, parameters: Sequence[Tensor], head: Sequence[Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """The same for the label (frame,) of each frame, from a linear head on |h|: weight (R, label, N), bias (R, label).
+
+    `at` (item,) are frames of Z.
+    """
+    frames, numbers, places = Z.numpy(), labels.numpy(), at.numpy()
+
+    def step(items: Tensor) -> Tensor:
+        chosen = places[items.numpy()]
+        given = _ordered(parameters, (head[0], head[1]), column=True)
+        return torch.from_numpy(network_labels(frames, chosen, numbers[chosen], *given[0], *given[1]))
+
+    return step
 
 
-def _ordered(values: list[np.ndarray], n_scores: int) -> tuple[Any, ...]:
-    """Linear part, first layer, the other hidden layers, the last, the scores."""
-    network, scores = values[:-n_scores], values[-n_scores:]
-    linear, first, first_bias, *middle, out, out_bias = network
-    return linear, first, first_bias, tuple(middle[::2]), tuple(middle[1::2]), out, out_bias, tuple(scores)
+def _ordered(network: Sequence[Tensor], others: Sequence[Tensor], column: bool = False) -> list[tuple[Any, ...]]:
+    """Values and gradients: linear part, first layer, the other hidden layers, the last, what follows the features.
+
+    Looked up at each step, since narrowing to fewer restarts gives parameters other arrays. With `column`, the last is
+    a column of each restart.
+    """
+    found = []
+    for p in (*network, *others):
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    for of in (lambda p: p.detach().numpy(), lambda p: p.grad.numpy()):
+        linear, first, first_bias, *middle, out, out_bias = map(of, network)
+        rest = tuple(map(of, others))
+        if column:
+            rest = (*rest[:-1], rest[-1][..., None])
+        found.append((linear, first, first_bias, tuple(middle[::2]), tuple(middle[1::2]), out, out_bias, rest))
+    return found
 
 
 @_fast
@@ -112,23 +123,12 @@ def network_contrast(
                 x[c * n_frames + f, k] = Z[at_CF[c, f], k]
     sums = np.empty((n_layers, n_rows, 2 * width), np.float32)
     larger = np.empty((n_layers, n_rows, width), np.float32)
-    h, straight, to_h = (
-        np.empty((n_rows, n), np.float32),
-        np.empty((n_rows, n), np.float32),
-        np.empty((n_rows, n), np.float32),
-    )
+    h, to_h = np.empty((n_rows, n), np.float32), np.empty((n_rows, n), np.float32)
     losses = np.zeros(n_restarts, np.float32)
     for r in range(n_restarts):
-        np.dot(x, first_RWK[r].T, sums[0])
-        _maxout_of(sums[0], first_bias_RW[r], larger[0])
-        for layer in range(1, n_layers):
-            np.dot(larger[layer - 1], weights_RWW[layer - 1][r].T, sums[layer])
-            _maxout_of(sums[layer], biases_RW[layer - 1][r], larger[layer])
-        np.dot(larger[n_layers - 1], out_RNW[r].T, h)
-        np.dot(x, linear_RNK[r].T, straight)
-        for b in range(n_rows):
-            for i in range(n):
-                h[b, i] += straight[b, i] + out_bias_RN[r, i]
+        _forward(
+            r, x, sums, larger, h, linear_RNK, first_RWK, first_bias_RW, weights_RWW, biases_RW, out_RNW, out_bias_RN
+        )
         to_h[:] = 0
         for lag in range(len(there_LJ)):
             losses[r] += _contrast_of(
@@ -144,20 +144,167 @@ def network_contrast(
                 to_shapes[lag][r],
                 len(there_LJ),
             )
-        np.dot(to_h.T, x, to_linear[r])
-        np.dot(to_h.T, larger[n_layers - 1], to_out[r])
-        _sum_rows(to_h, to_out_bias[r])
-        to_larger = np.dot(to_h, out_RNW[r])
-        for layer in range(n_layers - 1, -1, -1):
-            _maxout_back(to_larger, sums[layer])
-            if layer > 0:
-                np.dot(sums[layer].T, larger[layer - 1], to_weights[layer - 1][r])
-                _sum_rows(sums[layer], to_biases[layer - 1][r])
-                np.dot(sums[layer], weights_RWW[layer - 1][r], to_larger)
-            else:
-                np.dot(sums[0].T, x, to_first[r])
-                _sum_rows(sums[0], to_first_bias[r])
+        _backward(
+            r,
+            x,
+            sums,
+            larger,
+            to_h,
+            weights_RWW,
+            out_RNW,
+            to_linear,
+            to_first,
+            to_first_bias,
+            to_weights,
+            to_biases,
+            to_out,
+            to_out_bias,
+        )
     return losses
+
+
+@_fast
+def network_labels(
+    Z,
+    at_B,
+    labels_B,
+    linear_RNK,
+    first_RWK,
+    first_bias_RW,
+    weights_RWW,
+    biases_RW,
+    out_RNW,
+    out_bias_RN,
+    head,
+    to_linear,
+    to_first,
+    to_first_bias,
+    to_weights,
+    to_biases,
+    to_out,
+    to_out_bias,
+    to_head,
+):
+    """Losses (R,): the mean over frames of the cross-entropy of softmax(W |h| + b) at the frame's label, less log of
+    the number of labels; `head` is W (R, label, N) and b (R, label, 1).
+
+    Gradients are written into the arrays to_…, which are those of the parameters before them.
+    """
+    n_restarts, n, n_inputs = linear_RNK.shape
+    n_rows, n_layers, width = len(at_B), len(weights_RWW) + 1, first_bias_RW.shape[1] // 2
+    n_labels = head[0].shape[1]
+    x = np.empty((n_rows, n_inputs), np.float32)
+    for b in range(n_rows):
+        for k in range(n_inputs):
+            x[b, k] = Z[at_B[b], k]
+    sums = np.empty((n_layers, n_rows, 2 * width), np.float32)
+    larger = np.empty((n_layers, n_rows, width), np.float32)
+    h, size, to_h = (
+        np.empty((n_rows, n), np.float32),
+        np.empty((n_rows, n), np.float32),
+        np.empty((n_rows, n), np.float32),
+    )
+    logits, losses = np.empty((n_rows, n_labels), np.float32), np.zeros(n_restarts, np.float32)
+    scale = np.float32(1) / np.float32(n_rows)
+    for r in range(n_restarts):
+        _forward(
+            r, x, sums, larger, h, linear_RNK, first_RWK, first_bias_RW, weights_RWW, biases_RW, out_RNW, out_bias_RN
+        )
+        for b in range(n_rows):
+            for i in range(n):
+                size[b, i] = abs(h[b, i])
+        np.dot(size, head[0][r].T, logits)
+        for b in range(n_rows):
+            losses[r] += scale * _softmax_gradient(logits[b], head[1][r, :, 0], labels_B[b], scale)
+        losses[r] -= np.float32(np.log(n_labels))
+        np.dot(logits.T, size, to_head[0][r])
+        _sum_rows(logits, to_head[1][r, :, 0])
+        np.dot(logits, head[0][r], to_h)
+        for b in range(n_rows):
+            for i in range(n):
+                to_h[b, i] *= np.sign(h[b, i])
+        _backward(
+            r,
+            x,
+            sums,
+            larger,
+            to_h,
+            weights_RWW,
+            out_RNW,
+            to_linear,
+            to_first,
+            to_first_bias,
+            to_weights,
+            to_biases,
+            to_out,
+            to_out_bias,
+        )
+    return losses
+
+
+@_fast
+def _softmax_gradient(logits, bias, label, scale):
+    """Cross-entropy of one frame; its gradient, scaled, takes the place of the logits."""
+    largest = logits[0] + bias[0]
+    for k in range(len(logits)):
+        logits[k] += bias[k]
+        largest = max(largest, logits[k])
+    true, total = logits[label], np.float32(0)
+    for k in range(len(logits)):
+        logits[k] = _exp(logits[k] - largest)
+        total += logits[k]
+    for k in range(len(logits)):
+        logits[k] *= scale / total
+    logits[label] -= scale
+    return np.log(total) + largest - true
+
+
+@_fast
+def _forward(r, x, sums, larger, h, linear_RNK, first_RWK, first_bias_RW, weights_RWW, biases_RW, out_RNW, out_bias_RN):
+    """Features h (B, N) of one restart, and what its layers have seen."""
+    np.dot(x, first_RWK[r].T, sums[0])
+    _maxout_of(sums[0], first_bias_RW[r], larger[0])
+    for layer in range(1, len(sums)):
+        np.dot(larger[layer - 1], weights_RWW[layer - 1][r].T, sums[layer])
+        _maxout_of(sums[layer], biases_RW[layer - 1][r], larger[layer])
+    np.dot(larger[len(sums) - 1], out_RNW[r].T, h)
+    straight = np.dot(x, linear_RNK[r].T)
+    for b in range(len(h)):
+        for i in range(h.shape[1]):
+            h[b, i] += straight[b, i] + out_bias_RN[r, i]
+
+
+@_fast
+def _backward(
+    r,
+    x,
+    sums,
+    larger,
+    to_h,
+    weights_RWW,
+    out_RNW,
+    to_linear,
+    to_first,
+    to_first_bias,
+    to_weights,
+    to_biases,
+    to_out,
+    to_out_bias,
+):
+    """Gradients of one restart's parameters, from those of its features; the sums are used up."""
+    np.dot(to_h.T, x, to_linear[r])
+    np.dot(to_h.T, larger[len(sums) - 1], to_out[r])
+    _sum_rows(to_h, to_out_bias[r])
+    to_larger = np.dot(to_h, out_RNW[r])
+    for layer in range(len(sums) - 1, -1, -1):
+        _maxout_back(to_larger, sums[layer])
+        if layer > 0:
+            np.dot(sums[layer].T, larger[layer - 1], to_weights[layer - 1][r])
+            _sum_rows(sums[layer], to_biases[layer - 1][r])
+            np.dot(sums[layer], weights_RWW[layer - 1][r], to_larger)
+        else:
+            np.dot(sums[0].T, x, to_first[r])
+            _sum_rows(sums[0], to_first_bias[r])
 
 
 @_fast
