@@ -101,7 +101,7 @@ def network(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung, na
             begun = torch.linalg.qr(torch.randn(n_inputs, plan.n, generator=rng)).Q.T.contiguous()
         models.append(model(n_inputs, plan, begun, own, run))
     return train(
-        contrast, plan, progress, 1, "network", models, plan.max_steps, pilot_steps(contrast.n_train, plan.max_steps)
+        contrast, plan, progress, 1, name, models, plan.max_steps, pilot_steps(contrast.n_train, plan.max_steps)
     )
 
 
