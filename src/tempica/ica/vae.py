@@ -66,9 +66,14 @@ class GeneralNormal(nn.Module):
         self.shape = nn.Parameter(torch.zeros(n_restarts, 1, n))
         self.rho = nn.Parameter(torch.ones(n_restarts, 1, n))
 
+    @property
+    def alpha(self) -> Tensor:
+        """(R, 1, N)"""
+        return self.least + (2 - self.least) * torch.sigmoid(self.shape)
+
     def forward(self, z_RBN: Tensor, label_B: Tensor, before_RBN: Tensor | None = None) -> Tensor:
         """(R, B) of latents with labels from 0."""
-        alpha = self.least + (2 - self.least) * torch.sigmoid(self.shape)
+        alpha = self.alpha
         miss = z_RBN - self.mean[:, label_B]
         if before_RBN is not None:
             miss = miss - self.rho * before_RBN
