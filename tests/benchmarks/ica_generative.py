@@ -15,7 +15,8 @@ whose mean (from −2 to 2) and deviation (0.2 to 1) are drawn per segment; hist
 ρ 0.7. hmnlica: normal sources whose mean (from −2 to 2) and deviation (0.2 to 1) are drawn for each of 2 n + 1 hidden
 states, which last 33 frames on average (20 × 2,000 frames, one series); states is the share of frames whose most
 probable state is the true one, after matching. Linear baselines beside. Scored on a new series through the same
-mixing, the matching fitted on its first half and scored on the second. CPU time is of one thread. Ends with one line of JSON: median and range over seeds.
+mixing, the matching fitted on its first half and scored on the second. CPU time is of one thread. Ends with one
+line of JSON: median and range over seeds.
 """
 
 from __future__ import annotations
