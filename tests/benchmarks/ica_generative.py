@@ -4,6 +4,7 @@
     python tests/benchmarks/ica_generative.py slowvae --n 5 --layers 2
     python tests/benchmarks/ica_generative.py snica --n 3 --layers 2 --snr 10
     python tests/benchmarks/ica_generative.py gcl --n 5 --layers 2
+    python tests/benchmarks/ica_generative.py hmnlica --n 3 --layers 2
 
 ivae: Laplace sources modulated per segment (20 × 2,000 frames). slowvae: sparse jumps, s_t = 0.9 s_{t−1} + e_t, e_t
 zero but for one frame in ten, where it is normal. snica: AR(1) with Laplace innovations, ρ from 0.7 to 0.95, through
@@ -11,8 +12,11 @@ the mixing and with white noise added to every feature (SNR: variance over varia
 to score). There every method is scored frame by frame and smoothed in time, and ceiling is the smoother that is told
 the dynamics, the noise, and the mixing's derivative at the true sources. gcl: label, normal sources
 whose mean (from −2 to 2) and deviation (0.2 to 1) are drawn per segment; history, AR(1) with Laplace innovations,
-ρ 0.7. Linear baselines beside. Scored on a new series through the same mixing, the matching fitted on its first half
-and scored on the second. CPU time is of one thread. Ends with one line of JSON: median and range over seeds.
+ρ 0.7. hmnlica: normal sources whose mean (from −2 to 2) and deviation (0.2 to 1) are drawn for each of 2 n + 1 hidden
+states, which last 33 frames on average (20 × 2,000 frames, one series); states is the share of frames whose most
+probable state is the true one, after matching. Linear baselines beside. Scored on a new series through the same
+mixing, the matching fitted on its first half and scored on the second. CPU time is of one thread. Ends with one
+line of JSON: median and range over seeds.
 """
 
 from __future__ import annotations
@@ -27,22 +31,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from scipy.signal import lfilter
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from tempica.evaluate.metrics import assign, correlation_matrix
-from tempica.ica import GCL, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, smooth
+from tempica.ica import GCL, HMNLICA, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, smooth
 from tempica.ica.smoothing import rts
 from tempica.ica.synthetic import Mixing, random_mixing
 
-RHO, KICKED = 0.9, 0.1
+RHO, KICKED, STAY = 0.9, 0.1, 0.97
 NOISY_FRAMES = 20_000
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("family", choices=["ivae", "slowvae", "snica", "gcl"])
+    parser.add_argument("family", choices=["ivae", "slowvae", "snica", "gcl", "hmnlica"])
     parser.add_argument("--n", type=int, default=5)
     parser.add_argument("--layers", type=int, nargs="+", default=[2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[101, 102, 103, 104, 105])
@@ -77,6 +82,8 @@ def _rows(a: argparse.Namespace, layers: int, seed: int) -> dict[str, dict]:
     options = {} if a.steps is None else {"max_steps": a.steps}
     if a.family == "gcl":
         return _contrasted_rows(a, rng, mixing, options)
+    if a.family == "hmnlica":
+        return _hidden_rows(a, rng, mixing, options)
     if a.family == "snica":
         return _noisy_rows(a, rng, mixing, options)
     if a.family == "ivae":
@@ -148,6 +155,28 @@ def _contrasted_rows(a: argparse.Namespace, rng: np.random.Generator, mixing: Mi
             if isinstance(model, GCL):
                 features = _scored(model.transform(mixing(test), stage="features"), test)
                 rows[f"GCL {case}"] |= {f"{key}_features": value for key, value in features.items()}
+    return rows
+
+
+def _hidden_rows(a: argparse.Namespace, rng: np.random.Generator, mixing: Mixing, options: dict) -> dict[str, dict]:
+    n_states, n_frames = 2 * a.n + 1, a.segments * a.points
+    place, width = rng.uniform(-2, 2, size=(n_states, a.n)), rng.uniform(0.2, 1, size=(n_states, a.n))
+    series = []
+    for _ in range(2):
+        change = np.cumsum(rng.random(n_frames) > STAY)
+        state = np.cumsum(rng.integers(1, n_states, size=n_frames))[change] % n_states  # always another one
+        series.append((state, place[state] + width[state] * rng.normal(size=(n_frames, a.n))))
+    (_, train), (state, test) = series
+    rows = {}
+    for model in [FastICA(a.n), NonstationaryICA(a.n, n_segments=n_frames // 30), PCL(a.n), HMNLICA(a.n, **options)]:
+        started = time.process_time()
+        model.fit(mixing(train))
+        seconds, name = time.process_time() - started, type(model).__name__
+        rows[name] = {**_scored(model.transform(mixing(test)), test), "cpu_s": round(seconds, 1)}
+        if name == "HMNLICA":
+            counts = np.zeros((n_states, n_states))
+            np.add.at(counts, (model.states(mixing(test)).argmax(1), state), 1)
+            rows[name]["states"] = round(float(counts[linear_sum_assignment(-counts)].sum() / n_frames), 4)
     return rows
 
 

@@ -11,10 +11,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
-from tempica.ica import GCL, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, load, save
+from tempica.ica import GCL, HMNLICA, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, load, save
 
 QUICK = {"max_steps": 3, "width": 4, "n_restarts": 1}
 SERIES = [TICA(2), SOBI(2), FastICA(2), PCL(2, **QUICK), SlowVAE(2, **QUICK), SNICA(2, **QUICK), GCL(2, **QUICK)]
+SERIES += [HMNLICA(2, max_steps=3, n_layers=2, n_restarts=1)]
 LABELLED = [NonstationaryICA(2), TCL(2, **QUICK), IVAE(2, **QUICK), GCL(2, **QUICK)]
 EVERY = [*((model, "replicas") for model in SERIES), *((model, "labels") for model in LABELLED)]
 every = pytest.mark.parametrize(("model", "given"), EVERY, ids=lambda x: x if isinstance(x, str) else type(x).__name__)

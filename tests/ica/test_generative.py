@@ -9,8 +9,18 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import IVAE, SOBI, NonstationaryICA, SlowVAE, load, save
+from tempica.ica.flow import Flow, completed
 from tempica.ica.generative import _last_of_each
-from tempica.ica.vae import Autoencoder, Chart, GeneralNormal, keep_restart, starts, train_restarts
+from tempica.ica.vae import (
+    LEAST_NOISE,
+    Autoencoder,
+    Chart,
+    GeneralNormal,
+    keep_restart,
+    log_likelihood,
+    starts,
+    train_restarts,
+)
 
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])
 
@@ -40,9 +50,10 @@ def recovered(S, truth):
 def test_ivae_unbends_what_no_linear_map_can(rng):
     segments, truth = modulated(rng)
     X = bend(truth)
-    model = IVAE(max_steps=300, width=16).fit(X, segments)
+    model = IVAE(max_steps=200, width=16, n_restarts=2).fit(X, segments)
     assert recovered(model.transform(X), truth) > recovered(NonstationaryICA().fit_transform(X, segments), truth) + 0.02
-    assert model.validation_loss_[0] < model.loss_curve_[0][1] - 0.1
+    assert min(model.start_loss_) < model.start_curve_[0][1] - 0.1
+    assert min(model.validation_loss_) == model.loss_curve_[-1][1] <= model.loss_curve_[0][1]
     shuffled = rng.permutation(segments)
     assert model.score(X, segments) > model.score(X) > model.score(X, shuffled)
 
@@ -50,7 +61,7 @@ def test_ivae_unbends_what_no_linear_map_can(rng):
 def test_slowvae_unbends_what_no_linear_map_can(rng):
     truth = jumps(rng)
     X = bend(truth)
-    model = SlowVAE(max_steps=300, width=16).fit(X, replicas=np.repeat([0, 1], 2000))
+    model = SlowVAE(max_steps=200, width=16, n_restarts=2).fit(X, replicas=np.repeat([0, 1], 2000))
     assert recovered(model.transform(X), truth) > recovered(SOBI().fit_transform(X), truth) + 0.02
     assert model.score(X) > model.score(X[rng.permutation(len(X))]) + 0.5
 
@@ -116,13 +127,56 @@ def test_the_law_of_latents_is_a_normalised_density(rng):
     np.testing.assert_allclose(found, expected, atol=0.01)
 
 
-def test_an_autoencoder_starts_as_the_linear_map_it_is_given(rng):
+@pytest.fixture
+def flow(rng):
+    """Two restarts in three dimensions, the second far from linear."""
     linear = starts(torch.as_tensor(rng.normal(size=(2, 3)), dtype=torch.float32), 2, torch.Generator().manual_seed(0))
-    model = Autoencoder(linear, 8, 2, torch.Generator().manual_seed(0))
-    x = torch.as_tensor(rng.normal(size=(5, 3)), dtype=torch.float32)
-    torch.testing.assert_close(model.mean(x.expand(2, -1, -1)), x @ linear.transpose(1, 2))
-    z = model.mean(x.expand(2, -1, -1))
-    torch.testing.assert_close(model.mean(model.decoder(z)), z, atol=1e-4, rtol=1e-4)
+    found = Flow(completed(linear), torch.Generator().manual_seed(0), depth=4)
+    for bend in found.bends:
+        bend.data[1] = torch.as_tensor(rng.normal(size=(1, 3)), dtype=torch.float32)
+    return linear, found.double().requires_grad_(False)
+
+
+def test_a_flow_begins_linear_and_has_an_inverse_and_a_determinant(rng, flow):
+    linear, flow = flow
+    x = torch.as_tensor(rng.normal(size=(2, 40, 3)))
+    y, volume = flow.with_log_det(x)
+    torch.testing.assert_close(flow(x), y)
+    assert (y[0, :, :2] - x[0] @ linear[0].double().T).std(0).max() < 1e-6
+    torch.testing.assert_close(flow.inverse().double()(y), x, atol=1e-4, rtol=1e-4)  # made in float32
+    for restart in range(2):
+        slope = torch.func.vmap(torch.func.jacrev(lambda z: flow(z.expand(2, 1, 3))[restart, 0]))(x[restart])  # noqa: B023
+        torch.testing.assert_close(volume[restart], torch.linalg.slogdet(slope)[1])
+
+
+def test_the_bound_is_the_likelihood_of_frames_with_noise_where_it_is_tight(rng, flow):
+    flow, rest, x = flow[1].float(), GeneralNormal(2, 1, 1), torch.as_tensor(rng.normal(size=(20, 3))).float()
+    model = Autoencoder(flow, rest, 8, 1, torch.Generator().manual_seed(0))
+    noise = model.log_noise.detach().exp()[0, 0] + LEAST_NOISE
+    model.log_spread.offsets[-1].data[:] = 0.5 * noise.log()
+    law = lambda z: -(z**2).sum(-1)  # noqa: E731
+    with torch.no_grad():
+        found = model.bound(x, law, len(x), torch.Generator().manual_seed(1))
+        draw = torch.randn(2, *x.shape, generator=torch.Generator().manual_seed(1))
+        seen = x + draw * noise.sqrt()
+        expected = torch.stack([log_likelihood(flow, rest, frames, law, len(x))[k] for k, frames in enumerate(seen)])
+    torch.testing.assert_close(found, expected - 0.5 * (draw**2).sum(-1), atol=1e-3, rtol=1e-3)
+
+
+def test_a_restart_that_diverges_stops_no_other():
+    weight = torch.nn.Parameter(torch.ones(2, 1))
+    losses = lambda _: weight[:, 0] ** 2 * torch.tensor([1.0, torch.nan])  # noqa: E731
+    best, _ = train_restarts(
+        torch.nn.ParameterList([weight]),
+        losses,
+        lambda: losses(None).detach(),
+        8,
+        batch_size=4,
+        max_steps=20,
+        learning_rate=0.1,
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert best[0] < 0.5
 
 
 def test_held_out_are_the_last_frames_of_each_segment():

@@ -14,7 +14,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tempica.errors import DataError
 from tempica.ica import SNICA, TICA, kalman, load, save, smooth
 from tempica.ica.chains import Emission, Innovations, bound, expected_squares, posterior
-from tempica.ica.state_space import _chunks, _rates
+from tempica.ica.state_space import _rates, chunks
 from tempica.ica.vae import LEAST_NOISE, Chart
 
 RHO = np.array([0.9, 0.5])
@@ -147,12 +147,12 @@ def test_the_jacobian_of_a_chart_is_that_of_autograd(rng):
 
 
 def test_chunks_stay_within_series_and_leave_little_out():
-    first, size = _chunks(np.repeat([0, 1, 2], [33, 1, 16]), 16)
+    first, size = chunks(np.repeat([0, 1, 2], [33, 1, 16]), 16)
     assert (size, first.tolist()) == (16, [0, 16, 34])
-    assert _chunks(np.repeat(np.arange(10), 2), 16)[1] == 2
-    assert _chunks(np.zeros(20, int), 16)[1] == 10  # 16 would leave four frames out
+    assert chunks(np.repeat(np.arange(10), 2), 16)[1] == 2
+    assert chunks(np.zeros(20, int), 16)[1] == 10  # 16 would leave four frames out
     with pytest.raises(DataError, match="too few for 2 stretches"):
-        _chunks(np.zeros(3, int), 16)
+        chunks(np.zeros(3, int), 16)
 
 
 def test_rates_do_not_see_white_noise(rng, autoregression):

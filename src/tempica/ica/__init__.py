@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tempica.ica.fastica import FastICA
     from tempica.ica.gcl import GCL
     from tempica.ica.generative import IVAE, SlowVAE
+    from tempica.ica.hidden_markov import HMNLICA
     from tempica.ica.linear import SOBI, TICA
     from tempica.ica.nonstationary import NonstationaryICA
     from tempica.ica.pcl import PCL
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GCL",
+    "HMNLICA",
     "IVAE",
     "PCL",
     "SNICA",
@@ -37,6 +39,7 @@ __all__ = [
 _HOME = {
     "FastICA": "fastica",
     "GCL": "gcl",
+    "HMNLICA": "hidden_markov",
     "IVAE": "generative",
     "NonstationaryICA": "nonstationary",
     "PCL": "pcl",

@@ -23,10 +23,20 @@ from tempica.ica.base import (
     whitening,
 )
 from tempica.ica.fastica import FastICA, fastica_directions
+from tempica.ica.flow import Flow, completed
 from tempica.ica.nonstationary import NonstationaryICA, check_segments, cut_into_segments, either
-from tempica.ica.vae import Autoencoder, GeneralNormal, keep_restart, starts, train_restarts
+from tempica.ica.vae import (
+    LEAST_NOISE,
+    Autoencoder,
+    GeneralNormal,
+    keep_restart,
+    log_likelihood,
+    starts,
+    train_restarts,
+)
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 2, "max_steps": 1, "batch_size": 2}
+FLOW_RATE = 5  # learning rate of the flow, in units of the bound's
 HELD_OUT_BLOCK = 50  # frames; one block in ten gives no gradients
 
 
@@ -39,8 +49,8 @@ class _Generative(TemporalEstimator):
         *,
         width: int = 64,
         n_layers: int = 2,
-        n_restarts: int = 1,
-        max_steps: int = 10_000,
+        n_restarts: int = 4,
+        max_steps: int = 5000,
         batch_size: int = 256,
         learning_rate: float = 4e-3,
         second_stage: str = "auto",
@@ -74,32 +84,58 @@ class _Generative(TemporalEstimator):
     def _train(
         self,
         linear: np.ndarray,
-        prior_of: Callable[[int], nn.Module],
-        bound: Callable[[Autoencoder, Any, Tensor, torch.Generator], Tensor],
+        law_of: Callable[[int], GeneralNormal],
+        frames: Callable[[Tensor], Tensor],
+        law: Callable[[Any, Tensor, Tensor], Tensor],
         train: np.ndarray,
         held_out: np.ndarray,
     ) -> None:
-        """Fit autoencoder and prior by the bound's gradients on items of `train`; keep the best on `held_out`."""
+        """Fit by gradients on items of `train`, keep the best on `held_out`: a flow by its likelihood, then the bound.
+
+        `frames(items)` are the frames (B, K) of items, one or more each, and `law(prior, z, items)` ln p (R, item) of
+        their latents. The bound is fitted from the linear start and from the most likely flow.
+        """
         generator = torch.Generator().manual_seed(int(self.random_state))
-        start = starts(torch.as_tensor(linear, dtype=torch.float32), self.n_restarts, generator)
-        model = Autoencoder(start, self.width, self.n_layers, generator)
-        prior = prior_of(self.n_restarts)
-        learned, asked = torch.as_tensor(train), torch.as_tensor(held_out)
+        learned, asked, n = torch.as_tensor(train), torch.as_tensor(held_out), len(linear)
+        first = starts(torch.as_tensor(linear, dtype=torch.float32), self.n_restarts, generator)
+        flow = Flow(completed(first), generator)
+        k = len(flow.matrices[0][0])
+        prior, rest = law_of(self.n_restarts), GeneralNormal(self.n_restarts, 1, k - n)
+        whole = nn.ModuleList([flow, prior, rest])
+        before = [p.detach().clone() for p in whole.parameters()]
 
-        def validate() -> Tensor:
-            with torch.no_grad():
-                return -bound(model, prior, asked, torch.Generator().manual_seed(0)).mean(1)
+        def likelihood(items: Tensor, draw: torch.Generator) -> Tensor:
+            x = frames(items)
+            if k > n:  # frames on a curved sheet have no density; with noise they have
+                x = x + LEAST_NOISE**0.5 * torch.randn(x.shape, generator=draw)
+            return -log_likelihood(flow, rest, x, lambda z: law(prior, z, items), len(items)).mean(1)
 
-        found, self.loss_curve_ = train_restarts(
-            nn.ModuleList([model, prior]),
-            lambda items: -bound(model, prior, learned[items], generator).mean(1),
-            validate,
-            len(train),
-            batch_size=self.batch_size,
-            max_steps=self.max_steps,
-            learning_rate=self.learning_rate,
-            generator=generator,
-        )
+        def bound(items: Tensor, draw: torch.Generator) -> Tensor:
+            return -model.bound(frames(items), lambda z: law(prior, z, items), len(items), draw).mean(1)
+
+        def fitted(module: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor], rate: float) -> Any:
+            def validate() -> Tensor:
+                with torch.no_grad():
+                    return loss(asked, torch.Generator().manual_seed(0))
+
+            return train_restarts(
+                module,
+                lambda items: loss(items, generator),
+                validate,
+                len(train),
+                batch_size=self.batch_size,
+                max_steps=self.max_steps,
+                learning_rate=rate,
+                generator=generator,
+            )
+
+        found, self.start_curve_ = fitted(whole, likelihood, FLOW_RATE * self.learning_rate)
+        self.start_loss_, best = found.tolist(), int(found.nan_to_num(torch.inf).argmin())
+        for parameter, old in zip(whole.parameters(), before, strict=True):
+            parameter.data = torch.cat([old[:1], parameter.data[best : best + 1]])
+        _to_unit_variance(flow, [prior, rest], frames(learned))
+        model = Autoencoder(flow, rest, self.width, self.n_layers, generator)
+        found, self.loss_curve_ = fitted(nn.ModuleList([model, prior]), bound, self.learning_rate)
         self.validation_loss_ = found.tolist()
         for part in (model, prior):
             keep_restart(part, int(found.argmin()))
@@ -124,7 +160,10 @@ class _Generative(TemporalEstimator):
 
     def _raw(self, Z: Tensor) -> np.ndarray:
         with torch.no_grad():
-            return self._model.mean(Z[None])[0].double().numpy()
+            return self._sources(Z[None])[0].double().numpy()
+
+    def _sources(self, Z_RBK: Tensor) -> Tensor:
+        return self._model.encoder(Z_RBK)[..., : self._prior.mean.shape[-1]]
 
     def transform(self, X: Any) -> np.ndarray:
         """Sources (frame, component), of unit variance on the frames of the fit."""
@@ -134,7 +173,7 @@ class _Generative(TemporalEstimator):
         """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
         check_is_fitted(self)
         Z = self._whitened(self._frames(X, fitting=False))
-        jacobian = torch.func.vmap(torch.func.jacrev(lambda z: self._model.mean(z[None, None])[0, 0]))(Z)
+        jacobian = torch.func.vmap(torch.func.jacrev(lambda z: self._sources(z[None, None])[0, 0]))(Z)
         J = self._matrix @ jacobian.detach().double().numpy() @ self._white
         return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
 
@@ -147,16 +186,24 @@ class IVAE(_Generative):
     """Identifiable variational autoencoder: latents whose law depends on a label.
 
     x = d(z) + noise, with independent z_i of law p(z_i | u) ∝ exp(−|(z_i − m_iu) / a_iu|^α_i), 1 < α < 2 learned, of
-    which Laplace and normal are the ends; d and the encoder q(z | x) are linear maps plus networks, all trained by
-    the evidence lower bound (Khemakhem et al. 2020). With enough labels (nk + 1 for k statistics a source) the
-    sources are found up to order and a function of each. Training begins at NonstationaryICA's answer, and ends where
-    held-out frames say so. The second stage, none or linear (NonstationaryICA on the latents), is the one with less
-    dependence left within segments, on held-out frames.
+    which Laplace and normal are the ends, and as many more latents, whose law no label changes, as frames have
+    further directions; all is trained by the evidence lower bound (Khemakhem et al. 2020). With enough labels (nk + 1
+    for k statistics a source) the sources are found up to order and a function of each.
 
-    Parameters: `n_components`, all that vary when None; `width` and number `n_layers` of hidden layers;
-    `n_restarts`, trained side by side, of which the best held-out bound is kept; `max_steps`, `batch_size`,
-    `learning_rate`; `second_stage`: auto, none or linear; `random_state`.
-    Attributes: `segments_` the labels, `validation_loss_` of each restart (nats), `loss_curve_`, `second_stage_`.
+    The encoder is an invertible flow, and the posterior the law of what it makes of the frame plus noise; the decoder
+    d begins as its inverse, with a network beside. A posterior of independent latents, which is usual, would favour
+    decoders with orthogonal Jacobians over the true one. Training begins at NonstationaryICA's answer and at random
+    rotations of it, from which the flow is first fitted by its likelihood, the bound's limit without noise. From the
+    most likely, and from the linear answer itself, the bound is then trained; the better on held-out frames is kept.
+    The second stage, none or linear (NonstationaryICA on the latents), is the one with less dependence left within
+    segments, on held-out frames.
+
+    Parameters: `n_components`, all that vary when None; `width` and number `n_layers` of the decoder's hidden layers;
+    `n_restarts` of the flow, side by side; `max_steps` of either training, `batch_size`, `learning_rate`;
+    `second_stage`: auto, none or linear; `random_state`.
+    Attributes: `segments_` the labels; `start_loss_` of each restart of the flow and `start_curve_`, `validation_loss_`
+    of the bound from the linear answer and from the flow, and `loss_curve_`, all held out, in nats up to a constant;
+    `second_stage_`.
     """
 
     def fit(self, X: Any, y: Any = None, *, segments: Any = None, replicas: Any = None) -> IVAE:
@@ -174,14 +221,11 @@ class IVAE(_Generative):
         linear = NonstationaryICA(n).fit(white, number)
         held = _last_of_each(number)
         u = torch.as_tensor(number)
-
-        def bound(model: Autoencoder, prior: Any, items: Tensor, generator: torch.Generator) -> Tensor:
-            return _bound(model, lambda z: prior(z, u[items]), Z[items], generator)
-
         self._train(
             linear.components_,
             lambda n_restarts: GeneralNormal(n_restarts, len(self.segments_), n),
-            bound,
+            lambda items: Z[items],
+            lambda prior, z, items: prior(z, u[items]),
             np.flatnonzero(~held),
             np.flatnonzero(held),
         )
@@ -216,7 +260,7 @@ class IVAE(_Generative):
                 return torch.logsumexp(each, 0) - float(np.log(len(every)))
 
         with torch.no_grad():
-            return float(_bound(self._model, law, Z, torch.Generator().manual_seed(0)).mean())
+            return float(self._model.bound(Z, law, len(Z), torch.Generator().manual_seed(0)).mean())
 
 
 class SlowVAE(_Generative):
@@ -224,12 +268,11 @@ class SlowVAE(_Generative):
 
     x_t = d(z_t) + noise, z_t,i of law exp(−|(z_t,i − ρ_i z_{t−τ},i) / a_i|^α_i) with ρ, a and ½ < α < 2 learned, the
     first of each pair normal; trained by the evidence lower bound of pairs (Klindt et al. 2021, whose ρ is 1 and α
-    1). Sources are found up to order and sign, if their transitions are sparser than normal (α < 2). Training begins
-    at FastICA's answer on the frames' changes, and ends where held-out pairs say so. The second stage, none or
+    1). Sources are found up to order and sign, if their transitions are sparser than normal (α < 2). Encoder, decoder
+    and their training are IVAE's; it begins at FastICA's answer on the frames' changes. The second stage, none or
     linear (FastICA on the latents' changes), is the one with the more independent changes on held-out pairs.
 
-    Parameters as IVAE's, and `lag` τ in frames. Attributes: `validation_loss_` of each restart (nats),
-    `loss_curve_`, `second_stage_`.
+    Parameters as IVAE's, and `lag` τ in frames. Attributes as IVAE's, but for `segments_`.
     """
 
     def __init__(
@@ -239,8 +282,8 @@ class SlowVAE(_Generative):
         lag: int = 1,
         width: int = 64,
         n_layers: int = 2,
-        n_restarts: int = 1,
-        max_steps: int = 10_000,
+        n_restarts: int = 4,
+        max_steps: int = 5000,
         batch_size: int = 256,
         learning_rate: float = 4e-3,
         second_stage: str = "auto",
@@ -269,12 +312,13 @@ class SlowVAE(_Generative):
         white = np.asarray(Z, dtype=np.float64)
         changes = white[first + self.lag] - white[first]
 
-        def bound(model: Autoencoder, prior: Any, items: Tensor, generator: torch.Generator) -> Tensor:
-            return _pair_bound(model, prior, Z[items], Z[items + self.lag], generator)
-
-        train, asked = first[~held], first[held]
         self._train(
-            fastica_directions(changes[~held], n), lambda r: GeneralNormal(r, 1, n, least=0.5), bound, train, asked
+            fastica_directions(changes[~held], n),
+            lambda n_restarts: GeneralNormal(n_restarts, 1, n, least=0.5),
+            lambda items: torch.cat([Z[items], Z[items + self.lag]]),
+            lambda prior, z, _: _pair_law(prior, z),
+            first[~held],
+            first[held],
         )
         raw = self._raw(Z)
         changes = raw[first + self.lag] - raw[first]
@@ -293,8 +337,8 @@ class SlowVAE(_Generative):
         Z = self._whitened(self._frames(X, fitting=False))
         first = torch.as_tensor(pairs(check_replicas(replicas, len(Z)), self.lag))
         with torch.no_grad():
-            generator = torch.Generator().manual_seed(0)
-            return float(_pair_bound(self._model, self._prior, Z[first], Z[first + self.lag], generator).mean())
+            x, generator = torch.cat([Z[first], Z[first + self.lag]]), torch.Generator().manual_seed(0)
+            return float(self._model.bound(x, lambda z: _pair_law(self._prior, z), len(first), generator).mean())
 
     def _pairs(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First frames (pair,) of pairs, and which are held out; pairs of one frame of each kind are left out."""
@@ -319,20 +363,18 @@ def _last_of_each(number: np.ndarray) -> np.ndarray:
     return held
 
 
-def _bound(model: Autoencoder, law: Callable[[Tensor], Tensor], x_BK: Tensor, generator: torch.Generator) -> Tensor:
-    """log p(x | z) + log p(z) − log q(z | x) (R, B) at one draw of z, up to a constant."""
-    x = x_BK.expand(model.n_restarts, -1, -1)
-    mean, log_variance = model.encode(x)
-    z = mean + torch.randn(mean.shape, generator=generator) * (0.5 * log_variance).exp()
-    return model.log_likelihood(x, z) + law(z) + 0.5 * log_variance.sum(-1)
-
-
-def _pair_bound(model: Autoencoder, prior: Any, a_BK: Tensor, b_BK: Tensor, generator: torch.Generator) -> Tensor:
-    """The bound (R, B) of pairs: the first normal, the second given the first."""
-    x = torch.cat([a_BK, b_BK]).expand(model.n_restarts, -1, -1)
-    mean, log_variance = model.encode(x)
-    z = mean + torch.randn(mean.shape, generator=generator) * (0.5 * log_variance).exp()
-    inside = model.log_likelihood(x, z) + 0.5 * log_variance.sum(-1)
-    a, b = z.chunk(2, 1)
+def _pair_law(prior: Any, z_RBN: Tensor) -> Tensor:
+    """ln p (R, pair) of pairs, first frames before second ones: the first normal, the second given the first."""
+    a, b = z_RBN.chunk(2, 1)
     zero = torch.zeros(a.shape[1], dtype=torch.int64)
-    return inside.unflatten(1, (2, -1)).sum(1) - 0.5 * (a**2).sum(-1) + prior(b, zero, a)
+    return prior(b, zero, a) - 0.5 * (a**2).sum(-1)
+
+
+def _to_unit_variance(flow: Flow, laws: list[GeneralNormal], x_BK: Tensor) -> None:
+    """Scale the flow's coordinates, and their laws with them, so that charts beside it begin at a fair scale."""
+    with torch.no_grad():
+        deviation = flow(x_BK.expand(len(flow.offsets[0]), -1, -1)).std(1).clamp(min=1e-6)
+        flow.rescale(deviation)
+        for law, size in zip(laws, deviation.split([law.mean.shape[-1] for law in laws], 1), strict=True):
+            law.mean.div_(size[:, None])
+            law.log_scale.sub_(size[:, None].log())

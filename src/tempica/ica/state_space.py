@@ -113,7 +113,7 @@ class SNICA(TemporalEstimator):
         return self
 
     def _train(self, Z: np.ndarray, seen: np.ndarray, spread: np.ndarray | None, labels: np.ndarray, n: int) -> None:
-        first, n_frames = _chunks(labels, self.chunk)
+        first, n_frames = chunks(labels, self.chunk)
         held = np.arange(len(first)) % 10 == 9 if len(first) >= 10 else np.arange(len(first)) == len(first) - 1
         at_CT = torch.as_tensor(first[:, None] + np.arange(n_frames))
         tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)  # noqa: E731
@@ -287,7 +287,7 @@ class SNICA(TemporalEstimator):
         X = self._frames(X, fitting=False)
         Z = linear_map(X, self._mean, self._white).astype(np.float64)
         seen, spread = self._as_fitted(Z, X, covariance)
-        first, n_frames = _chunks(check_replicas(replicas, len(X)), self.chunk, least=1)
+        first, n_frames = chunks(check_replicas(replicas, len(X)), self.chunk, least=1)
         at = torch.as_tensor(first[:, None] + np.arange(n_frames))
         x, y_ = (torch.as_tensor(a, dtype=torch.float32) for a in (Z, seen))
         noise = None if spread is None else torch.as_tensor(spread, dtype=torch.float32)
@@ -313,7 +313,7 @@ def _rates(S: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.clip(np.where(one > 0, two / np.maximum(one, 1e-12), 0.1), 0.1, 0.98)
 
 
-def _chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray, int]:
+def chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray, int]:
     """First frames (chunk,) of consecutive chunks, and their length, at most `longest`.
 
     The longest is taken that leaves out no more than a tenth of the frames in series of two or more. Raises DataError

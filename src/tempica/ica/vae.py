@@ -1,4 +1,4 @@
-"""Variational autoencoders for identifiable models: charts both ways, several restarts in one batched run.
+"""Variational autoencoders for identifiable models, and charts; several restarts in one batched run.
 
 Shape legend: R restart, B frame of a batch, K feature of the frames, N component.
 """
@@ -8,11 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-LEAST_NOISE = 1e-3  # variance of the decoder in units of the whitened frames; less makes training stiff
+from tempica.ica.flow import Flow
+
+LEAST_NOISE = 1e-4  # variance of the decoder in units of the whitened frames; less makes training stiff
+FIRST_NOISE = 1e-3  # variance of the posterior and of the decoder, where this is the encoder's inverse
 
 
 class Chart(nn.Module):
@@ -48,33 +52,6 @@ class Chart(nn.Module):
         return torch.baddbmm(y, x_RBK, self.linear), inner
 
 
-class Autoencoder(nn.Module):
-    """q(z | x) = N(e(x), diag exp v(x)) and p(x | z) = N(d(z), diag noise), with e, v and d charts."""
-
-    def __init__(self, linear_RNK: Tensor, width: int, n_layers: int, generator: torch.Generator) -> None:
-        super().__init__()
-        n_restarts, n, k = linear_RNK.shape
-        self.mean = Chart(linear_RNK, width, n_layers, generator)
-        self.log_variance = Chart(torch.zeros(n_restarts, n, k), width // 2, 1, generator)
-        self.decoder = Chart(torch.linalg.pinv(linear_RNK), width, n_layers, generator)
-        self.log_noise = nn.Parameter(torch.full((n_restarts, 1, k), math.log(0.1)))
-        for offset in self.log_variance.offsets[-1:]:
-            nn.init.constant_(offset, -3.0)
-
-    @property
-    def n_restarts(self) -> int:
-        return len(self.log_noise)
-
-    def encode(self, x_RBK: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance (R, B, N)."""
-        return self.mean(x_RBK), self.log_variance(x_RBK).clamp(-12, 4)
-
-    def log_likelihood(self, x_RBK: Tensor, z_RBN: Tensor) -> Tensor:
-        """log p(x | z) (R, B), up to a constant."""
-        noise = self.log_noise.exp() + LEAST_NOISE
-        return -0.5 * ((x_RBK - self.decoder(z_RBN)) ** 2 / noise + noise.log()).sum(-1)
-
-
 class GeneralNormal(nn.Module):
     """log Π_i p(z_i | u, before), p ∝ exp(−|(z_i − m_iu − ρ_i before_i) / a_iu|^α_i), normalised, `least` < α < 2.
 
@@ -89,9 +66,14 @@ class GeneralNormal(nn.Module):
         self.shape = nn.Parameter(torch.zeros(n_restarts, 1, n))
         self.rho = nn.Parameter(torch.ones(n_restarts, 1, n))
 
+    @property
+    def alpha(self) -> Tensor:
+        """(R, 1, N)"""
+        return self.least + (2 - self.least) * torch.sigmoid(self.shape)
+
     def forward(self, z_RBN: Tensor, label_B: Tensor, before_RBN: Tensor | None = None) -> Tensor:
         """(R, B) of latents with labels from 0."""
-        alpha = self.least + (2 - self.least) * torch.sigmoid(self.shape)
+        alpha = self.alpha
         miss = z_RBN - self.mean[:, label_B]
         if before_RBN is not None:
             miss = miss - self.rho * before_RBN
@@ -99,6 +81,53 @@ class GeneralNormal(nn.Module):
         size = (miss * (-log_scale).exp()) ** 2 + 1e-4
         normaliser = alpha.log() - torch.lgamma(1 / alpha)
         return (normaliser - log_scale - size ** (0.5 * alpha)).sum(-1)
+
+
+class Autoencoder(nn.Module):
+    """q(z | x) the law of e(x + N(0, diag exp 2v(x))), p(x | z) = N(d(z), diag noise), z as many as the features.
+
+    e is a flow, v a chart, and d begins as the inverse of e, with a network beside. So q is no product of independent
+    laws: one that is prefers decoders with orthogonal Jacobians, and the truth then has a worse bound than wrong
+    answers have. The first n coordinates are sources; the others, if any, follow a law of their own, `rest`.
+    """
+
+    def __init__(self, flow: Flow, rest: GeneralNormal, width: int, n_layers: int, generator: torch.Generator) -> None:
+        super().__init__()
+        n_restarts, k, _ = flow.matrices[0].shape
+        nothing = torch.zeros(n_restarts, k, k)
+        self.encoder, self.decoder, self.rest = flow, flow.inverse(), rest
+        self.bent = Chart(nothing, width, n_layers, generator)
+        self.log_spread = Chart(nothing, width // 2, 1, generator)
+        self.log_noise = nn.Parameter(torch.full((n_restarts, 1, k), math.log(FIRST_NOISE)))
+        nn.init.constant_(self.log_spread.offsets[-1], 0.5 * math.log(FIRST_NOISE))
+
+    def bound(self, x_BK: Tensor, law: Callable[[Tensor], Tensor], n_items: int, generator: torch.Generator) -> Tensor:
+        """ln p(x | z) + ln p(z) − ln q(z | x) (R, item) at one draw of z, up to a constant.
+
+        Items have one or more frames each: first all frames of first place, then of second place. `law` gives ln p of
+        the sources (R, B, n) of all as (R, item).
+        """
+        x = x_BK.expand(len(self.log_noise), -1, -1)
+        log_spread, noise = self.log_spread(x).clamp(-10, 2), self.log_noise.exp() + LEAST_NOISE
+        z, volume = self.encoder.with_log_det(x + torch.randn(x.shape, generator=generator) * log_spread.exp())
+        miss = x - self.decoder(z) - self.bent(z)
+        frames = volume + (log_spread - 0.5 * (miss**2 / noise + noise.log())).sum(-1)
+        return _of_items(z, frames, self.rest, law, n_items)
+
+
+def log_likelihood(
+    flow: Flow, rest: GeneralNormal, x_BK: Tensor, law: Callable[[Tensor], Tensor], n_items: int
+) -> Tensor:
+    """ln p (R, item), up to a constant, if latents are what a flow makes of frames: the bound without noise."""
+    z, volume = flow.with_log_det(x_BK.expand(len(flow.offsets[0]), -1, -1))
+    return _of_items(z, volume, rest, law, n_items)
+
+
+def _of_items(z_RBK: Tensor, frames_RB: Tensor, rest: GeneralNormal, law: Any, n_items: int) -> Tensor:
+    """ln p (R, item) of sources, plus that of other latents and what else each frame brings (R, B)."""
+    n, zero = z_RBK.shape[-1] - rest.mean.shape[-1], torch.zeros(z_RBK.shape[1], dtype=torch.int64)
+    frames_RB = frames_RB + rest(z_RBK[..., n:], zero)
+    return law(z_RBK[..., :n]) + frames_RB.unflatten(1, (-1, n_items)).sum(1)
 
 
 def train_restarts(
@@ -136,7 +165,7 @@ def train_restarts(
         cursor += batch_size
         optimiser.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 100.0)
+        _clip(module)
         optimiser.step()
         schedule.step()
         if step % every == 0 or step == max_steps:
@@ -155,6 +184,15 @@ def train_restarts(
         for keep, parameter in zip(kept, module.parameters(), strict=True):
             parameter.copy_(keep)
     return best, curve
+
+
+def _clip(module: nn.Module, most: float = 100.0) -> None:
+    """Shorten each restart's gradient to a norm of `most`; one that is not finite becomes 0, and moves no other."""
+    grads = [p.grad for p in module.parameters() if p.grad is not None]
+    norm = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
+    factor = torch.where(norm.isfinite(), (most / norm.clamp(min=most)), 0.0)
+    for grad in grads:
+        grad.nan_to_num_(0.0, 0.0, 0.0).mul_(factor.view(-1, *[1] * (grad.ndim - 1)))
 
 
 def keep_restart(module: nn.Module, restart: int) -> None:
