@@ -92,6 +92,7 @@ def _rows(a: argparse.Namespace, n: int, layers: int, seed: int) -> Iterator[tup
         row |= {f"{key}_features": v for key, v in _scores(model.transform(test.X, stage="features"), truth).items()}
         row |= {"cpu_s": round(seconds, 1), "model": model.model_, "second_stage": model.second_stage_}
         row |= {"ambiguity": model.ambiguity_, "steps": model.n_iter_}
+        row["stability"] = round(float(np.nan_to_num(model.stability_).min()), 3)  # 0: no second network
         row["warned"] = any(issubclass(w.category, IdentifiabilityWarning) for w in caught)
         yield f"{type(model).__name__}{case}", row
 

@@ -67,10 +67,10 @@ class Training:
     """Minimises `loss(items)` over a module's parameters; `items` (batch,) come once in each pass over `n_items`.
 
     `validate()` is asked at every check, and the weights with its lowest answer are kept. The rate is constant until
-    the last third of the steps has brought less than 2 % of the information (a loss of 0 stands for none), or for 0.6
-    `max_steps`; then training goes on from the best weights, while the rate falls to zero. `Orthogonal` moves the
-    `hidden` weights, Adam all others. Deterministic by `seed`. `advance`, `state` and `restore` stop and resume: what
-    follows is the same to the last bit.
+    the last third of the steps has brought less than the share `worth` of the information (a loss of 0 stands for
+    none), or for 0.6 `max_steps`; then training goes on from the best weights, while the rate falls to zero.
+    `Orthogonal` moves the `hidden` weights, and lets them `decay`, Adam all others. Deterministic by `seed`. `advance`,
+    `state` and `restore` stop and resume: what follows is the same to the last bit.
 
     Several restarts are trained at once where `loss` and `validate` answer with one number each (R,) and every
     parameter has the restart's dimension first: each keeps its own best weights, and the best restart decides when
@@ -90,13 +90,15 @@ class Training:
         learning_rate: float,
         seed: int,
         hidden: Sequence[nn.Parameter] = (),
+        worth: float = WORTH,
+        decay: float = 0.0,
         on_check: Callable[[Training], None] | None = None,
     ) -> None:
         parallel.join()
         self.module, self.loss, self._ask, self.on_check = module, loss, validate, on_check
         self.n_items, self.batch_size, self.seed = n_items, min(batch_size, n_items), seed
         self.max_steps, self.rate = max_steps or MOST_STEPS, learning_rate
-        self.plan = max_steps
+        self.plan, self.worth = max_steps, worth
         self.warm = max(1, min(WARM_STEPS, self.max_steps // 10))
         self.check_every = min(100, max(10, self.max_steps // 40))
         special = {id(weight) for weight in hidden}
@@ -105,7 +107,7 @@ class Training:
             torch.optim.AdamW(others, lr=learning_rate, weight_decay=1e-4, fused=True)
         ]
         if hidden:
-            self.optimisers.append(Orthogonal(list(hidden), lr=learning_rate))
+            self.optimisers.append(Orthogonal(list(hidden), lr=learning_rate, weight_decay=decay))
         self.step, self.falls_from, self.ends = 0, -1, self.max_steps
         self.bests, self.kept = self._validated(), _weights(module)
         self.alive = list(range(len(self.bests)))
@@ -240,7 +242,7 @@ class Training:
         """Whether the last third of the steps has brought too little to go on at this rate."""
         least = LEAST_STEPS if self.plan is None else self.plan // 5
         before = min(loss for step, _, loss in self.curve if step <= 2 * self.step / 3)
-        return self.step >= least and before - self.best <= WORTH * max(-self.best, 0.0)
+        return self.step >= least and before - self.best <= self.worth * max(-self.best, 0.0)
 
 
 _PLAIN = ("step", "falls_from", "ends", "bests", "best_steps", "every", "alive", "kept", "history")
