@@ -143,6 +143,11 @@ def test_splits():
         (GCL(second_stage="sobi"), {"segments": np.repeat([0, 1], 30)}, "needs series"),
         (GCL(), {"validation": np.ones(60)}, "0 training and 59 validation"),
         (GCL(max_steps=0), {}, "max_steps = 0 must be at least 1"),
+        (GCL(n_layers=None), {}, "n_layers = None must be a whole number"),
+        (GCL(n_restarts=1.5), {}, "n_restarts = 1.5 must be a whole number"),
+        (GCL(learning_rate=0), {}, "learning_rate = 0 must be a number above 0"),
+        (GCL(), {"X": 1e200 * (np.arange(120).reshape(60, 2) % 7)}, "squares that are not finite"),
+        (GCL(), {"segments": np.array(["a", None] * 30, dtype=object)}, "of types NoneType, str"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(rng, model, data, message):

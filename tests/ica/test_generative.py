@@ -208,6 +208,10 @@ def test_no_frame_of_a_held_out_pair_is_trained_on(n_frames, lag):
         (SlowVAE(second_stage="tica"), None, None, "second_stage = 'tica' must be auto, none or linear"),
         (SlowVAE(lag=60), None, None, "longest replica has 60 frames"),
         (SlowVAE(lag=59), None, None, "too few pairs"),
+        (SlowVAE(lag=(1, 2)), None, None, r"lag = \(1, 2\) must be a whole number"),
+        (SlowVAE(batch_size=None), None, None, "batch_size = None must be a whole number"),
+        (IVAE(random_state=None), None, None, "random_state = None must be a whole number"),
+        (IVAE(learning_rate=np.nan), None, None, "learning_rate = nan must be a number above 0"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(rng, model, X, segments, message):

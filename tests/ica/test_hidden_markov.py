@@ -186,6 +186,8 @@ def test_too_few_states_are_told(rng):
     [
         (HMNLICA(n_states=0), None, "n_states = 0 must be at least 1"),
         (HMNLICA(max_steps=0), None, "max_steps = 0 must be at least 1"),
+        (HMNLICA(n_states=2.5), None, "n_states = 2.5 must be a whole number"),
+        (HMNLICA(random_state="a"), None, "random_state = 'a' must be a whole number"),
         (HMNLICA(4), None, "n_components = 4 must be from 1 to 3"),
         (HMNLICA(), np.ones((60, 3)), "constant"),
         (HMNLICA(), np.eye(3), "too few"),

@@ -10,10 +10,11 @@ import torch
 
 from tempica.errors import DataError
 from tempica.ica import PCL, TCL, FastICA, load, save
-from tempica.ica.images import ImageFeatures, Images, Noise, Pixels
+from tempica.ica.images import ImageFeatures, Images, Noise, Pixels, best_restart
 from tempica.ica.within import WithinReplicas
 from tests.conftest import small_recipe_text, tempica
 from tests.ica.test_pcl import UNTRAINED, bent, mcc, sparse
+from tests.ica.test_trainer import training
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -233,3 +234,34 @@ def test_the_recipe_takes_it_as_a_method(tmp_path) -> None:
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["rows"]
     assert {row["method"] for row in scores} == {"pca_pixels", "latents", "tica", "pcl_images"}
     assert all(np.isfinite(row["value"]) for row in scores if row["method"] == "pcl_images")
+
+
+def test_replicas_so_short_that_chance_leaves_no_chunk_still_make_a_batch(rng) -> None:
+    labels = np.repeat(np.arange(3), 10)
+    contrast = WithinReplicas(torch.as_tensor(rng.normal(size=(30, 2))), labels, labels == 2, (1,))
+    assert all(len(contrast.together(torch.tensor([k, 1 - k]))) >= 2 for k in range(2) for _ in range(20))
+    assert all(len(contrast.together(torch.tensor(two))) >= 2 for two in ([0, 1], [1, 2], [2, 0], [0, 3], [3, 1]))
+
+
+@pytest.mark.filterwarnings(UNTRAINED)
+def test_a_fit_leaves_the_state_of_torchs_chance_alone(labelled) -> None:
+    _, images, segments, _ = labelled
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = TCL(2, max_steps=2, n_restarts=2).fit(images, segments)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    again = TCL(2, max_steps=2, n_restarts=2).fit(images, segments)
+    np.testing.assert_array_equal(first.transform(images[:9]), again.transform(images[:9]))
+    for spoiled in (images[:0], images * 1e30):
+        with pytest.raises(DataError, match=r"0 images|larger than 1e\+15"):
+            first.transform(spoiled)
+
+
+def test_the_losses_of_restarts_are_those_of_their_ends_whether_or_not_interrupted() -> None:
+    whole = best_restart(lambda run: (run, training(run)), 2, 20)
+    best = whole[0]
+    resumed = best_restart(lambda run: (run, training(run).advance(150 if run == best else 30)), 2, 20)
+    assert resumed[0] == best
+    assert resumed[2] == whole[2]
+    assert min(whole[2]) == whole[1].best

@@ -13,7 +13,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import PCL, TICA, kernels
-from tempica.ica.networks import Features, PairScore, Restarts
+from tempica.ica.contrast import Contrast
+from tempica.ica.networks import Features, PairScore, Restarts, in_precision
 
 UNTRAINED = "ignore:.*identifiable:tempica.errors.IdentifiabilityWarning"  # a few steps find nothing
 
@@ -152,6 +153,10 @@ def test_second_stage_can_be_switched_off_and_progress_is_told() -> None:
         ({"second_stage": "magic"}, {}, "second_stage = 'magic'"),
         ({"n_components": 3}, {}, "n_components = 3 must be from 1 to 2"),
         ({"lag": 500}, {}, "longest replica has 400 frames"),
+        ({"width": "wide"}, {}, "width = 'wide' must be a whole number"),
+        ({"learning_rate": -1.0}, {}, "learning_rate = -1.0 must be a number above 0"),
+        ({}, {"checkpoint": "no_folder/state"}, "checkpoint = 'no_folder/state' is in a folder that does not exist"),
+        ({}, {"log": "no_folder/log"}, "log = 'no_folder/log' is in a folder that does not exist"),
         ({"score_function": "best"}, {}, "score_function = 'best' must be auto, reference, free"),
         ({"precision": "int8"}, {}, "precision = 'int8' must be float32"),
         ({"device": "teapot"}, {}, "device = 'teapot' is not to be had here"),
@@ -328,3 +333,37 @@ def test_a_tensorboard_writer_hears_of_every_check() -> None:
     PCL(2, max_steps=40, n_restarts=2).fit(bent(s), replicas=labels, log=writer)
     assert {name for name, *_ in writer.told} >= {"network/loss", "network/held_out", "linear/best"}
     assert np.isfinite([value for _, value, _ in writer.told]).all()
+
+
+@pytest.mark.filterwarnings(UNTRAINED)
+def test_a_covariance_of_another_shape_is_refused() -> None:
+    s, _ = sparse([0.5, 0.5], 100)
+    model = PCL(2, max_steps=1, n_restarts=1).fit(s)
+    assert model.transform_covariance(s, np.eye(2)).shape == (100, 2, 2)
+    with pytest.raises(DataError, match=r"covariance has shape \(3, 3\); these frames need \(100, 2, 2\)"):
+        model.transform_covariance(s, np.eye(3))
+    with pytest.raises(DataError, match=r"covariance has shape \(99, 2, 2\)"):
+        model.transform_covariance(s, np.ones((99, 2, 2)))
+
+
+@pytest.mark.parametrize("n_frames", [12, 200])
+def test_the_smallest_batch_has_alternatives_to_learn_from(n_frames: int) -> None:
+    s, labels = sparse([0.5, 0.5], n_frames)
+    contrast = Contrast(torch.as_tensor(s), labels, np.arange(n_frames) >= 0.7 * n_frames, (1,))
+    scores = torch.nn.ModuleList([PairScore(2).double()])
+    options = {"batch_size": 2, "max_steps": 1, "learning_rate": 0.1, "seed": 0}
+    training = contrast.training(scores, torch.nn.Identity(), scores, **options)
+    training.loss(training._items()).backward()
+    assert scores[0].shape.grad.abs().max() > 1e-4
+
+
+def test_bfloat16_is_what_the_network_learns_in() -> None:
+    s, labels = sparse([0.5, 0.5], 200)
+    contrast = Contrast(torch.as_tensor(s).float(), labels, np.arange(200) > 150, (1,))
+    start = torch.eye(2)
+    models = [torch.nn.ModuleList([Features(2, 2, 4, 2, start), torch.nn.ModuleList([PairScore(2)])])]
+    together, options = Restarts(models), {"batch_size": 64, "max_steps": 1, "learning_rate": 0.1, "seed": 0}
+    for precision, compiled in (("float32", True), ("bfloat16", False)):
+        features = in_precision(together.features, "cpu", precision)
+        training = contrast.training(together, features, together.scores, **options)
+        assert training.loss(training._items()).requires_grad != compiled

@@ -229,6 +229,7 @@ def test_api(rng, tmp_path, autoregression):
         (SNICA(), {"X": np.ones((60, 2))}, "constant"),
         (SNICA(4), {}, "n_components = 4 must be from 1 to 3"),
         (SNICA(chunk=1), {}, "chunk = 1 must be at least 2"),
+        (SNICA(max_steps=None), {}, "max_steps = None must be a whole number"),
         (SNICA(), {"replicas": np.arange(60)}, "longest replica has 1 frames"),
         (SNICA(), {"covariance": np.ones((60, 3))}, r"covariance has shape \(60, 3\); frames \(60, 3\) need"),
         (SNICA(), {"covariance": np.full((60, 3, 3), np.nan)}, "all finite"),

@@ -127,9 +127,23 @@ def test_an_interrupted_fit_goes_on_to_the_same_sources(tmp_path) -> None:
         ({"second_stage": "sobi"}, np.repeat([0, 1], 20), "needs series"),
         ({"second_stage": "magic"}, np.repeat([0, 1], 20), "second_stage = 'magic'"),
         ({"n_layers": 0}, np.repeat([0, 1], 20), "n_layers = 0 must be at least 1"),
+        ({"n_layers": None}, np.repeat([0, 1], 20), "n_layers = None must be a whole number"),
+        ({}, np.array(["a", None] * 20, dtype=object), "of types NoneType, str"),
     ],
 )
 def test_bad_input_is_named(options, segments, message: str) -> None:
     X = random_mixing(2, 1)(np.random.default_rng(0).normal(size=(40, 2)))
     with pytest.raises(DataError, match=message):
         TCL(**options).fit(X, segments)
+
+
+def test_the_score_knows_segments_by_their_labels(bent_case) -> None:
+    problem, tcl = bent_case
+    np.testing.assert_array_equal(tcl.segments_, np.unique(problem.segments))
+    last = problem.segments >= 20
+    parts = [tcl.score(problem.X[part], problem.segments[part]) for part in (last, ~last)]
+    assert np.average(parts, weights=[last.sum(), (~last).sum()]) == pytest.approx(
+        tcl.score(problem.X, problem.segments), abs=1e-5
+    )
+    with pytest.raises(DataError, match="segments that were not fitted"):
+        tcl.score(problem.X, problem.segments + 1)

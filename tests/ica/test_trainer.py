@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from tempica.errors import DataError
+from tempica.ica import parallel
 from tempica.ica.synthetic import autoregressive, modulated
 from tempica.ica.trainer import Checkpoint, Orthogonal, Progress, Training
 
@@ -136,3 +137,19 @@ def test_a_saved_state_is_of_the_step_at_which_it_was_saved() -> None:
     second.restore(state)
     second.advance()
     assert second.curve == whole.curve
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", "other"])
+def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path) -> None:
+    if content == "other":
+        torch.save({"x": 1}, tmp_path / "state")
+    else:
+        (tmp_path / "state").write_bytes(content)
+    with pytest.raises(DataError, match="is no checkpoint of a fit"):
+        Checkpoint(tmp_path / "state", "key")
+
+
+def test_more_processes_than_items_are_refused(monkeypatch) -> None:
+    monkeypatch.setattr(parallel, "world", lambda: (0, 17))
+    with pytest.raises(DataError, match="16 items, fewer than the 17 processes"):
+        training()

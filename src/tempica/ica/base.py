@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from numbers import Integral
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class LinearUnmixing(TemporalEstimator):
     def transform_covariance(self, X: Any, covariance: Any) -> np.ndarray:
         """Covariance W Σ Wᵀ (frame, component, component) of the sources of frames with covariance Σ."""
         check_is_fitted(self)
-        return self.components_ @ np.asarray(covariance) @ self.components_.T
+        return transformed(self.components_, covariance)
 
     def _settle(self, mean: np.ndarray, unmixing: np.ndarray) -> None:
         """Keep the map; each component's largest weight is made positive."""
@@ -86,6 +87,32 @@ def check_n_components(
     return int(found)
 
 
+def check_numbers(estimator: BaseEstimator, least: Mapping[str, int]) -> None:
+    """Parameters that are whole numbers of at least so much, or None where that is the default; a rate above zero.
+
+    Raises DataError.
+    """
+    known = inspect.signature(type(estimator).__init__).parameters
+    for name, bound in least.items():
+        value = getattr(estimator, name)
+        if value is None and known[name].default is None:
+            continue
+        if not isinstance(value, Integral):
+            raise DataError(f"{name} = {value!r} must be a whole number.")
+        if value < bound:
+            raise DataError(f"{name} = {value} must be at least {bound}.")
+    rate = getattr(estimator, "learning_rate", 1.0)
+    if not (isinstance(rate, Real) and 0 < float(rate) < np.inf):
+        raise DataError(f"learning_rate = {rate!r} must be a number above 0.")
+
+
+def check_seed(random_state: Any) -> int:
+    """A whole number from which torch's generators start. Raises DataError for anything else."""
+    if not (isinstance(random_state, Integral) and -(2**63) <= int(random_state) < 2**63):
+        raise DataError(f"random_state = {random_state!r} must be a whole number, of 63 bits at most.")
+    return int(random_state)
+
+
 def check_lags(lag: Any) -> tuple[int, ...]:
     """One or several lags as a tuple. Raises DataError for what is no whole number."""
     lags = (lag,) if isinstance(lag, Integral) else tuple(lag) if np.iterable(lag) else ()
@@ -122,6 +149,8 @@ def runs(replicas: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
     """First frames t (pair,) of all pairs (t, t + lag) within a replica. Raises DataError when there are none."""
+    if not isinstance(lag, Integral):
+        raise DataError(f"lag = {lag!r} must be a whole number of frames.")
     if lag < 1:
         raise DataError(f"lag = {lag} must be at least 1 frame.")
     first = np.flatnonzero(replicas[lag:] == replicas[:-lag]) if lag < len(replicas) else np.empty(0, dtype=int)
@@ -132,6 +161,19 @@ def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
             " Take a shorter lag or longer replicas."
         )
     return first
+
+
+def transformed(jacobian: np.ndarray, covariance: Any) -> np.ndarray:
+    """J Σ Jᵀ (frame, component, component) of Σ (frame, feature, feature), or one for all; J of each frame, or one.
+
+    Raises DataError for a covariance that does not fit.
+    """
+    covariance, n = np.asarray(covariance), jacobian.shape[-1]
+    frames = ((), *([jacobian.shape[:-2]] if jacobian.ndim > 2 else [covariance.shape[:1]]))
+    if covariance.shape[-2:] != (n, n) or covariance.shape[:-2] not in frames:
+        wanted = f"({len(jacobian) if jacobian.ndim > 2 else 'frame'}, {n}, {n})"
+        raise DataError(f"covariance has shape {covariance.shape}; these frames need {wanted}, or ({n}, {n}) for all.")
+    return jacobian @ covariance @ np.swapaxes(jacobian, -1, -2)
 
 
 def in_blocks(n_frames: int, n_features: int) -> Iterator[slice]:
@@ -163,8 +205,11 @@ def covariance_about(X: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 def _second_moment(X: np.ndarray, mean: np.ndarray, first: np.ndarray, lag: int) -> np.ndarray:
     total = np.zeros((X.shape[1], X.shape[1]))
-    for block in in_blocks(len(first), X.shape[1]):
-        total += (X[first[block]] - mean).T @ (X[first[block] + lag] - mean)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block in in_blocks(len(first), X.shape[1]):
+            total += (X[first[block]] - mean).T @ (X[first[block] + lag] - mean)
+    if not np.isfinite(total).all():
+        raise DataError(f"Values of up to {np.abs(X).max():g} have squares that are not finite. Change the unit.")
     return 0.5 * (total + total.T) / len(first)
 
 

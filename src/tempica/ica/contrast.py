@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class Contrast:
             offsets = [j * self.lags[0] for j in range(self.chunk)]
             starts = _starts(first, len(labels), offsets)
             covered = np.unique(starts[:, None] + np.array(offsets))
-            if self.chunk == 1 or len(covered) > 0.95 * self.n_train:
+            if self.chunk == 1 or (len(starts) > 1 and len(covered) > 0.95 * self.n_train):
                 break
             self.chunk //= 2
         if len(starts) == 0:
@@ -86,9 +86,10 @@ class Contrast:
             return sum(each) / len(each)  # type: ignore[return-value]
 
         step: Callable[[Tensor], Tensor] = loss
-        if augment is None and isinstance(module, Restarts) and self._compiles(module):
-            step = self._compiled(module)
-        chunks = max(1, options.pop("batch_size") // self.chunk)
+        is_plain = augment is None and isinstance(module, Restarts) and features == module.features
+        if is_plain and self._compiles(cast(Restarts, module)):
+            step = self._compiled(cast(Restarts, module))
+        chunks = max(2, options.pop("batch_size") // self.chunk)  # pairs of one have no alternatives among themselves
         return Training(
             module,
             step,

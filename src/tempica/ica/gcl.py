@@ -18,9 +18,11 @@ from tempica.ica.base import (
     TemporalEstimator,
     check_lags,
     check_n_components,
+    check_numbers,
     check_replicas,
     linear_map,
     runs,
+    transformed,
     whitening,
 )
 from tempica.ica.contrast import standard_error
@@ -91,10 +93,7 @@ class GCL(TemporalEstimator):
         Raises DataError for one label only, too short series, constant features or impossible parameters.
         """
         X = self._frames(X, fitting=True)
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise DataError(f"{name} = {value} must be at least {least}.")
+        check_numbers(self, LEAST)
         labels = either(y, segments)
         labels = None if labels is None else check_segments(labels, len(X))
         self.auxiliary_ = "history" if labels is None else "label"
@@ -234,7 +233,7 @@ class GCL(TemporalEstimator):
         with torch.no_grad():
             jacobian = self._features.jacobian(self._whitened(self._frames(X, fitting=False))).double().numpy()
         J = self._stage.matrix @ jacobian @ self._white
-        return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
+        return transformed(J, covariance)
 
     def score(self, X: Any, y: Any = None, *, segments: Any = None, replicas: Any = None) -> float:
         """Information (nats) that frames of X are found to give about their auxiliary variable: higher is better.

@@ -17,9 +17,12 @@ from tempica.errors import DataError
 from tempica.ica.base import (
     TemporalEstimator,
     check_n_components,
+    check_numbers,
     check_replicas,
+    check_seed,
     linear_map,
     pairs,
+    transformed,
     whitening,
 )
 from tempica.ica.fastica import FastICA, fastica_directions
@@ -69,9 +72,7 @@ class _Generative(TemporalEstimator):
     def _begin(self, X: Any) -> tuple[np.ndarray, Tensor, int]:
         """Checked frames, the same whitened as (frame, K), and the number of components."""
         X = self._frames(X, fitting=True)
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise DataError(f"{name} = {getattr(self, name)} must be at least {least}.")
+        check_numbers(self, LEAST)
         if self.second_stage not in ("auto", "none", "linear"):
             raise DataError(f"second_stage = {self.second_stage!r} must be auto, none or linear.")
         self._mean, self._white = whitening(X)
@@ -95,7 +96,7 @@ class _Generative(TemporalEstimator):
         `frames(items)` are the frames (B, K) of items, one or more each, and `law(prior, z, items)` ln p (R, item) of
         their latents. The bound is fitted from the linear start and from the most likely flow.
         """
-        generator = torch.Generator().manual_seed(int(self.random_state))
+        generator = torch.Generator().manual_seed(check_seed(self.random_state))
         learned, asked, n = torch.as_tensor(train), torch.as_tensor(held_out), len(linear)
         first = starts(torch.as_tensor(linear, dtype=torch.float32), self.n_restarts, generator)
         flow = Flow(completed(first), generator)
@@ -175,7 +176,7 @@ class _Generative(TemporalEstimator):
         Z = self._whitened(self._frames(X, fitting=False))
         jacobian = torch.func.vmap(torch.func.jacrev(lambda z: self._sources(z[None, None])[0, 0]))(Z)
         J = self._matrix @ jacobian.detach().double().numpy() @ self._white
-        return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
+        return transformed(J, covariance)
 
     @property
     def _n_features_out(self) -> int:

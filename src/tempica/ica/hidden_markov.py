@@ -15,8 +15,18 @@ from sklearn.cluster import KMeans
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, linear_map, pairs, whitening
+from tempica.errors import IdentifiabilityWarning
+from tempica.ica.base import (
+    TemporalEstimator,
+    check_n_components,
+    check_numbers,
+    check_replicas,
+    check_seed,
+    linear_map,
+    pairs,
+    transformed,
+    whitening,
+)
 from tempica.ica.contrast import standard_error
 from tempica.ica.flow import Flow, completed
 from tempica.ica.forward_backward import chain_likelihood, forward_backward
@@ -81,10 +91,7 @@ class HMNLICA(TemporalEstimator):
         """
         X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise DataError(f"{name} = {value} must be at least {least}.")
+        check_numbers(self, LEAST)
         pairs(labels, 1)
         self._mean, self._white = whitening(X)
         n = check_n_components(self.n_components, len(self._white), X.shape[1])
@@ -100,7 +107,7 @@ class HMNLICA(TemporalEstimator):
         self, Z: Tensor, labels: np.ndarray, first: np.ndarray, n_frames: int, held: np.ndarray, n: int
     ) -> np.ndarray:
         """Fit restarts, keep the best, and return what its chain tells of held-out chunks (chunk,), nats a frame."""
-        generator, n_states = torch.Generator().manual_seed(int(self.random_state)), self.n_states or 2 * n + 1
+        generator, n_states = torch.Generator().manual_seed(check_seed(self.random_state)), self.n_states or 2 * n + 1
         at_CT = torch.as_tensor(first[:, None] + np.arange(n_frames))
         learned, asked = (torch.as_tensor(np.flatnonzero(mask)) for mask in (~held, held))
         linear = _linear_start(np.asarray(Z, dtype=np.float64), labels, n)
@@ -192,7 +199,7 @@ class HMNLICA(TemporalEstimator):
         Z, n = self._whitened(self._frames(X, fitting=False)), len(self._order)
         jacobian = torch.func.vmap(torch.func.jacrev(lambda z: self._flow(z[None, None])[0, 0, :n]))(Z)
         J = jacobian.detach().double().numpy()[:, self._order] / self._deviation[self._order, None] @ self._white
-        return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
+        return transformed(J, covariance)
 
     def states(self, X: Any, *, replicas: Any = None) -> np.ndarray:
         """Probability (frame, state) of each state given the whole replica, the most frequent state first."""

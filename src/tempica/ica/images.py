@@ -26,6 +26,7 @@ OF_LABELLED = ((0.3, False), (1.0, True), (1.0, False))  # the same where |h| is
 CHANNELS = (16, 32, 64)  # of layers: the first sees 8 × 8 pixels, four apart, the others halve what they see
 SMALLEST = 4  # places along an edge, at which the halving ends
 LEAST_EDGE, WIDTH, BATCH = 8, 64, 512
+LARGEST = 1e15  # of a pixel's values, whose squares are summed in single precision
 LINEAR_STEPS = 4000  # of the linear map of principal components, at most
 PAIRS, RATE = 256, 0.25  # of a batch; and the rate of learning, as a share of what maxout layers take
 N_PIXEL_COMPONENTS = 64  # principal components of pixels that stand for an image where a linear map is asked
@@ -66,11 +67,14 @@ def as_images(X: Any, shape: tuple[int, ...] | None = None) -> Images | None:
         )
     if shape is not None and X.shape[1:] != shape:
         raise DataError(f"Images have {X.shape[1:]} pixels, and those of the fit had {shape}. Give images alike.")
+    if len(X) == 0:
+        raise DataError("There are 0 images; 1 is the least.")
     for block in in_blocks(len(X), math.prod(X.shape[1:])):
-        if not np.isfinite(np.sum(X[block], dtype=np.float64)):
+        least, most = float(X[block].min()), float(X[block].max())
+        if not (least > -LARGEST and most < LARGEST):  # nor is NaN
             raise DataError(
                 f"Images {block.start} to {min(block.stop, len(X)) - 1} hold values that are not finite, NaN or"
-                " infinite. Leave those frames out."
+                f" infinite, or larger than {LARGEST:g}. Leave those frames out, or change the unit."
             )
     return Images(X)
 
@@ -186,7 +190,7 @@ class Classifier(nn.Module):
 
     def __init__(self, features: ImageFeatures, n_segments: int, head: nn.Linear | None) -> None:
         super().__init__()
-        own = nn.Linear(features.out.out_features, n_segments)
+        own: Any = nn.utils.skip_init(nn.Linear, features.out.out_features, n_segments)  # draws nothing by chance
         if head is None:
             nn.init.zeros_(own.weight)
             nn.init.zeros_(own.bias)
@@ -241,9 +245,10 @@ def best_restart(
         # convolutions take longer to show what they are worth; up to a check, so that what is saved there is how it is
         until = training.check_every * -(-2 * pilot // training.check_every)
         training.advance(until if n_restarts > 1 else None)
-    losses = [training.best for _, training in begun]
-    network, training = begun[int(np.argmin(losses))]
-    return network, training.advance(), losses
+    chosen = int(np.argmin([training.best for _, training in begun]))
+    network, training = begun[chosen]
+    training.advance()
+    return network, training, [training.best for _, training in begun]
 
 
 class FramesOrImages(TemporalEstimator):

@@ -18,6 +18,7 @@ from tempica.errors import DataError
 from tempica.ica import parallel
 from tempica.ica.contrast import standard_error
 from tempica.ica.networks import Restarts
+from tempica.ica.nonstationary import check_segments
 from tempica.ica.steps import labels_step
 from tempica.ica.trainer import Training
 
@@ -39,7 +40,7 @@ class Labelled:
     def of(self, Z: Any) -> Labelled:
         """The same labels of other frames, of anything that a tensor of frame numbers can index."""
         other = copy.copy(self)
-        other.Z = Z
+        other.Z, other.segments = Z, self.segments.to(Z.device)
         return other
 
     def training(
@@ -62,7 +63,8 @@ class Labelled:
             return self._each(features(frames), together.head, at).mean(-1)
 
         step: Callable[[Tensor], Tensor] = loss
-        if augment is None and isinstance(together, Restarts) and self._compiles(together):
+        is_plain = augment is None and isinstance(together, Restarts) and features == together.features
+        if is_plain and self._compiles(together):
             step = labels_step(self.Z, self.segments, self.train, together.network, together.head)
         hidden = together.hidden
         return Training(
@@ -131,7 +133,7 @@ def number_segments(y: Any, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(y)
     if labels.shape != (n_frames,):
         raise DataError(f"segments have shape {labels.shape}; there must be one for each of the {n_frames} frames.")
-    names, numbers, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    names, numbers, counts = np.unique(check_segments(labels, n_frames), return_inverse=True, return_counts=True)
     if len(names) < 2 or counts.min() < 2:
         raise DataError(
             f"There are {len(names)} segments, the shortest of {counts.min()} frames; TCL tells segments apart, and"

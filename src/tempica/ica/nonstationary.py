@@ -122,10 +122,14 @@ def either(y: Any, segments: Any) -> Any:
 
 
 def check_segments(segments: Any, n_frames: int) -> np.ndarray:
-    """Labels (frame,) as they are. Raises DataError when there is not one a frame."""
+    """Labels (frame,) as they are. Raises DataError when there is not one a frame, or when they have no order."""
     labels = np.asarray(segments)
     if labels.shape != (n_frames,):
         raise DataError(f"segments has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
+    if labels.dtype.kind == "O":
+        kinds = sorted({type(each).__name__ for each in labels})
+        if len(kinds) > 1:
+            raise DataError(f"segments are of types {', '.join(kinds)}; labels must be all numbers or all text.")
     return labels
 
 

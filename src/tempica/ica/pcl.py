@@ -15,7 +15,7 @@ from torch import nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica import ladder
-from tempica.ica.base import check_lags, check_n_components, check_replicas, runs
+from tempica.ica.base import check_lags, check_n_components, check_numbers, check_replicas, runs, transformed
 from tempica.ica.contrast import Contrast, split_pairs, standard_error
 from tempica.ica.dimension import count_sources
 from tempica.ica.images import LINEAR_STEPS, PAIRS, RATE, FramesOrImages, Images, Noise, Restart, best_restart
@@ -132,10 +132,7 @@ class PCL(FramesOrImages):
         if self.score_function not in SCORES:
             raise DataError(f"score_function = {self.score_function!r} must be {', '.join(SCORES)}.")
         held_out = _validation_mask(validation, labels, max(lags))
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise DataError(f"{name} = {value} must be at least {least}.")
+        check_numbers(self, LEAST)
         split_pairs(labels, held_out, lags[0])
         latents = self._learn_pixels(images, X, ~held_out)
         self._white = TICA(lag=lags).fit(latents[~held_out], replicas=runs(labels, ~held_out))
@@ -274,7 +271,7 @@ class PCL(FramesOrImages):
         with torch.no_grad():
             jacobian = self._features.jacobian(Z).double().numpy()
         J = self._stage.matrix @ jacobian @ self._white.components_
-        return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
+        return transformed(J, covariance)
 
     def score(self, X: Any, y: Any = None, *, replicas: Any = None) -> float:
         """Information (nats) that a frame's features are found to have about the next: higher is better.

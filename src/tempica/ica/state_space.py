@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from tempica.errors import DataError
 from tempica.ica import kalman
-from tempica.ica.base import TemporalEstimator, check_n_components, check_replicas, linear_map, pairs, whitening
+from tempica.ica.base import (
+    TemporalEstimator,
+    check_n_components,
+    check_numbers,
+    check_replicas,
+    check_seed,
+    linear_map,
+    pairs,
+    whitening,
+)
 from tempica.ica.chains import Emission, Innovations, bound
 from tempica.ica.contrast import standard_error
 from tempica.ica.fastica import fastica_directions
@@ -90,9 +99,7 @@ class SNICA(TemporalEstimator):
         """
         X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise DataError(f"{name} = {getattr(self, name)} must be at least {least}.")
+        check_numbers(self, LEAST)
         pairs(labels, 1)
         self._mean, self._white = whitening(X)
         n = check_n_components(self.n_components, len(self._white), X.shape[1])
@@ -118,7 +125,7 @@ class SNICA(TemporalEstimator):
         at_CT = torch.as_tensor(first[:, None] + np.arange(n_frames))
         tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)  # noqa: E731
         x, y, noise = tensor(Z), tensor(seen), None if spread is None else tensor(spread)
-        generator = torch.Generator().manual_seed(int(self.random_state))
+        generator = torch.Generator().manual_seed(check_seed(self.random_state))
         start = self._starts(Z, labels, n, generator)
         learned, asked = (torch.as_tensor(np.flatnonzero(mask)) for mask in (~held, held))
 

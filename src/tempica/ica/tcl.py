@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import check_n_components, whitening
+from tempica.ica.base import check_n_components, check_numbers, transformed, whitening
 from tempica.ica.contrast import standard_error
 from tempica.ica.dimension import count_sources
 from tempica.ica.images import (
@@ -33,6 +33,7 @@ from tempica.ica.images import (
 from tempica.ica.labelled import Labelled, last_fifth, number_segments
 from tempica.ica.ladder import finish, pilot_steps
 from tempica.ica.networks import Features, Restarts, check_device, in_precision
+from tempica.ica.nonstationary import check_segments
 from tempica.ica.second_stage import Stage, check_stage, fit_stage, matched
 from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 
@@ -62,10 +63,10 @@ class TCL(FramesOrImages):
     `n_layers`; `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`;
     `second_stage`: auto (which is fastica), none, fastica; `device`: cpu or cuda; `precision`: float32, float64, or
     bfloat16 for the network alone; `random_state`.
-    Attributes: `stability_` (component,), the absolute correlation of each source with that of the second best
-    restart on held-out frames, NaN where no second network was trained to the end; `ambiguity_`: none, linear,
-    subspace (the modulations have too low a rank) or all (segments cannot be
-    told apart), with `ambiguity_why_`, `rank_` of the modulations and `rank_loss_`, the held-out loss with 0, 1 …
+    Attributes: `segments_`, the labels; `stability_` (component,), the absolute correlation of each source with
+    that of the second best restart on held-out frames, NaN where no second network was trained to the end;
+    `ambiguity_`: none, linear, subspace (the modulations have too low a rank) or all (segments cannot be told
+    apart), with `ambiguity_why_`, `rank_` of the modulations and `rank_loss_`, the held-out loss with 0, 1 …
     directions; `model_`, `candidates_`, `second_stage_`, `validation_loss_` of each restart (nats, the log of the
     number of segments subtracted), `loss_curve_`, `n_iter_`.
     """
@@ -116,13 +117,10 @@ class TCL(FramesOrImages):
         """
         images, X = self._given(X)
         dtype = check_device(self.device, self.precision)
-        names, segments = number_segments(y, len(X))
+        self.segments_, segments = number_segments(y, len(X))
         if "sobi" in check_stage(self.second_stage) and self.second_stage != "auto":
             raise DataError("second_stage = 'sobi' needs series; frames of segments have none. Take fastica.")
-        for name, least in LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise DataError(f"{name} = {value} must be at least {least}.")
+        check_numbers(self, LEAST)
         held_out = last_fifth(segments) if validation is None else np.asarray(validation, dtype=bool)
         if held_out.shape != segments.shape or held_out.all() or not held_out.any():
             raise DataError(
@@ -137,7 +135,7 @@ class TCL(FramesOrImages):
             lambda: count_sources(latents[~held_out], segments=segments[~held_out]).n,
         )
         Z = self._whitened(latents).to(self.device, dtype)
-        data = Labelled(Z, torch.as_tensor(segments).to(self.device), held_out, len(names))
+        data = Labelled(Z, torch.as_tensor(segments).to(self.device), held_out, len(self.segments_))
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, segments, held_out))
         rival = self._select(data, images, *self._ladder(data, images, seeds, Progress(saved, log, callback)))
@@ -316,16 +314,19 @@ class TCL(FramesOrImages):
             J = jacobian[:, self._signed] / self._deviation[:, None]
         else:
             J = self._stage.matrix @ self._reduce[1] @ (sign * jacobian)
-        return J @ np.asarray(covariance) @ J.transpose(0, 2, 1)
+        return transformed(J, covariance)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Information (nats) that a frame of X is found to give about its segment, less that of guessing.
 
-        `y` (frame,) must be segments of the fit, in the order in which numpy sorts their labels.
+        `y` (frame,) are segments of the fit. Raises DataError for others.
         """
         check_is_fitted(self)
         absolute = self._absolute(X)
-        segments = number_segments(y, len(absolute))[1]
+        names = check_segments(y, len(absolute))
+        if not np.isin(names, self.segments_).all():
+            raise DataError("Some frames are of segments that were not fitted. Give labels of the fit.")
+        segments = np.searchsorted(self.segments_, names)
         with torch.no_grad():
             logits = self._head(torch.as_tensor(absolute, dtype=self._head.weight.dtype))
             loss = nn.functional.cross_entropy(logits, torch.as_tensor(segments))

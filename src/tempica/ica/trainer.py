@@ -6,7 +6,9 @@ import copy
 import hashlib
 import json
 import os
+import pickle
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,12 @@ class Training:
         parallel.join()
         self.module, self.loss, self._ask, self.on_check = module, loss, validate, on_check
         self.n_items, self.batch_size, self.seed = n_items, min(batch_size, n_items), seed
+        if self.batch_size < parallel.world()[1]:
+            raise DataError(
+                f"A batch has {self.batch_size} items, fewer than the {parallel.world()[1]} processes that share it."
+                " Give a larger batch_size, or fewer processes."
+            )
+        self.arrange: Callable[[Tensor], Tensor] = lambda items: items  # before the processes take their shares
         self.max_steps, self.rate = max_steps or MOST_STEPS, learning_rate
         self.plan, self.worth = max_steps, worth
         self.warm = max(1, min(WARM_STEPS, self.max_steps // 10))
@@ -212,7 +220,7 @@ class Training:
         if epoch != self._epoch:  # the order follows from seed and epoch alone, so that a checkpoint need not hold it
             generator = torch.Generator().manual_seed(self.seed + 7919 * epoch)
             self._epoch, self._order = epoch, torch.randperm(self.n_items, generator=generator)
-        return self._order[place * self.batch_size : (place + 1) * self.batch_size]
+        return self.arrange(self._order[place * self.batch_size : (place + 1) * self.batch_size])
 
     def _validated(self) -> list[float]:
         now = self._ask()
@@ -254,8 +262,10 @@ class Checkpoint:
     def __init__(self, path: str | os.PathLike | None, key: str) -> None:
         self.path, self.key = None if path is None else Path(path), key
         self.states: dict[str, Any] = {}
+        if self.path is not None:
+            _check_folder("checkpoint", self.path)
         if self.path is not None and self.path.exists():
-            found = torch.load(self.path, weights_only=True)
+            found = _read(self.path)
             if found["key"] != key:
                 raise DataError(
                     f"checkpoint {self.path} belongs to other data or parameters. Name another file, or remove it."
@@ -286,6 +296,8 @@ class Progress:
         callback: Callable[[int, int, float], None] | None = None,
     ) -> None:
         self.saved, self.log, self.callback = saved, log, callback
+        if isinstance(log, (str, os.PathLike)):
+            _check_folder("log", Path(log))
         self.began = time.monotonic()
 
     def begin(self, run: int, name: str, make: Callable[[Callable[[Training], None]], Training]) -> Training:
@@ -316,11 +328,30 @@ class Progress:
             self.callback(run, training.step, held_out)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """What a checkpoint file holds. Raises DataError for any other file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about what the file may be instead
+            found = torch.load(path, weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        found = None
+    if not (isinstance(found, dict) and set(found) == {"key", "states"}):
+        raise DataError(f"checkpoint {path} is no checkpoint of a fit. Name another file, or remove it.")
+    return found
+
+
+def _check_folder(kind: str, path: Path) -> None:
+    """Raises DataError where a file could not be written only after the first steps."""
+    if not path.parent.is_dir():
+        raise DataError(f"{kind} = {str(path)!r} is in a folder that does not exist. Make it first.")
+
+
 def fingerprint(*parts: Any) -> str:
     """A digest of arrays and plain values, to know a fit's data and parameters by."""
     digest = hashlib.sha256()
     for part in parts:
-        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+        digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else repr(part).encode())
     return digest.hexdigest()
 
 

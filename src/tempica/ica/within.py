@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tempica.ica import parallel
 from tempica.ica.contrast import Contrast
 from tempica.ica.trainer import Training
 
@@ -31,8 +32,7 @@ class WithinReplicas(Contrast):
     def training(self, *args: Any, **options: Any) -> Training:
         training = super().training(*args, **options)
         if len(self._ends) > 1:
-            any_of = training.loss
-            training.loss = lambda items: any_of(self.together(items))
+            training.arrange = self.together
         return training
 
     def together(self, items: Tensor) -> Tensor:
@@ -51,7 +51,9 @@ class WithinReplicas(Contrast):
             found.append(rng.permutation(own[apart]))
             if 2 * sum(map(len, found)) >= len(items):
                 break
-        return torch.as_tensor(np.concatenate(found)[: len(items)])
+        together = torch.as_tensor(np.concatenate(found)[: len(items)])
+        # where replicas are so short that chance leaves next to nothing, the batch stays as it is
+        return together if len(together) >= min(len(items), max(2, parallel.world()[1])) else items
 
     def choose(self, n: int) -> list[int]:
         """The n of the first components of Z that have the best held-out contrast together, found one by one.
@@ -59,7 +61,7 @@ class WithinReplicas(Contrast):
         The slowest two of TICA may be a source and its square, or a state that held out replicas do not know; learning
         that starts from them may end there.
         """
-        S, chosen = self.Z.numpy()[:, : n + SPARE], list[int]()
+        S, chosen = self.Z.cpu().numpy()[:, : n + SPARE], list[int]()
         if S.shape[1] <= n:
             return list(range(n))
         while len(chosen) < n:
