@@ -7,7 +7,7 @@ import pytest
 
 from tempica.errors import IdentifiabilityWarning
 from tempica.ica import PCL
-from tempica.ica.second_stage import _entropy, find_ambiguity, fit_stage
+from tempica.ica.second_stage import _entropy, _turned_apart, find_ambiguity, fit_stage
 
 INFORMATION = np.full(100, 0.5) + np.linspace(-0.1, 0.1, 100)
 TURN = np.array([[0.8, 0.6], [-0.6, 0.8]])
@@ -105,3 +105,17 @@ def test_white_features_are_unmixed_by_a_rotation(seed):
     np.testing.assert_allclose(stage.matrix @ stage.matrix.T, np.eye(n), atol=1e-3)
     alike = np.abs(np.corrcoef(stage((mixed - mixed.mean(0)) @ vector / np.sqrt(value)).T, S.T)[:n, n:])
     assert alike.max(0).min() > 0.95
+
+
+def test_a_pair_that_was_left_mixed_is_turned_apart_and_no_other(rng) -> None:
+    S = np.column_stack([np.abs(rng.laplace(size=(6000, 2))), rng.normal(size=(6000, 2))])
+    S = (S - S.mean(0)) / S.std(0)
+    half = np.sqrt(0.5)
+    mixing = np.eye(4)
+    mixing[:2, :2] = [[half, -half], [half, half]]
+    turn = _turned_apart(S @ mixing.T)
+    np.testing.assert_allclose(turn @ turn.T, np.eye(4), atol=1e-12)
+    back = np.abs(turn @ mixing)
+    np.testing.assert_allclose(back[:2, :2].max(1), 1, atol=1e-3)
+    np.testing.assert_array_equal(turn[2:, 2:], np.eye(2))  # normal ones look alike from all sides
+    np.testing.assert_array_equal(_turned_apart(S), np.eye(4))

@@ -25,6 +25,7 @@ from tempica.ica.linear import SOBI
 STAGES = ("none", "fastica", "sobi")
 N_BLOCKS, BLOCK = 16, 2048  # of successive frames, over which the tests' errors are estimated
 ROTATED = 0.01  # nats of entropy by which a rotation of 45° must change two sources, and by 4 standard errors
+N_TURNED, SWEEPS = 8192, 5  # frames on which pairs of sources are turned, and how often each at most
 SPECTRAL = 0.02  # difference of two autocorrelations, and 5 standard errors: unmixing has sought such differences
 
 
@@ -164,7 +165,40 @@ def _fastica(scaled: np.ndarray) -> np.ndarray:
         warnings.simplefilter("ignore", ConvergenceWarning)  # what it finds is judged by the contrast
         # not scikit-learn's own whitening: features come nearly white, and LAPACK's divide-and-conquer SVD has given
         # singular vectors of such frames, whose singular values are all alike, that were not orthogonal
-        return FastICA(max_iter=500, tol=1e-3).fit(scaled).components_
+        found = FastICA(max_iter=500, tol=1e-3).fit(scaled).components_
+    return _turned_apart(scaled @ found.T) @ found
+
+
+def _turned_apart(S: np.ndarray) -> np.ndarray:
+    """Rotation (n, n) of pairs of sources that FastICA has left mixed: its iteration also rests where two are, by 45°.
+
+    A pair whose entropies fall by 0.01 nats when its plane is turned by 22.5°, 45° or 67.5° is turned by the degrees at
+    which they are least (as Learned-Miller & Fisher 2003 do with every pair), until none is left.
+    """
+    some = S[np.linspace(0, len(S) - 1, min(len(S), N_TURNED)).astype(int)]
+    some, total = some / np.maximum(some.std(0), 1e-12), np.eye(S.shape[1])
+
+    def entropies(pair: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+        turned = np.stack([pair @ _turn(angle).T for angle in degrees])
+        return np.array([_entropy(each[:, 0]) + _entropy(each[:, 1]) for each in turned])
+
+    for _ in range(SWEEPS):
+        done = True
+        for i, j in combinations(range(len(total)), 2):
+            pair = some[:, [i, j]]
+            now, *coarse = entropies(pair, np.array([0, 22.5, 45, 67.5]))
+            if now - min(coarse) > ROTATED:
+                best = _turn(float(np.argmin(entropies(pair, np.arange(90)))))
+                some[:, [i, j]], total[[i, j]] = pair @ best.T, best @ total[[i, j]]
+                done = False
+        if done:
+            break
+    return total
+
+
+def _turn(degrees: float) -> np.ndarray:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s], [s, c]])
 
 
 def _multiples(labels: np.ndarray, lag: int) -> list[int]:
