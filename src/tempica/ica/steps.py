@@ -40,10 +40,8 @@ def contrast_step(
     most = group or np.iinfo(np.int64).max
 
     def step(items: Tensor) -> Tensor:
-        given = _ordered(parameters, scores)
-        return torch.from_numpy(
-            network_contrast(frames, places(items).numpy(), here, there_LJ, chunk, most, *given[0], *given[1])
-        )
+        plan = frames, places(items).numpy(), here, there_LJ, chunk, most
+        return _run(network_contrast, plan, parameters, [scores])
 
     return step
 
@@ -59,187 +57,102 @@ def labels_step(
 
     def step(items: Tensor) -> Tensor:
         chosen = places[items.numpy()]
-        given = _ordered(parameters, (head[0], head[1]), column=True)
-        return torch.from_numpy(network_labels(frames, chosen, numbers[chosen], *given[0], *given[1]))
+        return _run(network_labels, (frames, chosen, numbers[chosen]), parameters, [[each] for each in head])
 
     return step
 
 
-def _ordered(network: Sequence[Tensor], others: Sequence[Tensor], column: bool = False) -> list[tuple[Any, ...]]:
-    """Values and gradients: linear part, first layer, the other hidden layers, the last, what follows the features.
+def _run(kernel: Any, plan: tuple[Any, ...], network: Sequence[Tensor], others: Sequence[Sequence[Tensor]]) -> Tensor:
+    """What a kernel answers of a network and of groups of other parameters; their gradients go where they belong.
 
-    Looked up at each step, since narrowing to fewer restarts gives parameters other arrays. With `column`, the last is
-    a column of each restart.
+    Parameters are looked up at each step, since narrowing to fewer restarts gives them other arrays. Those of the
+    inner layers are stacked, as those of a group are, so that a kernel is compiled once for every depth.
     """
-    found = []
-    for p in (*network, *others):
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    for of in (lambda p: p.detach().numpy(), lambda p: p.grad.numpy()):
-        linear, first, first_bias, *middle, out, out_bias = map(of, network)
-        rest = tuple(map(of, others))
-        if column:
-            rest = (*rest[:-1], rest[-1][..., None])
-        found.append((linear, first, first_bias, tuple(middle[::2]), tuple(middle[1::2]), out, out_bias, rest))
-    return found
+    linear, first, first_bias, *inner, out, out_bias = network
+    groups = [[linear], [first], [first_bias], [out], [out_bias], inner[::2], inner[1::2], *others]
+    value = [np.stack([p.detach().numpy() for p in group]) for group in groups]
+    slope = [np.empty_like(each) for each in value]
+    given = [(*(each[0] for each in arrays[:5]), *arrays[5:7]) for arrays in (value, slope)]
+    losses = kernel(*plan, given[0], *value[7:], given[1], *slope[7:])
+    for group, each in zip(groups, slope, strict=True):
+        for p, gradient in zip(group, each, strict=True):
+            p.grad = torch.from_numpy(gradient)
+    return torch.from_numpy(losses)
+
+
+# places in a network: arrays with restarts first, and stacks (layer, R, …) of the hidden layers after the first
+LINEAR, FIRST, FIRST_BIAS, OUT, OUT_BIAS, WEIGHTS, BIASES = range(7)
 
 
 @_fast
-def network_contrast(
-    Z,
-    at_CF,
-    here,
-    there_LJ,
-    chunk,
-    group,
-    linear_RNK,
-    first_RWK,
-    first_bias_RW,
-    weights_RWW,
-    biases_RW,
-    out_RNW,
-    out_bias_RN,
-    shapes_R6N,
-    to_linear,
-    to_first,
-    to_first_bias,
-    to_weights,
-    to_biases,
-    to_out,
-    to_out_bias,
-    to_shapes,
-):
+def network_contrast(Z, at_CF, here, there_LJ, chunk, group, network, shapes_LR6N, to_network, to_shapes):
     """Losses (R,): the mean over pairs and lags of `pair_contrast`, less the log of the alternatives.
 
-    Gradients are written into the arrays to_…, which are those of the parameters before them.
+    Gradients are written into the arrays of to_…, which are those of the parameters.
     """
-    n_restarts, n, n_inputs = linear_RNK.shape
+    n_restarts, n, _ = network[LINEAR].shape
     n_chunks, n_frames = at_CF.shape
-    n_rows, n_layers, width = n_chunks * n_frames, len(weights_RWW) + 1, first_bias_RW.shape[1] // 2
-    x = np.empty((n_rows, n_inputs), np.float32)
-    for c in range(n_chunks):
-        for f in range(n_frames):
-            for k in range(n_inputs):
-                x[c * n_frames + f, k] = Z[at_CF[c, f], k]
-    sums = np.empty((n_layers, n_rows, 2 * width), np.float32)
-    larger = np.empty((n_layers, n_rows, width), np.float32)
-    h, to_h = np.empty((n_rows, n), np.float32), np.empty((n_rows, n), np.float32)
+    x, sums, larger = _room(Z, at_CF.flatten(), network)
+    h, to_h = np.empty((len(x), n), np.float32), np.empty((len(x), n), np.float32)
     losses = np.zeros(n_restarts, np.float32)
     for r in range(n_restarts):
-        _forward(
-            r, x, sums, larger, h, linear_RNK, first_RWK, first_bias_RW, weights_RWW, biases_RW, out_RNW, out_bias_RN
-        )
+        _forward(r, x, sums, larger, h, network)
         to_h[:] = 0
         for lag in range(len(there_LJ)):
+            shape, to_shape = shapes_LR6N[lag, r], to_shapes[lag, r]
             losses[r] += _contrast_of(
-                h,
-                here,
-                there_LJ[lag],
-                n_chunks,
-                n_frames,
-                chunk,
-                group,
-                shapes_R6N[lag][r],
-                to_h,
-                to_shapes[lag][r],
-                len(there_LJ),
+                h, here, there_LJ[lag], n_chunks, n_frames, chunk, group, shape, to_h, to_shape, len(there_LJ)
             )
-        _backward(
-            r,
-            x,
-            sums,
-            larger,
-            to_h,
-            weights_RWW,
-            out_RNW,
-            to_linear,
-            to_first,
-            to_first_bias,
-            to_weights,
-            to_biases,
-            to_out,
-            to_out_bias,
-        )
+        _backward(r, x, sums, larger, to_h, network, to_network)
     return losses
 
 
 @_fast
-def network_labels(
-    Z,
-    at_B,
-    labels_B,
-    linear_RNK,
-    first_RWK,
-    first_bias_RW,
-    weights_RWW,
-    biases_RW,
-    out_RNW,
-    out_bias_RN,
-    head,
-    to_linear,
-    to_first,
-    to_first_bias,
-    to_weights,
-    to_biases,
-    to_out,
-    to_out_bias,
-    to_head,
-):
+def network_labels(Z, at_B, labels_B, network, weights, biases, to_network, to_weights, to_biases):
     """Losses (R,): the mean over frames of the cross-entropy of softmax(W |h| + b) at the frame's label, less log of
-    the number of labels; `head` is W (R, label, N) and b (R, label, 1).
+    the number of labels; W (1, R, label, N) and b (1, R, label) are those of the heads.
 
-    Gradients are written into the arrays to_…, which are those of the parameters before them.
+    Gradients are written into the arrays of to_…, which are those of the parameters.
     """
-    n_restarts, n, n_inputs = linear_RNK.shape
-    n_rows, n_layers, width = len(at_B), len(weights_RWW) + 1, first_bias_RW.shape[1] // 2
-    n_labels = head[0].shape[1]
-    x = np.empty((n_rows, n_inputs), np.float32)
-    for b in range(n_rows):
-        for k in range(n_inputs):
-            x[b, k] = Z[at_B[b], k]
-    sums = np.empty((n_layers, n_rows, 2 * width), np.float32)
-    larger = np.empty((n_layers, n_rows, width), np.float32)
+    n_restarts, n, _ = network[LINEAR].shape
+    x, sums, larger = _room(Z, at_B, network)
     h, size, to_h = (
-        np.empty((n_rows, n), np.float32),
-        np.empty((n_rows, n), np.float32),
-        np.empty((n_rows, n), np.float32),
+        np.empty((len(x), n), np.float32),
+        np.empty((len(x), n), np.float32),
+        np.empty((len(x), n), np.float32),
     )
-    logits, losses = np.empty((n_rows, n_labels), np.float32), np.zeros(n_restarts, np.float32)
-    scale = np.float32(1) / np.float32(n_rows)
+    weight, bias, to_weight, to_bias = weights[0], biases[0], to_weights[0], to_biases[0]
+    logits, losses = np.empty((len(x), weight.shape[1]), np.float32), np.zeros(n_restarts, np.float32)
+    scale = np.float32(1) / np.float32(len(x))
     for r in range(n_restarts):
-        _forward(
-            r, x, sums, larger, h, linear_RNK, first_RWK, first_bias_RW, weights_RWW, biases_RW, out_RNW, out_bias_RN
-        )
-        for b in range(n_rows):
+        _forward(r, x, sums, larger, h, network)
+        for b in range(len(x)):
             for i in range(n):
                 size[b, i] = abs(h[b, i])
-        np.dot(size, head[0][r].T, logits)
-        for b in range(n_rows):
-            losses[r] += scale * _softmax_gradient(logits[b], head[1][r, :, 0], labels_B[b], scale)
-        losses[r] -= np.float32(np.log(n_labels))
-        np.dot(logits.T, size, to_head[0][r])
-        _sum_rows(logits, to_head[1][r, :, 0])
-        np.dot(logits, head[0][r], to_h)
-        for b in range(n_rows):
+        np.dot(size, weight[r].T, logits)
+        for b in range(len(x)):
+            losses[r] += scale * _softmax_gradient(logits[b], bias[r], labels_B[b], scale)
+        losses[r] -= np.float32(np.log(weight.shape[1]))
+        np.dot(logits.T, size, to_weight[r])
+        _sum_rows(logits, to_bias[r])
+        np.dot(logits, weight[r], to_h)
+        for b in range(len(x)):
             for i in range(n):
                 to_h[b, i] *= np.sign(h[b, i])
-        _backward(
-            r,
-            x,
-            sums,
-            larger,
-            to_h,
-            weights_RWW,
-            out_RNW,
-            to_linear,
-            to_first,
-            to_first_bias,
-            to_weights,
-            to_biases,
-            to_out,
-            to_out_bias,
-        )
+        _backward(r, x, sums, larger, to_h, network, to_network)
     return losses
+
+
+@_fast
+def _room(Z, at_B, network):
+    """Frames of a batch (B, K), and room for what hidden layers make of them: (layer, B, 2 W) and (layer, B, W)."""
+    n_layers, width = len(network[WEIGHTS]) + 1, network[FIRST_BIAS].shape[1] // 2
+    x = np.empty((len(at_B), Z.shape[1]), np.float32)
+    for b in range(len(at_B)):
+        for k in range(Z.shape[1]):
+            x[b, k] = Z[at_B[b], k]
+    sums = np.empty((n_layers, len(at_B), 2 * width), np.float32)
+    return x, sums, np.empty((n_layers, len(at_B), width), np.float32)
 
 
 @_fast
@@ -260,51 +173,36 @@ def _softmax_gradient(logits, bias, label, scale):
 
 
 @_fast
-def _forward(r, x, sums, larger, h, linear_RNK, first_RWK, first_bias_RW, weights_RWW, biases_RW, out_RNW, out_bias_RN):
+def _forward(r, x, sums, larger, h, network):
     """Features h (B, N) of one restart, and what its layers have seen."""
-    np.dot(x, first_RWK[r].T, sums[0])
-    _maxout_of(sums[0], first_bias_RW[r], larger[0])
+    np.dot(x, network[FIRST][r].T, sums[0])
+    _maxout_of(sums[0], network[FIRST_BIAS][r], larger[0])
     for layer in range(1, len(sums)):
-        np.dot(larger[layer - 1], weights_RWW[layer - 1][r].T, sums[layer])
-        _maxout_of(sums[layer], biases_RW[layer - 1][r], larger[layer])
-    np.dot(larger[len(sums) - 1], out_RNW[r].T, h)
-    straight = np.dot(x, linear_RNK[r].T)
+        np.dot(larger[layer - 1], network[WEIGHTS][layer - 1, r].T, sums[layer])
+        _maxout_of(sums[layer], network[BIASES][layer - 1, r], larger[layer])
+    np.dot(larger[len(sums) - 1], network[OUT][r].T, h)
+    straight = np.dot(x, network[LINEAR][r].T)
     for b in range(len(h)):
         for i in range(h.shape[1]):
-            h[b, i] += straight[b, i] + out_bias_RN[r, i]
+            h[b, i] += straight[b, i] + network[OUT_BIAS][r, i]
 
 
 @_fast
-def _backward(
-    r,
-    x,
-    sums,
-    larger,
-    to_h,
-    weights_RWW,
-    out_RNW,
-    to_linear,
-    to_first,
-    to_first_bias,
-    to_weights,
-    to_biases,
-    to_out,
-    to_out_bias,
-):
+def _backward(r, x, sums, larger, to_h, network, to_network):
     """Gradients of one restart's parameters, from those of its features; the sums are used up."""
-    np.dot(to_h.T, x, to_linear[r])
-    np.dot(to_h.T, larger[len(sums) - 1], to_out[r])
-    _sum_rows(to_h, to_out_bias[r])
-    to_larger = np.dot(to_h, out_RNW[r])
+    np.dot(to_h.T, x, to_network[LINEAR][r])
+    np.dot(to_h.T, larger[len(sums) - 1], to_network[OUT][r])
+    _sum_rows(to_h, to_network[OUT_BIAS][r])
+    to_larger = np.dot(to_h, network[OUT][r])
     for layer in range(len(sums) - 1, -1, -1):
         _maxout_back(to_larger, sums[layer])
         if layer > 0:
-            np.dot(sums[layer].T, larger[layer - 1], to_weights[layer - 1][r])
-            _sum_rows(sums[layer], to_biases[layer - 1][r])
-            np.dot(sums[layer], weights_RWW[layer - 1][r], to_larger)
+            np.dot(sums[layer].T, larger[layer - 1], to_network[WEIGHTS][layer - 1, r])
+            _sum_rows(sums[layer], to_network[BIASES][layer - 1, r])
+            np.dot(sums[layer], network[WEIGHTS][layer - 1, r], to_larger)
         else:
-            np.dot(sums[0].T, x, to_first[r])
-            _sum_rows(sums[0], to_first_bias[r])
+            np.dot(sums[0].T, x, to_network[FIRST][r])
+            _sum_rows(sums[0], to_network[FIRST_BIAS][r])
 
 
 @_fast
