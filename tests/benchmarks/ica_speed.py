@@ -35,8 +35,9 @@ from torch import nn
 from tempica.evaluate.metrics import assign, correlation_matrix
 from tempica.ica import PCL, TICA
 from tempica.ica.contrast import Contrast
-from tempica.ica.networks import Features, PairScore, Restarts
+from tempica.ica.networks import Features, PairScore
 from tempica.ica.pcl import ALTERNATIVES, FEW
+from tempica.ica.restarts import Restarts
 from tempica.ica.synthetic import autoregressive
 
 CEBRA = """

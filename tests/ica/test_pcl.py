@@ -14,7 +14,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tempica.errors import DataError
 from tempica.ica import PCL, TICA, kernels
 from tempica.ica.contrast import Contrast
-from tempica.ica.networks import Features, PairScore, Restarts, in_precision
+from tempica.ica.networks import Features, PairScore, in_precision
+from tempica.ica.restarts import Restarts
 
 UNTRAINED = "ignore:.*identifiable:tempica.errors.IdentifiabilityWarning"  # a few steps find nothing
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from tempica.ica.contrast import Contrast
 from tempica.ica.labelled import Labelled
-from tempica.ica.networks import Features, PairScore, Restarts
+from tempica.ica.networks import Features, PairScore
+from tempica.ica.restarts import Restarts
 from tempica.ica.trainer import Orthogonal
 
 

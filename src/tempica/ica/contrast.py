@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tempica.errors import DataError
 from tempica.ica import parallel
 from tempica.ica.base import pairs
-from tempica.ica.networks import PairScore, Restarts, ScoreOf
+from tempica.ica.networks import PairScore
+from tempica.ica.restarts import Restarts, ScoreOf
 from tempica.ica.steps import contrast_step
 from tempica.ica.trainer import Training
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from tempica.errors import DataError
 from tempica.ica import parallel
 from tempica.ica.contrast import standard_error
-from tempica.ica.networks import Restarts
 from tempica.ica.nonstationary import check_segments
+from tempica.ica.restarts import Restarts
 from tempica.ica.steps import labels_step
 from tempica.ica.trainer import Training
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from tempica.ica.contrast import Contrast, standard_error
-from tempica.ica.networks import Features, PairScore, Restarts
+from tempica.ica.networks import Features, PairScore
+from tempica.ica.restarts import Restarts
 from tempica.ica.trainer import Progress, Training
 
 FINALISTS = 2  # restarts that are trained to the end: the best is kept, the other says how far it can be relied on

@@ -32,8 +32,9 @@ from tempica.ica.images import (
 )
 from tempica.ica.labelled import Labelled, last_fifth, number_segments
 from tempica.ica.ladder import finish, pilot_steps
-from tempica.ica.networks import Features, Restarts, check_device, in_precision
+from tempica.ica.networks import Features, check_device, in_precision
 from tempica.ica.nonstationary import check_segments
+from tempica.ica.restarts import Restarts
 from tempica.ica.second_stage import Stage, check_stage, fit_stage, matched
 from tempica.ica.trainer import Checkpoint, Progress, Training, fingerprint
 
