@@ -67,8 +67,9 @@ def posterior(
         wave = fft.rfft2(columns) * factor[which, None]
         residual = _real(target[which] - wave[:, 0])
         jacobian = _real(wave[:, 1:])
-        curvature = np.einsum("fkp,flp->fkl", jacobian, jacobian, optimize=True).astype(np.float64)
-        slope = np.einsum("fkp,fp->fk", jacobian, residual, optimize=True).astype(np.float64)
+        # matmul and not einsum, whose products round in another way where there is one frame alone
+        curvature = (jacobian @ jacobian.swapaxes(1, 2)).astype(np.float64)
+        slope = (jacobian @ residual[..., None])[..., 0].astype(np.float64)
         return curvature, slope, np.einsum("fp,fp->f", residual, residual).astype(np.float64)
 
     amplitude = np.zeros((n_frames, n_modes))
