@@ -46,7 +46,8 @@ class PCL(FramesOrImages):
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
     sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
-    losses go on to the end, the better is kept, and the other tells how far each source can be relied on. A
+    losses go on to the end, the better is kept, and the other tells how far each source can be relied on. Where the
+    two have found different features, up to an affine map, a deeper network is trained in the same way, for longer. A
     richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
     network would otherwise be chosen by chance.
 
@@ -63,8 +64,8 @@ class PCL(FramesOrImages):
 
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
-    layers (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps` and `batch_size`,
-    chosen from the data when None; `learning_rate`; `score_function`: reference, free, or auto, which takes free if
+    layers (8 per component, at least 16) and their number `n_layers`, three, then five if needed, when None;
+    `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`; `score_function`: reference, free, or auto, which takes free if
     it finds 15 % more information in the linear map; `second_stage`: auto, none, fastica or sobi; `device`: cpu or
     cuda; `precision`: float32, float64, or bfloat16 for the network alone; `random_state`.
     Attributes: `stability_` (component,), the absolute correlation of each source with that of the second best
