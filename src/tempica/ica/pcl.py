@@ -65,9 +65,10 @@ class PCL(FramesOrImages):
     Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
     `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
     layers (8 per component, at least 16) and their number `n_layers`, three, then five if needed, when None;
-    `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`; `score_function`: reference, free, or auto, which takes free if
-    it finds 15 % more information in the linear map; `second_stage`: auto, none, fastica or sobi; `device`: cpu or
-    cuda; `precision`: float32, float64, or bfloat16 for the network alone; `random_state`.
+    `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`; `score_function`:
+    reference, free, or auto, which takes free if it finds 15 % more information in the linear map; `second_stage`:
+    auto, none, fastica or sobi; `device`: cpu or cuda; `precision`: float32, float64, or bfloat16 for the network
+    alone; `random_state`.
     Attributes: `stability_` (component,), the absolute correlation of each source with that of the second best
     restart on held-out frames, NaN where no second network was trained to the end; `score_function_`; `ambiguity_`:
     none, linear (resolved by the second stage, if there is one), subspace or all, with
