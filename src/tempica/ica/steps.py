@@ -37,11 +37,11 @@ def contrast_step(
     lag's `PairScore`.
     """
     frames, there_LJ = Z.numpy(), np.stack(list(there))
-    most = group or np.iinfo(np.int64).max
+    most, arrays = group or np.iinfo(np.int64).max, _Arrays(parameters, [scores])
 
     def step(items: Tensor) -> Tensor:
         plan = frames, places(items).numpy(), here, there_LJ, chunk, most
-        return _run(network_contrast, plan, parameters, [scores])
+        return arrays.run(network_contrast, plan)
 
     return step
 
@@ -54,30 +54,51 @@ def labels_step(
     `at` (item,) are frames of Z.
     """
     frames, numbers, places = Z.numpy(), labels.numpy(), at.numpy()
+    arrays = _Arrays(parameters, [[each] for each in head])
 
     def step(items: Tensor) -> Tensor:
         chosen = places[items.numpy()]
-        return _run(network_labels, (frames, chosen, numbers[chosen]), parameters, [[each] for each in head])
+        return arrays.run(network_labels, (frames, chosen, numbers[chosen]))
 
     return step
 
 
-def _run(kernel: Any, plan: tuple[Any, ...], network: Sequence[Tensor], others: Sequence[Sequence[Tensor]]) -> Tensor:
-    """What a kernel answers of a network and of groups of other parameters; their gradients go where they belong.
+class _Arrays:
+    """A network's parameters, and groups of others, as a kernel takes them, with room for their gradients.
 
-    Parameters are looked up at each step, since narrowing to fewer restarts gives them other arrays. Those of the
-    inner layers are stacked, as those of a group are, so that a kernel is compiled once for every depth.
+    Arrays are looked up again when parameters have got other memory, as narrowing gives them. Those of the inner
+    layers are stacked, as those of a group are, so that a kernel is compiled once for every depth.
     """
-    linear, first, first_bias, *inner, out, out_bias = network
-    groups = [[linear], [first], [first_bias], [out], [out_bias], inner[::2], inner[1::2], *others]
-    value = [np.stack([p.detach().numpy() for p in group]) for group in groups]
-    slope = [np.empty_like(each) for each in value]
-    given = [(*(each[0] for each in arrays[:5]), *arrays[5:7]) for arrays in (value, slope)]
-    losses = kernel(*plan, given[0], *value[7:], given[1], *slope[7:])
-    for group, each in zip(groups, slope, strict=True):
-        for p, gradient in zip(group, each, strict=True):
-            p.grad = torch.from_numpy(gradient)
-    return torch.from_numpy(losses)
+
+    def __init__(self, network: Sequence[Tensor], others: Sequence[Sequence[Tensor]]) -> None:
+        linear, first, first_bias, *inner, out, out_bias = network
+        self.alone = [linear, first, first_bias, out, out_bias]
+        self.groups = [inner[::2], inner[1::2], *others]
+        self.address = 0
+
+    def run(self, kernel: Any, plan: tuple[Any, ...]) -> Tensor:
+        """What the kernel answers; gradients are left in `grad` of every parameter."""
+        if self.alone[0].data_ptr() != self.address:
+            self._look_up()
+        for stack, group in zip(self.stacks, self.members, strict=True):
+            for place, values in zip(stack, group, strict=True):
+                place[...] = values
+        losses = kernel(*plan, (*self.values, *self.stacks[:2]), *self.stacks[2:], self.to_network, *self.to_others)
+        for p, gradient in self.gradients:
+            if p.grad is not gradient:
+                p.grad = gradient
+        return torch.from_numpy(losses)
+
+    def _look_up(self) -> None:
+        self.address = self.alone[0].data_ptr()
+        self.values = [p.detach().numpy() for p in self.alone]
+        self.members = [[p.detach().numpy() for p in group] for group in self.groups]
+        self.stacks = [np.stack(group) for group in self.members]
+        to_alone, to_stacks = ([np.empty_like(x) for x in arrays] for arrays in (self.values, self.stacks))
+        self.to_network, self.to_others = (*to_alone, *to_stacks[:2]), to_stacks[2:]
+        self.gradients = [(p, torch.from_numpy(x)) for p, x in zip(self.alone, to_alone, strict=True)]
+        for group, stack in zip(self.groups, to_stacks, strict=True):
+            self.gradients += [(p, torch.from_numpy(x)) for p, x in zip(group, stack, strict=True)]
 
 
 # places in a network: arrays with restarts first, and stacks (layer, R, …) of the hidden layers after the first
