@@ -299,7 +299,6 @@ def test_a_free_score_finds_what_the_reference_cannot_express() -> None:
     assert free.score_function_ == "free"
     assert mcc(free.transform(X), s) > 0.98
     reference = PCL(2, score_function="reference", **options).fit(X)
-    print(mcc(reference.transform(X), s), free.score(X), reference.score(X))
     assert mcc(reference.transform(X), s) < 0.9
 
 

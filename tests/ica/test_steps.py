@@ -11,7 +11,7 @@ from tempica.ica.contrast import Contrast
 from tempica.ica.labelled import Labelled
 from tempica.ica.networks import Features, PairScore
 from tempica.ica.restarts import Restarts
-from tempica.ica.trainer import Orthogonal
+from tempica.ica.trainer import Orthogonal, Training
 
 
 def restarts(n_layers: int, n_lags: int, n: int = 3) -> Restarts:
@@ -23,6 +23,20 @@ def restarts(n_layers: int, n_lags: int, n: int = 3) -> Restarts:
             nn.init.normal_(p, std=0.4)
         models.append(nn.ModuleList([features, scores]))
     return Restarts(models)
+
+
+def agree(compiled: Training, plain: Training, together: Restarts) -> None:
+    """Losses and gradients of one batch; no graph outlives it, which would remember shapes from before a narrowing."""
+    items = compiled._items()
+    found = compiled.loss(items)
+    assert not found.requires_grad
+    gradients = [p.grad.clone() for p in together.stacked]
+    together.zero_grad(set_to_none=True)
+    expected = plain.loss(items)
+    expected.sum().backward()
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
+    for mine, p in zip(gradients, together.stacked, strict=True):
+        torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -40,17 +54,7 @@ def test_a_compiled_step_has_the_gradients_of_autograd(n_layers, lags, group) ->
     for kept in ([0, 1, 2], [2, 0]):
         if len(kept) < 3:
             compiled.narrow(kept)
-        items = compiled._items()
-        found = compiled.loss(items)
-        assert not found.requires_grad
-        gradients = [p.grad.clone() for p in together.stacked]
-        together.zero_grad(set_to_none=True)
-        expected = plain.loss(items)
-        expected.sum().backward()
-        torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
-        for mine, p in zip(gradients, together.stacked, strict=True):
-            torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-5)
-        del expected  # a graph that is alive remembers the shapes from before a narrowing
+        agree(compiled, plain, together)
 
 
 @pytest.mark.parametrize("n_layers", [2, 3])
@@ -67,16 +71,7 @@ def test_a_compiled_step_of_labels_has_the_gradients_of_autograd(n_layers: int) 
     options = {"batch_size": 100, "max_steps": 10, "learning_rate": 1e-3, "seed": 0}
     compiled = data.training(together, same, **options)
     plain = data.training(together, same, lambda x, items: x, **options)
-    items = compiled._items()
-    found = compiled.loss(items)
-    assert not found.requires_grad
-    gradients = [p.grad.clone() for p in together.stacked]
-    together.zero_grad(set_to_none=True)
-    expected = plain.loss(items)
-    expected.sum().backward()
-    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=1e-5)
-    for mine, p in zip(gradients, together.stacked, strict=True):
-        torch.testing.assert_close(mine, p.grad, rtol=1e-4, atol=1e-5)
+    agree(compiled, plain, together)
 
 
 @pytest.mark.parametrize("shape", [(12, 5), (5, 12), (3, 12, 5), (2, 8, 8)], ids=str)

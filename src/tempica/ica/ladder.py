@@ -53,6 +53,11 @@ class Rung:
     restarts: list[float]
     rival: Any = None
 
+    @property
+    def score_function(self) -> str:
+        """free or reference."""
+        return "free" if hasattr(self.model[1][0], "table") else "reference"
+
     def losses(self) -> np.ndarray:
         """Of every held-out pair."""
         with torch.no_grad():
@@ -118,7 +123,7 @@ def deeper(contrast: Contrast, plan: Plan, progress: Progress, linear: Rung, sha
     if agreement(shallow) > AGREED or gain.mean() < standard_error(gain):
         return shallow
     options = plan.options | HARD | {"learning_rate": plan.options["learning_rate"] / 2}
-    plan = replace(plan, n_layers=plan.n_layers + 2, options=options)
+    plan = replace(plan, n_layers=plan.n_layers + 2, options=options, score_function=shallow.score_function)
     deep = network(contrast, plan, progress, linear, "deep network")
     gain = shallow.losses() - deep.losses()
     return deep if gain.mean() > standard_error(gain) else shallow

@@ -217,7 +217,7 @@ class PCL(FramesOrImages):
         self.validation_loss_ = rungs["network"].restarts
         rung = rungs[self.model_]
         self._features = rung.model[0].cpu()
-        self.score_function_ = "free" if hasattr(rung.model[1][0], "table") else "reference"
+        self.score_function_ = rung.score_function
         self.loss_curve_, self.n_iter_ = rung.training.curve, rung.training.best_step
         self._information = -losses[self.model_]
         return rung
