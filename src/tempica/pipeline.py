@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -304,11 +304,12 @@ def _make(work: Work) -> None:
     room = STAGES[work.stage][0]
     try:
         importlib.import_module(f"tempica.{room}.stage").run(work)
-    except TempicaError:
+    except (TempicaError, BrokenExecutor, MemoryError):
         raise
     except Exception:
-        for kind in store.READS[room]:  # a damaged input explains more than where it was stumbled over
-            store.read_all(work.run / store.file_name(kind))
+        for kind in store.READS[room]:  # a damaged input is the better diagnosis; a run need not have all of them
+            if (path := work.run / store.file_name(kind)).exists():
+                store.read_all(path)
         raise
 
 

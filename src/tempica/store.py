@@ -117,6 +117,8 @@ def read_all(path: Path) -> None:
     for name, array in zarr.open_group(store=path, mode="r", zarr_format=3).arrays():
         try:
             array[...]
+        except MemoryError:
+            raise
         except Exception as error:  # whatever the decoder makes of the damage
             raise StoreError(
                 f"The store {path} is damaged: its variable '{name}' cannot be read ({error}). {_remedy(path)}"
