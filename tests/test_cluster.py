@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tempica import pool
 from tempica.cli import cli
 from tempica.errors import ClusterError, RecipeError, StoreError
-from tempica.pipeline import open_run
 from tempica.pipeline import run as run_recipe
+from tempica.runs import pool
+from tempica.runs.folder import open_run
 
 from .conftest import tempica, tree
 
@@ -103,7 +103,8 @@ def test_a_worker_that_only_seemed_lost_is_waited_for(small_run: Path, tmp_path:
 def test_dask_giving_up_is_told_with_the_command_that_resumes(tmp_path: Path) -> None:
     code = """
 import os, sys
-from tempica import cli, pipeline, pool
+from tempica import cli, pipeline
+from tempica.runs import pool
 def run(*_, scheduler, **__):
     with pool.dask_cluster(scheduler) as executor:
         executor.submit(os._exit, 9).result()

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 import xarray
 
-from tempica import exporting, schema, store
 from tempica.errors import RecipeError
-from tempica.pipeline import execute, open_run
+from tempica.exchange import exporting
+from tempica.pipeline import execute
 from tempica.progress import Progress
-from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe
+from tempica.recipe.electron import RenderRecipe
+from tempica.recipe.experiment import Recipe, parse_recipe
+from tempica.recipe.xfel import XfelRecipe
+from tempica.runs.folder import open_run
+from tempica.stores import json_schemas, reading, schema, store
 
 from .conftest import ROOT, small_recipe_text, tempica, tree
 
@@ -46,12 +50,12 @@ def test_patterns_are_a_movie_of_their_own_kind(photographed: Path, small_run: P
         assert raw[name].dims == rule.dims
         assert rule.dtype == "string" or raw[name].dtype in (rule.dtype, *rule.other_dtypes)
         assert raw[name].attrs["units"] == rule.units
-    required = schema.all_schemas()["diffraction"]["properties"]["attributes"]["required"]
+    required = json_schemas.all_schemas()["diffraction"]["properties"]["attributes"]["required"]
     assert set(required) <= set(raw.attrs)
     assert raw["image"].values.any()
     assert tree(photographed / "superseded" / "1" / "movie.zarr") == tree(small_run / "movie.zarr")
     with pytest.raises(store.StoreError, match="kind 'diffraction', but 'movie' is needed"):
-        store.open_store(photographed / "movie.zarr", "movie")
+        reading.open_store(photographed / "movie.zarr", "movie")
 
 
 def test_a_program_for_images_is_not_given_patterns(photographed: Path, small_run: Path, tmp_path: Path) -> None:

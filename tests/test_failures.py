@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tempica import cli
-from tempica.folder import STAGES
-from tempica.pipeline import Work
+from tempica.runs.stages import STAGES
+from tempica.runs.work import Work
 
 MADE = {"train": "sources.zarr"} | {stage: makes[-1] for stage, (_, makes) in STAGES.items()}
 

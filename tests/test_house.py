@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tempica import schema, store
 from tempica.errors import TruthError
+from tempica.runs.reading import READS, read
+from tempica.stores import json_schemas, schema
+from tempica.stores.scores import SCORES
 
 from .conftest import ROOT, tempica, tree
 
@@ -51,21 +53,21 @@ def test_a_room_never_imports_another_room(room: str) -> None:
 def test_only_store_touches_zarr() -> None:
     for path in SOURCE.rglob("*.py"):
         opens = any(m.split(".")[0] == "zarr" for m in _imports(path)) or "open_zarr(" in path.read_text()
-        assert not opens or path.name in ("store.py", "schema.py"), f"{path} opens zarr stores itself"
+        assert not opens or path.parent.name == "stores", f"{path} opens zarr stores itself"
 
 
 @pytest.mark.parametrize("room", ["embed", "ica"])
 def test_embed_and_ica_cannot_open_the_truth(room: str, small_run: Path) -> None:
     for kind in ("trajectory", "poses"):
-        assert kind not in store.READS[room]
+        assert kind not in READS[room]
         with pytest.raises(TruthError):
-            store.read(small_run, room, kind)
+            read(small_run, room, kind)
     for path in (SOURCE / room).rglob("*.py"):
         text = path.read_text()
         assert not re.search(r"open_store|open_movie|tempica\.lazy|import lazy", text)
         assert "trajectory" not in text
         for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "store.read":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "read":
                 assert ast.literal_eval(node.args[1]) == room, f"{path} reads as another room"
 
 
@@ -88,7 +90,7 @@ def test_embed_and_train_give_the_same_without_the_truth(small_run: Path, tmp_pa
 
 
 def test_data_schemas_are_current() -> None:
-    fresh = {f"{name}.schema.json": value for name, value in schema.all_schemas().items()}
+    fresh = {f"{name}.schema.json": value for name, value in json_schemas.all_schemas().items()}
     kept = {path.name: json.loads(path.read_text()) for path in (ROOT / "data_schemas").iterdir()}
     assert kept == json.loads(json.dumps(fresh)), "run `tempica schema` and commit data_schemas/"
 
@@ -105,14 +107,14 @@ def test_stores_are_what_the_schema_says(kind: str, small_run: Path) -> None:
         assert dataset[name].dims == rule.dims
         assert raw[name].dtype.kind == "T" if rule.dtype == "string" else raw[name].dtype == rule.dtype
         assert raw[name].attrs["units"] == rule.units
-    required = schema.all_schemas()[kind]["properties"]["attributes"]["required"]
+    required = json_schemas.all_schemas()[kind]["properties"]["attributes"]["required"]
     assert set(required) <= set(dataset.attrs)
 
 
 def test_scores_are_what_the_schema_says(small_run: Path) -> None:
     scores = json.loads((small_run / "scores.json").read_text())
-    rules = schema.SCORES["properties"]
-    assert set(scores) == set(schema.SCORES["required"])
+    rules = SCORES["properties"]
+    assert set(scores) == set(SCORES["required"])
     for part in ("rows", "matrices"):
         for row in scores[part]:
             assert set(row) == set(rules[part]["items"]["required"])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tempica as package
-from tempica import store
+from tempica.stores import reading
 
 from .conftest import small_recipe_text, tempica
 
@@ -38,7 +38,7 @@ def test_a_lazy_movie_goes_through_every_stage_as_the_stored_one(small_run: Path
     one, other = (package.open_movie(path)["image"] for path in (small_run, run))
     np.testing.assert_array_equal(other.values, one.values)
     for kind, name in (("latents", "latent"), ("sources", "source")):
-        stored, made = (store.open_store(path / f"{kind}.zarr", kind)[name].values for path in (small_run, run))
+        stored, made = (reading.open_store(path / f"{kind}.zarr", kind)[name].values for path in (small_run, run))
         np.testing.assert_array_equal(made, stored)
     export = tempica("export", run, tmp_path / "particles", "--to", "relion")
     assert export.returncode == 0, export.stderr

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tempica import locks
 from tempica.errors import StoreError
-from tempica.pipeline import _Marked
+from tempica.runs import locks
+from tempica.runs.work import _Marked
 
 
 def test_a_lock_is_exclusive_until_it_is_let_go(tmp_path: Path) -> None:

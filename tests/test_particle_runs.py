@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from tempica import cli, exporting, pipeline, store
+from tempica import cli, pipeline
 from tempica.errors import RecipeError, StoreError
-from tempica.folder import STAGES
-from tempica.importing import complete_with_particles
-from tempica.recipe import Recipe
+from tempica.exchange import exporting
+from tempica.recipe.completing import complete_with_particles
+from tempica.recipe.experiment import Recipe
+from tempica.runs.stages import STAGES
+from tempica.stores import reading
 
 from .conftest import small_recipe_text, tempica
 
@@ -34,7 +36,7 @@ def exported(small_run, tmp_path_factory):
 def alpha(small_run, tmp_path_factory):
     """Forty structures of the run as another program's trajectory, faster read than simulated."""
     folder = tmp_path_factory.mktemp("alpha")
-    truth = store.open_store(small_run / "trajectory.zarr", "trajectory")
+    truth = reading.open_store(small_run / "trajectory.zarr", "trajectory")
     from tempica.exchange.trajectories import topology_of
 
     trajectory = mdtraj.Trajectory(truth["position"][:, ::8].values.reshape(-1, 214, 3), topology_of(truth))
@@ -75,10 +77,12 @@ def test_images_go_through_embed_and_train_and_no_further(small_run, exported, a
     assert "Done: simulate, render in" in done.stdout
     assert not (run / "trajectory.zarr").exists()
     assert "star =" in (run / "recipe.toml").read_text()
-    images = [store.open_store(path / "movie.zarr", "movie")["image"].values for path in (small_run, run)]
+    images = [reading.open_store(path / "movie.zarr", "movie")["image"].values for path in (small_run, run)]
     np.testing.assert_array_equal(*images)
-    ensemble = store.open_store(run / "ensemble.zarr", "ensemble")["position"].values
-    truth = store.open_store(small_run / "trajectory.zarr", "trajectory")["position"].values[:, ::8].reshape(-1, 214, 3)
+    ensemble = reading.open_store(run / "ensemble.zarr", "ensemble")["position"].values
+    truth = (
+        reading.open_store(small_run / "trajectory.zarr", "trajectory")["position"].values[:, ::8].reshape(-1, 214, 3)
+    )
     chosen = truth[np.linspace(0, 39, 25).round().astype(int)]
 
     def distances(x):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tempica import load_recipe
-from tempica.pipeline import Run, open_run
+from tempica.runs.folder import Run, open_run
 
 from .conftest import ROOT, small_recipe_text, tempica, tree
 

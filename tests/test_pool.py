@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tempica import pool
 from tempica.errors import WorkerError
+from tempica.runs import pool
 
 from .conftest import ROOT
 
@@ -63,7 +63,7 @@ def test_a_task_has_one_thread_whatever_its_worker_loaded_before() -> None:
 import os
 import numba, scipy.linalg, torch
 from concurrent.futures import ThreadPoolExecutor
-from tempica import pool
+from tempica.runs import pool
 from tests.test_pool import _threads
 def look(_):
     with pool.one_thread():
@@ -106,7 +106,7 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     code = """
 import os, time
 from pathlib import Path
-from tempica import pool
+from tempica.runs import pool
 if __name__ == "__main__":
     with pool.process_pool(2) as executor:
         print(executor.submit(os.getpid).result(), flush=True)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from tempica.errors import RecipeError
-from tempica.recipe import Recipe, RenderRecipe, fingerprint, load_recipe, residues, structure_path
+from tempica.recipe.electron import RenderRecipe
+from tempica.recipe.experiment import Recipe, load_recipe
+from tempica.recipe.residues import residues
+from tempica.runs.layout import fingerprint, structure_path
 
 COMMITTED = Path(__file__).parents[1] / "simulations" / "adenylate_kinase.toml"
 CONTENT = tomllib.loads(COMMITTED.read_text(encoding="utf-8"))

@@ -11,8 +11,8 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from tempica import schema, store
 from tempica.errors import StoreError
+from tempica.stores import files, reading, schema, store
 
 SIZES = {"time": 10, "atom": 3, "space": 3}
 
@@ -36,7 +36,7 @@ def _fill(path: Path, order: list[slice]) -> np.ndarray:
 def test_what_is_written_is_read_whatever_the_order(ensemble: Path) -> None:
     position = _fill(ensemble, [slice(8, 10), slice(0, 4), slice(4, 8)])
     store.seal(ensemble)
-    dataset = store.open_store(ensemble, "ensemble")
+    dataset = reading.open_store(ensemble, "ensemble")
     np.testing.assert_array_equal(dataset["position"].values, position)
     assert dataset.attrs["seed"] == 7
     assert dataset["position"].attrs["units"] == "nm"
@@ -46,7 +46,7 @@ def test_a_store_that_is_there_is_not_made_again(ensemble: Path) -> None:
     position = _fill(ensemble, [slice(0, 10)])
     store.create(ensemble, "ensemble", SIZES, attributes={}, chunks={})
     store.seal(ensemble)
-    np.testing.assert_array_equal(store.open_store(ensemble, "ensemble")["position"].values, position)
+    np.testing.assert_array_equal(reading.open_store(ensemble, "ensemble")["position"].values, position)
 
 
 def test_makers_and_writers_at_once_do_no_harm(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_killed_writer_leaves_nothing_in_a_completed_store(ensemble: Path) -> 
     code = f"""
 import os, pathlib
 import numpy as np
-from tempica import store
+from tempica.stores import store
 pathlib.Path.replace = lambda *_: os._exit(9)
 store.write(pathlib.Path({str(ensemble)!r}), {{"position": np.ones((4, 3, 3))}}, time=slice(0, 4))
 """
@@ -87,7 +87,7 @@ store.write(pathlib.Path({str(ensemble)!r}), {{"position": np.ones((4, 3, 3))}},
     position = _fill(ensemble, [slice(0, 10)])
     store.seal(ensemble)
     assert not list(ensemble.rglob(f"*{store.UNFINISHED}"))
-    np.testing.assert_array_equal(store.open_store(ensemble, "ensemble")["position"].values, position)
+    np.testing.assert_array_equal(reading.open_store(ensemble, "ensemble")["position"].values, position)
 
 
 def test_zeros_are_written_too(ensemble: Path) -> None:
@@ -98,19 +98,19 @@ def test_zeros_are_written_too(ensemble: Path) -> None:
 
 def test_an_unsealed_store_is_refused(ensemble: Path) -> None:
     with pytest.raises(StoreError, match="damaged"):
-        store.open_store(ensemble, "ensemble")
+        reading.open_store(ensemble, "ensemble")
 
 
 def test_a_missing_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"no store .*movie\.zarr"):
-        store.open_store(tmp_path / "movie.zarr", "movie")
+        reading.open_store(tmp_path / "movie.zarr", "movie")
 
 
 def test_a_store_of_another_kind_is_refused(ensemble: Path) -> None:
     _fill(ensemble, [slice(0, 10)])
     store.seal(ensemble)
     with pytest.raises(StoreError, match="'movie' is needed"):
-        store.open_store(ensemble, "movie")
+        reading.open_store(ensemble, "movie")
 
 
 def test_a_flipped_byte_is_an_error_and_not_a_wrong_number(ensemble: Path) -> None:
@@ -134,19 +134,19 @@ def test_every_kind_can_be_made(tmp_path: Path) -> None:
 
 
 def test_text_and_arrays_appear_whole(tmp_path: Path) -> None:
-    store.write_json(tmp_path / "a.json", {"x": 1.5})
+    files.write_json(tmp_path / "a.json", {"x": 1.5})
     assert (tmp_path / "a.json").read_text() == '{\n "x": 1.5\n}\n'
     with pytest.raises(ValueError, match="Out of range"):
-        store.write_json(tmp_path / "b.json", {"x": float("nan")})
-    store.save_arrays(tmp_path / "deep" / "c.npz", x=np.arange(3))
-    np.testing.assert_array_equal(store.load_arrays(tmp_path / "deep" / "c.npz")["x"], np.arange(3))
+        files.write_json(tmp_path / "b.json", {"x": float("nan")})
+    files.save_arrays(tmp_path / "deep" / "c.npz", x=np.arange(3))
+    np.testing.assert_array_equal(files.load_arrays(tmp_path / "deep" / "c.npz")["x"], np.arange(3))
     assert not list(tmp_path.rglob("*.new"))
 
 
 def test_the_first_of_several_decides(tmp_path: Path) -> None:
     path = tmp_path / "choice.json"
-    assert store.write_json_once(path, "Reference") == "Reference"
-    assert store.write_json_once(path, "CPU") == "Reference"
+    assert files.write_json_once(path, "Reference") == "Reference"
+    assert files.write_json_once(path, "CPU") == "Reference"
     assert [p.name for p in tmp_path.iterdir()] == ["choice.json"]
 
 

@@ -10,15 +10,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tempica._version import __version__
+
 if TYPE_CHECKING:
     from tempica.pipeline import run
-    from tempica.recipe import load_recipe
-    from tempica.store import open_movie, open_store
+    from tempica.recipe.experiment import load_recipe
+    from tempica.stores.reading import open_movie, open_store
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "load_recipe", "open_movie", "open_store", "run"]
 
-_HOME = {"run": "pipeline", "load_recipe": "recipe", "open_movie": "store", "open_store": "store"}
+_HOME = {
+    "run": "pipeline",
+    "load_recipe": "recipe.experiment",
+    "open_movie": "stores.reading",
+    "open_store": "stores.reading",
+}
 
 
 def __getattr__(name: str) -> Any:

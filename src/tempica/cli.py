@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tempica import __version__
+from tempica._version import __version__
 from tempica.errors import TempicaError, WorkerError
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
     mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
     dcd          the trajectory, one DCD file a replica, and topology.pdb
     """
-    from tempica.exporting import export
+    from tempica.exchange.exporting import export
 
     with _working():
         made = export(run_folder, to, out)
@@ -160,7 +160,7 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
 )
 def schema(out: Path) -> None:
     """Write the JSON Schemas of the recipe and of every store."""
-    from tempica.schema import write_schemas
+    from tempica.stores.json_schemas import write_schemas
 
     for path in write_schemas(out):
         click.echo(path)
@@ -271,14 +271,14 @@ def _interrupted() -> None:
 
 
 def _stop(number: int, frame: object) -> None:
-    pool = sys.modules.get("tempica.pool")
+    pool = sys.modules.get("tempica.runs.pool")
     if pool is not None:
         pool.interrupted.set()
     raise KeyboardInterrupt
 
 
 def _leave(code: int) -> None:
-    pool = sys.modules.get("tempica.pool")
+    pool = sys.modules.get("tempica.runs.pool")
     if pool is not None and pool.stuck.is_set():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -14,75 +14,21 @@ import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tempica import __version__, locks, pool, store
+from tempica._version import __version__
 from tempica.errors import RecipeError, StoreError, TempicaError
-from tempica.folder import LARGE, STAGES, Run, open_run, stamp
 from tempica.progress import Progress
-from tempica.recipe import Recipe, RenderRecipe, XfelRecipe, parse_recipe, read_text
-
-Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage is handed: the recipe, a place to work in, and hands to work with."""
-
-    stage: str
-    run: Path
-    folder: Path
-    recipe: Recipe
-    recipe_text: str
-    fingerprint: str
-    executor: Executor
-    progress: Progress
-    lease: Lease | None = None  # of those who work elsewhere
-    replica: int | None = None  # the only one to be simulated
-    device: str = "cpu"  # where kernels run that have the choice
-
-    def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
-        """Run chains of (key, task) that have not been done before; a key names its task within the stage."""
-        marks = self.folder / "done"
-        marks.mkdir(exist_ok=True)
-        left = [
-            [_Marked(task, marks / key, self.lease) for key, task in chain if not (marks / key).exists()]
-            for chain in chains
-        ]
-        total = sum(map(len, chains))
-        with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
-            pool.run_chains(self.executor, left, advance)
-
-    def is_done(self, key: str) -> bool:
-        return (self.folder / "done" / key).exists()
-
-    def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
-        """Make the store of a kind in the working folder unless it is there; see `store.create`."""
-        path = self.folder / store.file_name(kind)
-        about = store.provenance(self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}")
-        store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
-        return path
-
-
-@dataclass(frozen=True)
-class _Marked:
-    """A task that leaves a mark once it is done, and is not done again.
-
-    A cluster that loses sight of a worker gives its task to another while the first is still at it. Both then write
-    the same bytes, each file under a name of its own until it is complete, so that it does not matter who is last.
-    """
-
-    task: pool.Task
-    mark: Path
-    lease: Lease | None
-
-    def __call__(self) -> None:
-        with pool.one_thread(), locks.at_work(*self.lease) if self.lease else contextlib.nullcontext():
-            if not self.mark.exists():
-                self.task()
-                self.mark.touch()
+from tempica.recipe.electron import RenderRecipe
+from tempica.recipe.experiment import Recipe, parse_recipe, read_text
+from tempica.recipe.xfel import XfelRecipe
+from tempica.runs import locks, pool
+from tempica.runs.folder import Run, open_run, stamp
+from tempica.runs.foreign import LARGE
+from tempica.runs.reading import READS
+from tempica.runs.stages import STAGES
+from tempica.runs.work import Lease, Work
+from tempica.stores import store
 
 
 def run(
@@ -135,7 +81,7 @@ def import_trajectory(
 
     `recipe` is a recipe without the molecule's files; the run gets it completed. Returns as `run` does.
     """
-    from tempica.importing import complete_recipe
+    from tempica.recipe.completing import complete_recipe
 
     path = Path(recipe)
     text = complete_recipe(
@@ -167,7 +113,7 @@ def import_particles(
 
     `recipe` is a recipe without camera; the run gets it completed. Returns as `run` does.
     """
-    from tempica.importing import complete_with_particles
+    from tempica.recipe.completing import complete_with_particles
 
     path = Path(recipe)
     text = complete_with_particles(read_text(path), path, Path(star), name=name)
@@ -192,7 +138,7 @@ def execute(
     if not run.is_current("simulate"):
         importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
     if run.recipe.particles is not None and not run.is_current("render"):
-        importlib.import_module("tempica.render.particles").check(run.recipe, run.source)
+        importlib.import_module("tempica.render.particles.stage").check(run.recipe, run.source)
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(pool.dask_cluster(scheduler)) if scheduler else None
         stack.callback(os.close, run.claim(progress.say))
@@ -307,7 +253,7 @@ def _make(work: Work) -> None:
     except (TempicaError, BrokenExecutor, MemoryError):
         raise
     except Exception:
-        for kind in store.READS[room]:  # a damaged input is the better diagnosis; a run need not have all of them
+        for kind in READS[room]:  # a damaged input is the better diagnosis; a run need not have all of them
             if (path := work.run / store.file_name(kind)).exists():
                 store.read_all(path)
         raise

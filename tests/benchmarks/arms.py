@@ -13,8 +13,8 @@ import json
 
 import numpy as np
 
-from tempica.recipe import Recipe
-from tempica.simulate import engine, protocols
+from tempica.recipe.experiment import Recipe
+from tempica.simulate import engine, models, protocols
 
 N_FRAMES, N_DRAWS = 600, 2000
 
@@ -55,7 +55,7 @@ def figures(n: int, seed: int) -> dict[str, float]:
             "train": {"held_out_replicas": 1, "n_components": 1},
         }
     )
-    model = engine.build_model(recipe.simulate, None)
+    model = models.build_model(recipe.simulate, None)
     series = engine.targets(recipe, model, 0, N_FRAMES)
     _, state = engine.run_block(recipe, model, 0, series, engine.first_state(recipe, model, 0), -3, 0)
     frames, _ = engine.run_block(recipe, model, 0, series, state, 0, N_FRAMES)

@@ -27,7 +27,7 @@ import mdtraj
 import numpy as np
 
 from tempica import open_store
-from tempica.recipe import residues
+from tempica.recipe.residues import residues
 
 HINGES = tomllib.loads((Path(__file__).parents[2] / "simulations" / "adenylate_kinase.toml").read_text())["simulate"][
     "collective_variables"

@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 from tempica.evaluate.metrics import assign, correlation_matrix
 from tempica.ica import GCL, HMNLICA, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, smooth
-from tempica.ica.smoothing import rts
+from tempica.ica.smoothing.smoothing import rts
 from tempica.ica.synthetic import Mixing, random_mixing
 
 RHO, KICKED, STAY = 0.9, 0.1, 0.97

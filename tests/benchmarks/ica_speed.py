@@ -34,11 +34,11 @@ from torch import nn
 
 from tempica.evaluate.metrics import assign, correlation_matrix
 from tempica.ica import PCL, TICA
-from tempica.ica.contrast import Contrast
-from tempica.ica.networks import Features, PairScore
-from tempica.ica.pcl import ALTERNATIVES, FEW
-from tempica.ica.restarts import Restarts
+from tempica.ica.contrastive.contrast import Contrast
+from tempica.ica.contrastive.pcl import ALTERNATIVES, FEW
 from tempica.ica.synthetic import autoregressive
+from tempica.ica.training.networks import Features, PairScore
+from tempica.ica.training.restarts import Restarts
 
 CEBRA = """
 import json, sys, time, numpy as np, torch, cebra, cebra.models, cebra.data, cebra.solver

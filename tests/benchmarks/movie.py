@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tempica import imaging, pool, store
-from tempica.pipeline import Work
+from tempica import imaging
 from tempica.progress import Progress
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
 from tempica.render import stage
+from tempica.runs import pool
+from tempica.runs.work import Work
+from tempica.stores import reading, store
 
 CAMERAS = {
     "white": {"snr": 0.1},
@@ -118,7 +120,7 @@ def main() -> None:
             run = Path(name)
             make_trajectory(run, given.frames, given.beads)
             found = render(run, recipe_of(given.frames, given.pixels, given.camera, kind == "lazy"), given.jobs)
-            movie = store.open_movie(run)
+            movie = reading.open_movie(run)
             frames = np.unique(np.linspace(0, given.frames - 1, given.same).astype(int))
             images.append(movie["image"].isel(replica=0, time=frames).values)
             figures[kind] = found

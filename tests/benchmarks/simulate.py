@@ -22,9 +22,9 @@ from pathlib import Path
 
 import openmm
 
-from tempica import store
-from tempica.recipe import Recipe
-from tempica.simulate import engine, stage
+from tempica.recipe.experiment import Recipe
+from tempica.simulate import engine, models, stage
+from tempica.stores import store
 
 ROOT = Path(__file__).parents[2]
 COPIES = "ABCDEFGHIJKLMN"
@@ -61,7 +61,7 @@ def speed(folder: Path, n_copies: int, rounds: int) -> tuple[int, list[float]]:
     folder.mkdir()
     n_frames = rounds * engine.BLOCK_FRAMES
     recipe = assembly(folder, n_copies, n_frames)
-    model = engine.build_model(recipe.simulate, folder)
+    model = models.build_model(recipe.simulate, folder)
     n = len(model.molecule.residue)
     sizes = {"replica": 1, "time": n_frames, "atom": n, "space": 3, "cv": 2, "source_name": 2, "slow_mode_number": 3}
     path = folder / "work" / "trajectory.zarr"
@@ -92,7 +92,7 @@ def speed(folder: Path, n_copies: int, rounds: int) -> tuple[int, list[float]]:
     return n, ratios
 
 
-def bare_loop(recipe: Recipe, model: engine.Model) -> tuple[openmm.Integrator, openmm.Context]:
+def bare_loop(recipe: Recipe, model: models.Model) -> tuple[openmm.Integrator, openmm.Context]:
     """A context as a user would make it, at the first structure; it must be kept as long as the integrator steps."""
     simulate = recipe.simulate
     integrator = openmm.LangevinMiddleIntegrator(simulate.temperature, simulate.friction, simulate.time_step)

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tempica import imaging, store
+from tempica import imaging
 from tempica.embed import stage
-from tempica.embed.modes import principal_modes
-from tempica.pipeline import Work
+from tempica.imaging.modes import principal_modes
 from tempica.progress import Progress
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
+from tempica.runs.work import Work
+from tempica.stores import reading, store
 
 CONTENT = tomllib.loads(
     (Path(__file__).parents[2] / "simulations" / "adenylate_kinase.toml").read_text(encoding="utf-8")
@@ -100,7 +101,7 @@ def embed(run, folder):
     folder.mkdir()
     stage.run(Work("embed", run, folder, recipe, "", "0" * 16, Inline(), Progress(terminal=False)))
     store.seal(folder / "latents.zarr")
-    return store.open_store(folder / "latents.zarr", "latents")
+    return reading.open_store(folder / "latents.zarr", "latents")
 
 
 def test_latents_are_the_amplitudes_of_every_frame(made, tmp_path):

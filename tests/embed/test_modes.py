@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tempica.embed.modes import principal_modes
 from tempica.errors import DataError
+from tempica.imaging.modes import principal_modes
 
 
 @pytest.fixture

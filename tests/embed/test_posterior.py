@@ -10,7 +10,7 @@ import pytest
 
 from tempica import imaging
 from tempica.embed.atomic import Images, Posterior, Scatterers, estimate_noise, posterior
-from tempica.embed.modes import Modes
+from tempica.imaging.modes import Modes
 
 N_ATOMS, N_PIXELS, PIXEL_A = 12, 24, 2.0
 N_ITERATIONS = 15

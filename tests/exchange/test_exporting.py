@@ -8,20 +8,21 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempica import cli, exporting, imaging, store
+from tempica import cli, imaging
 from tempica.errors import StoreError
-from tempica.exchange import particles, trajectories
+from tempica.exchange import exporting, particles, trajectories
 from tempica.exchange.mrc import open_stack
 from tempica.exchange.relion import KEPT_TABLES, quaternions
 from tempica.exchange.star import read_star
 from tempica.progress import Progress
+from tempica.stores import reading
 
 TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
 
 
 @pytest.fixture(scope="module")
 def movie(small_run):
-    return store.open_store(small_run / "movie.zarr", "movie")
+    return reading.open_store(small_run / "movie.zarr", "movie")
 
 
 def tables(path):
@@ -90,7 +91,7 @@ def test_mdtraj_reads_the_trajectory(target, ending, small_run, tmp_path, monkey
         pytest.importorskip("tables")
     monkeypatch.setattr(trajectories, "BLOCK_FRAMES", 37)
     out = exporting.export(small_run, target, tmp_path / "out", progress=quiet())
-    truth = store.open_store(small_run / "trajectory.zarr", "trajectory")
+    truth = reading.open_store(small_run / "trajectory.zarr", "trajectory")
     assert len(list(out.glob(f"*.{ending}"))) == truth.sizes["replica"]
     for replica in range(truth.sizes["replica"]):
         path = str(out / f"replica{replica:05d}.{ending}")

@@ -5,7 +5,7 @@ import torch
 from tempica.errors import DataError
 from tempica.ica import PCL, SOBI, TCL, TICA, NonstationaryICA, count_sources
 from tempica.ica.base import whitening
-from tempica.ica.dimension import _block_length, _share, _values_and_squares
+from tempica.ica.linear.dimension import _block_length, _share, _values_and_squares
 from tempica.ica.synthetic import autoregressive, modulated
 
 

@@ -11,8 +11,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica import GCL, TICA, NonstationaryICA, load, save
-from tempica.ica.auxiliary import Auxiliary, SeparableScore
-from tempica.ica.gcl import _last_fifth, _with_history
+from tempica.ica.contrastive.auxiliary import Auxiliary, SeparableScore
+from tempica.ica.contrastive.gcl import _last_fifth, _with_history
 
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])
 

@@ -9,9 +9,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import IVAE, SOBI, NonstationaryICA, SlowVAE, load, save
-from tempica.ica.flow import Flow, completed
-from tempica.ica.generative import _last_of_each
-from tempica.ica.vae import (
+from tempica.ica.generative.autoencoders import _last_of_each
+from tempica.ica.generative.flow import Flow, completed
+from tempica.ica.generative.vae import (
     LEAST_NOISE,
     Autoencoder,
     Chart,

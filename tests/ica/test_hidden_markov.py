@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica import HMNLICA, FastICA, NonstationaryICA, load, save
-from tempica.ica.forward_backward import chain_likelihood, forward_backward
+from tempica.ica.generative.forward_backward import chain_likelihood, forward_backward
 
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])
 QUICK = {"max_steps": 3, "n_layers": 2, "n_restarts": 1}

@@ -10,8 +10,8 @@ import torch
 
 from tempica.errors import DataError
 from tempica.ica import PCL, TCL, FastICA, load, save
-from tempica.ica.images import ImageFeatures, Images, Noise, Pixels, best_restart
-from tempica.ica.within import WithinReplicas
+from tempica.ica.contrastive.images import ImageFeatures, Images, Noise, Pixels, best_restart
+from tempica.ica.contrastive.within import WithinReplicas
 from tests.conftest import small_recipe_text, tempica
 from tests.ica.test_pcl import UNTRAINED, bent, mcc, sparse
 from tests.ica.test_trainer import training

@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import TICA
-from tempica.ica.base import check_replicas, pairs, runs
+from tempica.series import check_replicas, pairs, runs
 
 RHO = np.array([0.97, 0.8, 0.4])
 MIXING = np.array([[1.0, 0.7, -0.2], [0.4, 1.0, 0.9], [-0.8, 0.3, 1.0]])

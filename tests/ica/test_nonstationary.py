@@ -6,7 +6,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import NonstationaryICA
-from tempica.ica.nonstationary import cut_into_segments
+from tempica.ica.labels import cut_into_segments
 
 MIXING = np.array([[1.0, 0.7, -0.2], [0.4, 1.0, 0.9], [-0.8, 0.3, 1.0]])
 

@@ -12,10 +12,11 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
-from tempica.ica import PCL, TICA, kernels
-from tempica.ica.contrast import Contrast
-from tempica.ica.networks import Features, PairScore, in_precision
-from tempica.ica.restarts import Restarts
+from tempica.ica import PCL, TICA
+from tempica.ica.contrastive.contrast import Contrast
+from tempica.ica.training import kernels
+from tempica.ica.training.networks import Features, PairScore, in_precision
+from tempica.ica.training.restarts import Restarts
 
 UNTRAINED = "ignore:.*identifiable:tempica.errors.IdentifiabilityWarning"  # a few steps find nothing
 

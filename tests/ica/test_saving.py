@@ -8,7 +8,8 @@ import torch
 from sklearn.decomposition import PCA
 
 from tempica.errors import DataError, FormatError
-from tempica.ica import PCL, SOBI, TCL, TICA, FastICA, NonstationaryICA, load, safetensors, save
+from tempica.ica import PCL, SOBI, TCL, TICA, FastICA, NonstationaryICA, load, save
+from tempica.ica.saving import safetensors
 
 MIXING = np.array([[1.0, 0.7, -0.2], [0.4, 1.0, 0.9], [-0.8, 0.3, 1.0]])
 

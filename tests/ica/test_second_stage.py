@@ -7,7 +7,7 @@ import pytest
 
 from tempica.errors import IdentifiabilityWarning
 from tempica.ica import PCL
-from tempica.ica.second_stage import _entropy, _turned_apart, find_ambiguity, fit_stage
+from tempica.ica.contrastive.second_stage import _entropy, _turned_apart, find_ambiguity, fit_stage
 
 INFORMATION = np.full(100, 0.5) + np.linspace(-0.1, 0.1, 100)
 TURN = np.array([[0.8, 0.6], [-0.6, 0.8]])

@@ -5,7 +5,7 @@ import pytest
 
 from tempica.errors import DataError
 from tempica.ica import smooth
-from tempica.ica.smoothing import evidence, log_likelihood, rts
+from tempica.ica.smoothing.smoothing import evidence, log_likelihood, rts
 
 RHO, VARIANCE = np.array([0.95, 0.6]), np.array([1.7, 0.4])
 

@@ -8,7 +8,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import SOBI, TICA
-from tempica.ica.joint import rotate, unmix
+from tempica.ica.linear.joint import rotate, unmix
 
 MIXING = np.array([[1.0, 0.7, -0.2], [0.4, 1.0, 0.9], [-0.8, 0.3, 1.0]])
 

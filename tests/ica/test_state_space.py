@@ -12,10 +12,12 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
-from tempica.ica import SNICA, TICA, kalman, load, save, smooth
-from tempica.ica.chains import Emission, Innovations, bound, expected_squares, posterior
-from tempica.ica.state_space import _rates, chunks
-from tempica.ica.vae import LEAST_NOISE, Chart
+from tempica.ica import SNICA, TICA, load, save, smooth
+from tempica.ica.generative.chains import Emission, Innovations, bound, expected_squares, posterior
+from tempica.ica.generative.state_space import _rates
+from tempica.ica.generative.vae import LEAST_NOISE, Chart
+from tempica.ica.smoothing import kalman
+from tempica.series import chunks
 
 RHO = np.array([0.9, 0.5])
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from tempica.ica.contrast import Contrast
-from tempica.ica.labelled import Labelled
-from tempica.ica.networks import Features, PairScore
-from tempica.ica.restarts import Restarts
-from tempica.ica.trainer import Orthogonal, Training
+from tempica.ica.contrastive.contrast import Contrast
+from tempica.ica.contrastive.labelled import Labelled
+from tempica.ica.training.networks import Features, PairScore
+from tempica.ica.training.restarts import Restarts
+from tempica.ica.training.trainer import Orthogonal, Training
 
 
 def restarts(n_layers: int, n_lags: int, n: int = 3) -> Restarts:

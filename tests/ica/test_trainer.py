@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from tempica.errors import DataError
-from tempica.ica import parallel
 from tempica.ica.synthetic import autoregressive, modulated
-from tempica.ica.trainer import Checkpoint, Orthogonal, Progress, Training
+from tempica.ica.training import parallel
+from tempica.ica.training.trainer import Checkpoint, Orthogonal, Progress, Training
 
 
 def training(seed: int = 0, *, noise: float = 0.3, max_steps: int | None = 200) -> Training:

@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from tempica import imaging, lazy, store
+from tempica import imaging
 from tempica.errors import DataError, RecipeError, StoreError
-from tempica.pipeline import Work
 from tempica.progress import Progress
 from tempica.render import stage
-from tempica.render.movie import camera_of
-from tempica.render.scatterers import remarks, scatterers
+from tempica.render.electron.blocks import camera_of
+from tempica.render.electron.scatterers import remarks, scatterers
+from tempica.runs.reading import READS, read, true_poses
+from tempica.runs.work import Work
+from tempica.stores import lazy, reading, store
 from tests.render.test_render_stage import N_ATOMS, N_REPLICAS, Inline, make_run, recipe_with
 
 POISSON = {"noise": {"kind": "poisson", "dqe": [[0.0, 0.9], [0.3, 0.5]]}, "dose_per_frame_e_A2": 30.0}
@@ -29,13 +31,13 @@ def render(recipe, run):
     for path in folder.glob("*.zarr"):
         store.seal(path)
         path.rename(run / path.name)
-    return store.open_movie(run)
+    return reading.open_movie(run)
 
 
 def clean_movie(recipe, run, movie):
-    trajectory = store.open_store(run / "trajectory.zarr", "trajectory")
+    trajectory = reading.open_store(run / "trajectory.zarr", "trajectory")
     camera = camera_of(recipe.render, *scatterers(recipe.render, trajectory))
-    poses = store.true_poses(run, "report", movie)
+    poses = true_poses(run, "report", movie)
     return np.stack(
         [
             camera.clean_images(
@@ -110,7 +112,7 @@ def test_a_lazy_movie_is_the_stored_one_bit_by_bit(tmp_path, about):
 def test_a_lazy_movie_hands_out_images_and_no_truth(tmp_path):
     run = make_run(tmp_path / "run")
     render(camera_recipe(lazy=True, poses={"knowledge": "hidden"}), run)
-    seen = store.read(run, "embed", "movie")
+    seen = read(run, "embed", "movie")
     assert set(seen.variables) == set(store.schema.STORES["movie"])
     assert np.isnan(seen["pose_quaternion"].values).all()
     assert np.isfinite(seen["image"].values).all()
@@ -125,7 +127,7 @@ def test_a_lazy_movie_of_another_trajectory_is_refused(tmp_path):
     other = make_run(tmp_path / "other", fingerprint="1" * 16)
     (other / "trajectory.zarr").rename(run / "trajectory.zarr")
     with pytest.raises(StoreError, match="made from another trajectory"):
-        store.open_movie(run)["image"].isel(replica=0, time=0).load()
+        reading.open_movie(run)["image"].isel(replica=0, time=0).load()
 
 
 def test_damage_below_a_lazy_movie_is_told(tmp_path):
@@ -144,10 +146,10 @@ def test_damage_below_a_lazy_movie_is_told(tmp_path):
 def test_hidden_poses_lie_where_only_scoring_can_read_them(tmp_path):
     run = make_run(tmp_path / "run")
     movie = render(camera_recipe(poses={"knowledge": "hidden"}), run)
-    true = store.true_poses(run, "evaluate", movie)
+    true = true_poses(run, "evaluate", movie)
     np.testing.assert_allclose(np.linalg.norm(true["pose_quaternion"].values, axis=-1), 1, rtol=1e-12)
     for room in ("embed", "ica"):
-        assert "poses" not in store.READS[room]
+        assert "poses" not in READS[room]
 
 
 def test_atoms_scatter_as_their_table_says(tmp_path):
@@ -162,7 +164,7 @@ def test_atoms_scatter_as_their_table_says(tmp_path):
     assert movie["scatterer_width"].values.min() >= math.sqrt(30.0 / (8 * math.pi**2))
     bare = camera_recipe(scattering={"kind": "atoms", "n_gaussians": 5})
     with pytest.raises(RecipeError, match="table of bare atoms, and 14 of the trajectory's 30 atoms carry hydrogens"):
-        scatterers(bare.render, store.open_store(run / "trajectory.zarr", "trajectory"))
+        scatterers(bare.render, reading.open_store(run / "trajectory.zarr", "trajectory"))
 
 
 def test_beads_are_not_taken_for_atoms(tmp_path):

@@ -7,16 +7,18 @@ from concurrent.futures import Executor, Future
 import numpy as np
 import pytest
 
-from tempica import imaging, store
+from tempica import imaging
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import StackWriter, open_stack
 from tempica.exchange.particles import write_particles
 from tempica.exchange.relion import KEPT_TABLES
 from tempica.exchange.star import read_star, write_block
-from tempica.pipeline import Work
 from tempica.progress import Progress
-from tempica.recipe import Recipe
-from tempica.render import particles, stage
+from tempica.recipe.experiment import Recipe
+from tempica.render import stage
+from tempica.render.particles import stage as particles
+from tempica.runs.work import Work
+from tempica.stores import reading, store
 
 TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
 N_REPLICAS, N_FRAMES = 4, 80  # of small_run
@@ -31,7 +33,7 @@ class Inline(Executor):
 
 @pytest.fixture(scope="module")
 def movie(small_run):
-    return store.open_store(small_run / "movie.zarr", "movie")
+    return reading.open_store(small_run / "movie.zarr", "movie")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def imported(small_run, tmp_path):
         work.mkdir()
         stage.run(Work("render", folder, work, recipe, "", "0" * 16, Inline(), Progress(terminal=False)))
         store.seal(work / "movie.zarr")
-        return store.open_store(work / "movie.zarr", "movie")
+        return reading.open_store(work / "movie.zarr", "movie")
 
     return run
 
@@ -248,7 +250,7 @@ def test_images_that_show_something_else_are_refused(foreign, recipe_of, importe
 
 def test_a_docked_structure_is_brought_to_the_middle(movie, small_run, foreign, recipe_of, imported):
     """Poses that refer to a map in which the structure file lies as it is, away from the middle of the box."""
-    centre_A = 10 * np.array(store.open_store(small_run / "ensemble.zarr", "ensemble").attrs["centre_nm"])
+    centre_A = 10 * np.array(reading.open_store(small_run / "ensemble.zarr", "ensemble").attrs["centre_nm"])
     away_A = centre_A - 32 * 1.5  # of the molecule from the map's middle
     moved = (imaging.rotation_matrix(movie["pose_quaternion"].values) @ away_A)[..., :2].reshape(-1, 2)
     origin = -(movie["pose_shift"].values.reshape(-1, 2) - moved)

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tempica import store
 from tempica.errors import DataError
 from tempica.imaging.diffraction import beamline_of
 from tempica.imaging.xray import scatterers_of
-from tempica.pipeline import Work
 from tempica.progress import Progress
-from tempica.recipe import Recipe, XfelRecipe
-from tempica.render import patterns, shots, stage
+from tempica.recipe.experiment import Recipe
+from tempica.recipe.xfel import XfelRecipe
+from tempica.render import stage
+from tempica.render.xfel import shots
+from tempica.render.xfel import stage as patterns
+from tempica.runs.work import Work
+from tempica.stores import reading, store
 
 from .test_render_stage import N_ATOMS, N_FRAMES, N_REPLICAS, Inline, make_run, recipe_with
 
@@ -41,12 +44,12 @@ def photograph(recipe, run):
     folder.mkdir()
     stage.run(Work("render", run, folder, recipe, "", "0" * 16, Inline(), Progress(terminal=False)))
     store.seal(folder / "movie.zarr")
-    return store.open_store(folder / "movie.zarr", "diffraction")
+    return reading.open_store(folder / "movie.zarr", "diffraction")
 
 
 def expectation(recipe, run, made):
     """Photons expected, from the store's own words."""
-    trajectory = store.open_store(run / "trajectory.zarr", "trajectory")
+    trajectory = reading.open_store(run / "trajectory.zarr", "trajectory")
     scatterers = scatterers_of(made["formula"].values.tolist(), made["bead_width"].values)
     return np.stack(
         [

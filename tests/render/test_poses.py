@@ -5,8 +5,8 @@ from scipy.spatial.transform import Rotation
 
 from tempica import imaging
 from tempica.imaging import rotation_matrix
-from tempica.recipe import RenderRecipe
-from tempica.render.poses import diffusion_of, movie_views, random_views, stated_poses, stokes_einstein_per_s
+from tempica.recipe.electron import RenderRecipe
+from tempica.render.electron.poses import diffusion_of, movie_views, random_views, stated_poses, stokes_einstein_per_s
 
 RECIPE = RenderRecipe(shift_deviation_A=2.5, defocus_low_A=8_000, defocus_high_A=15_000, astigmatism_A=300)
 N = 4000

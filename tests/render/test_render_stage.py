@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tempica import imaging, store
+from tempica import imaging
 from tempica.errors import RecipeError
-from tempica.pipeline import Work
 from tempica.progress import Progress
-from tempica.recipe import Recipe, RenderRecipe
-from tempica.render import movie, stage
-from tempica.render.poses import random_views
-from tempica.render.scatterers import scatterers
+from tempica.recipe.electron import RenderRecipe
+from tempica.recipe.experiment import Recipe
+from tempica.render import stage
+from tempica.render.electron import blocks as movie_blocks
+from tempica.render.electron.poses import random_views
+from tempica.render.electron.scatterers import scatterers
+from tempica.runs.work import Work
+from tempica.stores import reading, store
 
 RECIPE = Path(__file__).parents[2] / "simulations" / "adenylate_kinase.toml"
 N_REPLICAS, N_FRAMES, N_ATOMS = 2, 25, 30
@@ -73,12 +76,12 @@ def render(recipe, run):
     folder.mkdir()
     stage.run(Work("render", run, folder, recipe, "", "0" * 16, Inline(), Progress(terminal=False)))
     store.seal(folder / "movie.zarr")
-    return store.open_store(folder / "movie.zarr", "movie")
+    return reading.open_store(folder / "movie.zarr", "movie")
 
 
 def clean_movie(recipe, run):
-    trajectory = store.open_store(run / "trajectory.zarr", "trajectory")
-    camera = movie.camera_of(recipe.render, *scatterers(recipe.render, trajectory))
+    trajectory = reading.open_store(run / "trajectory.zarr", "trajectory")
+    camera = movie_blocks.camera_of(recipe.render, *scatterers(recipe.render, trajectory))
     return np.stack(
         [
             camera.clean_images(
@@ -129,7 +132,7 @@ def test_a_movie_does_not_depend_on_its_blocks(tmp_path, monkeypatch):
 def test_the_movie_states_the_optics_it_was_made_with(tmp_path):
     recipe = recipe_with(n_pixels=20, voltage_kV=200.0, bead_b_factor_A2=33.0)
     made = render(recipe, make_run(tmp_path / "run"))
-    assert imaging.optics_of(made) == movie.optics_of(recipe.render)
+    assert imaging.optics_of(made) == movie_blocks.optics_of(recipe.render)
 
 
 def test_empty_images_are_a_mistake_in_the_recipe(tmp_path):
@@ -144,7 +147,7 @@ def test_clean_images_are_the_beads_through_the_optics():
     position, length, width = 0.5 * rng.normal(size=(3, 8, 3)), rng.uniform(5, 20, 8), rng.uniform(0.1, 0.3, 8)
     views = random_views(recipe, 0, 0, 0, 3)
     wide = np.sqrt((10 * width) ** 2 + recipe.bead_b_factor_A2 / (8 * math.pi**2))
-    image = movie.camera_of(recipe, length[:, None], wide[:, None]).clean_images(position, *vars(views).values())
+    image = movie_blocks.camera_of(recipe, length[:, None], wide[:, None]).clean_images(position, *vars(views).values())
     grid = (np.arange(24) - 12) * 2.0
     for f in range(3):
         view = 10 * position[f] @ imaging.rotation_matrix(views.pose_quaternion[f]).T
@@ -154,5 +157,5 @@ def test_clean_images_are_the_beads_through_the_optics():
             r2 = (grid[None] - x - views.pose_shift[f, 0]) ** 2 + (grid[:, None] - y - views.pose_shift[f, 1]) ** 2
             potential += a / (2 * math.pi * s2) * np.exp(-r2 / (2 * s2))
         one = (views.defocus_u[[f]], views.defocus_v[[f]], views.defocus_angle[[f]])
-        expected = np.fft.irfft2(np.fft.rfft2(potential) * movie.optics_of(recipe).transfer(*one)[0], (24, 24))
+        expected = np.fft.irfft2(np.fft.rfft2(potential) * movie_blocks.optics_of(recipe).transfer(*one)[0], (24, 24))
         assert np.linalg.norm(image[f] - expected) < 3e-5 * np.linalg.norm(expected)

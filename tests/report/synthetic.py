@@ -8,8 +8,8 @@ import numpy as np
 import xarray
 from scipy.signal import lfilter
 
-from tempica import schema
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
+from tempica.stores import schema
 
 STAGES = ("unmixed", "smoothed")
 

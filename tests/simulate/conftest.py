@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tempica.recipe import Recipe
-from tempica.simulate.engine import build_model
+from tempica.recipe.experiment import Recipe
+from tempica.simulate.models import build_model
 
 SIMULATIONS = Path(__file__).parents[2] / "simulations"
 CONTENT = tomllib.loads((SIMULATIONS / "adenylate_kinase.toml").read_text(encoding="utf-8"))

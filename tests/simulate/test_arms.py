@@ -5,8 +5,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempica.errors import RecipeError
-from tempica.recipe import Recipe
-from tempica.simulate import engine, protocols
+from tempica.recipe.experiment import Recipe
+from tempica.simulate import engine, models, protocols
 from tempica.simulate.arms import build_arms
 
 N_FRAMES = 250
@@ -42,7 +42,7 @@ def recipe(n, joint="hinge", **changes):
 @pytest.mark.parametrize("n", [2, 4, 8])
 def test_the_arms_are_independent_and_follow_what_drives_them(n):
     setting = recipe(n)
-    model = engine.build_model(setting.simulate, None)
+    model = models.build_model(setting.simulate, None)
     series = engine.targets(setting, model, 0, N_FRAMES)
     _, state = engine.run_block(setting, model, 0, series, engine.first_state(setting, model, 0), -3, 0)
     frames, _ = engine.run_block(setting, model, 0, series, state, 0, N_FRAMES)
@@ -67,7 +67,7 @@ def test_arms_do_not_pull_at_each_other():
     content = setting.model_dump()
     content["simulate"]["dynamics"][1]["deviation"] = content["simulate"]["dynamics"][2]["deviation"] = 1e-6
     setting = Recipe.model_validate(content)
-    model = engine.build_model(setting.simulate, None)
+    model = models.build_model(setting.simulate, None)
     series = engine.targets(setting, model, 0, N_FRAMES)
     frames, _ = engine.run_block(setting, model, 0, series, engine.first_state(setting, model, 0), 0, N_FRAMES)
     moving, *resting = (frames.collective_variable - frames.collective_variable.mean(0)).T
@@ -127,7 +127,7 @@ def test_an_identical_molecule_looks_the_same_after_a_turn():
 @pytest.mark.parametrize("joint", ["hinge", "swivel"])
 def test_bodies_stay_rigid(joint):
     setting = recipe(2, joint)
-    model = engine.build_model(setting.simulate, None)
+    model = models.build_model(setting.simulate, None)
     _, bodies, _ = build_arms(setting.simulate.molecule)
     series = engine.targets(setting, model, 0, N_FRAMES)
     frames, _ = engine.run_block(setting, model, 0, series, engine.first_state(setting, model, 0), 0, 60)

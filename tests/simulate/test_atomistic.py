@@ -6,8 +6,8 @@ import pytest
 
 from tempica.errors import RecipeError, StructureError
 from tempica.imaging import SCATTERING_LENGTH_A
-from tempica.recipe import Recipe
-from tempica.simulate import engine
+from tempica.recipe.experiment import Recipe
+from tempica.simulate import engine, models
 
 DIPEPTIDE = {"kind": "atomistic", "structure": "structures/alanine_dipeptide.pdb"}
 PHI = {"name": "phi", "kind": "dihedral", "residues": ["1", "2", "2", "2"], "atoms": ["C", "N", "CA", "C"]}
@@ -34,7 +34,7 @@ def recipe(molecule=DIPEPTIDE, variable=PHI, **simulate):
 
 @pytest.fixture(scope="module")
 def dipeptide(simulations):
-    return engine.build_model(recipe().simulate, simulations)
+    return models.build_model(recipe().simulate, simulations)
 
 
 def run(setting, model, first, last, state, platform="Reference"):
@@ -98,7 +98,7 @@ def test_a_driven_dihedral_follows(simulations):
         "stiffness": 2000.0,
     }  # fmt: skip
     setting = recipe(dynamics=[drive], steps_per_frame=100, n_frames=30)
-    model = engine.build_model(setting.simulate, simulations)
+    model = models.build_model(setting.simulate, simulations)
     frames, _ = run(setting, model, 0, 30, engine.first_state(setting, model, 0))
     assert np.corrcoef(frames.collective_variable[5:, 0], frames.source[5:, 0])[0, 1] > 0.9
 
@@ -118,13 +118,13 @@ def test_what_the_force_field_does_not_know_is_said(simulations, tmp_path):
     lines = (simulations / "structures/alanine_dipeptide.pdb").read_text().replace("ALA", "XYZ")
     (tmp_path / "odd.pdb").write_text(lines)
     with pytest.raises(StructureError, match=r"odd\.pdb cannot be given the force field amber14.*XYZ"):
-        engine.build_model(recipe(DIPEPTIDE | {"structure": "odd.pdb"}).simulate, tmp_path)
+        models.build_model(recipe(DIPEPTIDE | {"structure": "odd.pdb"}).simulate, tmp_path)
     with pytest.raises(ValueError, match=r"time_step = 0\.02 ps is too long for atoms"):
         recipe(time_step=0.02)
     with pytest.raises(ValueError, match="contradict each other: '2' lies within '1-3'"):
         recipe(variable=PHI | {"residues": ["1-3", "2", "2", "3"], "atoms": None})
     with pytest.raises(StructureError, match="asks for atom CX, but its residues have atoms CH3"):
-        engine.build_model(recipe(variable=PHI | {"atoms": ["CX", "N", "CA", "C"]}).simulate, simulations)
+        models.build_model(recipe(variable=PHI | {"atoms": ["CX", "N", "CA", "C"]}).simulate, simulations)
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_a_small_protein_is_simulated(simulations):
     setting = recipe(
         {"kind": "atomistic", "structure": "structures/trpzip2.pdb", "body": "2-11"}, variable, steps_per_frame=10
     )
-    model = engine.build_model(setting.simulate, simulations)
+    model = models.build_model(setting.simulate, simulations)
     frames, _ = run(setting, model, 0, 2, engine.first_state(setting, model, 0, "CPU"), "CPU")
     assert frames.position.shape == (2, 116, 3)
     away = np.linalg.norm(frames.position - model.molecule.position, axis=-1)

@@ -7,7 +7,7 @@ import pydantic
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.recipe import Dynamics
+from tempica.recipe.dynamics import Dynamics
 from tempica.simulate.coordinates import CollectiveVariable
 
 HINGE = CollectiveVariable("LID", ((0, 1, 2), (3, 4), (5, 6, 7, 8)))

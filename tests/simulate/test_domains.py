@@ -5,9 +5,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempica.errors import StructureError
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
 from tempica.simulate.domains import _hinge, find_domains
-from tempica.simulate.engine import build_model
+from tempica.simulate.models import build_model
 from tempica.simulate.structures import load_molecule
 
 CORE = [*range(1, 30), *range(68, 118), *range(161, 215)]

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica import store
 from tempica.errors import RecipeError, SimulationError, StructureError
 from tempica.simulate import engine
+from tempica.simulate import models as molecule_models
+from tempica.simulate.frames import superpose
+from tempica.stores import files
 
 GAS_CONSTANT = 8.314462618e-3  # kJ/mol/K
 
@@ -37,10 +39,10 @@ def test_a_run_goes_on_from_a_saved_state_as_if_it_had_not_stopped(make_recipe, 
     for first, last in blocks:  # replicas turn by turn, the other first, everything by way of the disk
         for replica in (1, 0):
             before = tmp_path / f"{replica}-{first}.npz"
-            state = engine.State(**store.load_arrays(before)) if before.exists() else None
+            state = engine.State(**files.load_arrays(before)) if before.exists() else None
             frames, state = run(recipe, model, replica, first, last, state)
             assert_same(frames, through[replica, first])
-            store.save_arrays(tmp_path / f"{replica}-{last}.npz", **vars(state))
+            files.save_arrays(tmp_path / f"{replica}-{last}.npz", **vars(state))
     assert (through[0, 0].position != through[1, 0].position).any()
     assert (through[0, 0].source != through[1, 0].source).all()
 
@@ -71,7 +73,7 @@ def test_every_degree_of_freedom_has_half_kT(make_recipe, simulations, temperatu
     recipe = make_recipe(
         temperature=temperature, steps_per_frame=100, dynamics=[], network={"bead_mass": bead_mass}, friction=2.0
     )
-    free = engine.build_model(recipe.simulate, simulations)
+    free = molecule_models.build_model(recipe.simulate, simulations)
     _, state = run(recipe, free, 0, 0, 5)
     n_frames, n_degrees = 150, 3 * 214
     frames, state = run(recipe, free, 0, 0, n_frames, state, n_frames)
@@ -137,8 +139,8 @@ def test_targets_stay_where_the_angle_has_a_gradient(make_recipe, model):
     with pytest.raises(
         RecipeError, match=r"ar1 dynamics of NMP, mean 170\.0, deviation 50\.0, reach 20 … 320 °.*within 5 … 175 °"
     ):
-        engine.check_targets(make_recipe(dynamics=content), model)
-    engine.check_targets(make_recipe(), model)
+        molecule_models.check_targets(make_recipe(dynamics=content), model)
+    molecule_models.check_targets(make_recipe(), model)
 
 
 def test_a_mean_that_is_left_out_is_the_structures_own(make_recipe, simulations):
@@ -146,19 +148,19 @@ def test_a_mean_that_is_left_out_is_the_structures_own(make_recipe, simulations)
     free = {"collective_variable": "LID", "process": "harmonic", "curvature": 500.0}
     told = make_recipe(dynamics=[content[0] | {"mean": 72.68387}, free | {"mean": 144.63}])
     silent = make_recipe(dynamics=[{k: v for k, v in content[0].items() if k != "mean"}, free])
-    models = [engine.build_model(recipe.simulate, simulations) for recipe in (told, silent)]
+    models = [molecule_models.build_model(recipe.simulate, simulations) for recipe in (told, silent)]
     own = [float(v.measure(models[0].molecule.position)) for v in models[0].variables]
     series = [engine.targets(recipe, model, 0, 30) for recipe, model in zip((told, silent), models, strict=True)]
     np.testing.assert_allclose(series[1][1:] - series[0][1:], own[0] - np.radians(72.68387), atol=1e-9)
-    engine.check_targets(silent, models[1])
-    centre = models[1].variables[1].potential(engine.settled(silent.simulate, models[1]).dynamics[1])
+    molecule_models.check_targets(silent, models[1])
+    centre = models[1].variables[1].potential(molecule_models.settled(silent.simulate, models[1]).dynamics[1])
     assert repr(own[1])[:12] in centre.getEnergyFunction()
 
 
 @pytest.mark.parametrize(("replica", "named"), [(3, "replica 3"), (2**32 - 1, "the separate ensemble")])
 def test_a_blow_up_names_replica_and_step(make_recipe, simulations, replica, named):
     recipe = make_recipe(time_step=0.1, steps_per_frame=20, network={"backbone_stiffness": 1e8})
-    stiff = engine.build_model(recipe.simulate, simulations)
+    stiff = molecule_models.build_model(recipe.simulate, simulations)
     with pytest.raises(
         SimulationError, match=rf"The integration of {named} broke down before frame \d+ \(step \d+"
     ) as info:
@@ -196,12 +198,10 @@ def test_superposition_puts_the_body_on_the_reference(model, far):
     turns = Rotation.random(8, rng=rng)
     shift = far * rng.normal(size=(8, 1, 3)) + rng.normal(size=(8, 1, 3))
     moved = np.stack([turn.apply(still) for turn in turns]) + shift
-    np.testing.assert_allclose(
-        engine.superpose(moved, model), np.broadcast_to(still, moved.shape), atol=2e-5 + far * 1e-6
-    )
+    np.testing.assert_allclose(superpose(moved, model), np.broadcast_to(still, moved.shape), atol=2e-5 + far * 1e-6)
 
     bent = moved + 0.05 * rng.normal(size=moved.shape)
-    placed = engine.superpose(bent, model)
+    placed = superpose(bent, model)
     assert placed.dtype == np.float32
     centred = still[model.body] - still[model.body].mean(0)
     for frame, seen in zip(bent, placed, strict=True):
@@ -223,18 +223,18 @@ def test_a_model_names_what_its_molecule_lacks(make_recipe, simulations):
         ({"domains": {**molecule["domains"], "NMP": "30-31"}, "body": "NMP"}, "'NMP' has 2 beads.*needs 3"),
     ]:
         with pytest.raises(StructureError, match=message):
-            engine.build_model(make_recipe(molecule=molecule | change).simulate, simulations)
+            molecule_models.build_model(make_recipe(molecule=molecule | change).simulate, simulations)
     variables = make_recipe().simulate.model_dump()["collective_variables"]
     variables[1]["residues"] = ["1-3", "4-6", "200-220"]
     with pytest.raises(StructureError, match="collective variable LID asks for residues 215"):
-        engine.build_model(make_recipe(collective_variables=variables).simulate, simulations)
+        molecule_models.build_model(make_recipe(collective_variables=variables).simulate, simulations)
 
 
 def test_a_model_without_body_or_second_form_is_simulated(make_recipe, simulations):
     recipe = make_recipe(
         molecule={"structure": "structures/adk_open.pdb"}, network={"no_contacts": []}, steps_per_frame=5
     )
-    plain = engine.build_model(recipe.simulate, simulations)
+    plain = molecule_models.build_model(recipe.simulate, simulations)
     assert plain.body.tolist() == list(range(214))
     frames, _ = run(recipe, plain, 0, 0, 2)
     assert np.isfinite(frames.position).all()

@@ -14,14 +14,18 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempica import cli, store
+from tempica import cli
 from tempica.errors import RecipeError, StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, composition
-from tempica.importing import complete_recipe
-from tempica.pipeline import Work, open_run
 from tempica.progress import Progress
-from tempica.recipe import Recipe, load_recipe
-from tempica.simulate import engine, files, foreign, reading, replicas, stage
+from tempica.recipe.completing import complete_recipe
+from tempica.recipe.experiment import Recipe, load_recipe
+from tempica.runs.folder import open_run
+from tempica.runs.work import Work
+from tempica.simulate import engine, stage
+from tempica.simulate.foreign import files, layout, molecule
+from tempica.simulate.foreign import stage as reading_stage
+from tempica.stores import reading, store
 
 N_RESIDUES, N_FRAMES, INTERVAL = 24, 60, 2.0
 GROUPS = {"bend": ["1-6", "9-15", "18-24"], "length": ["1-4", "21-24"]}
@@ -122,7 +126,7 @@ def simulate(recipe, source, out, lifetime=10**6):
     stage.run(Work("simulate", source, out, recipe, "", "0" * 16, Inline(lifetime), Progress(terminal=False)))
     for kind in ("trajectory", "ensemble"):
         store.seal(out / f"{kind}.zarr")
-    return [store.open_store(out / f"{kind}.zarr", kind).load() for kind in ("trajectory", "ensemble")]
+    return [reading.open_store(out / f"{kind}.zarr", kind).load() for kind in ("trajectory", "ensemble")]
 
 
 def truth(peptide, frames):
@@ -211,7 +215,7 @@ CV = content([])["simulate"]["collective_variables"]
 def test_the_ensemble_is_of_training_replicas_alone(folder):
     recipe = recipe_of(["all.dcd"])
     trajectory, ensemble = simulate(recipe, folder, folder / "out")
-    replica, frame = reading.sample(recipe)
+    replica, frame = reading_stage.sample(recipe)
     assert set(replica) == {0, 1}  # of train, train, validation, held_out
     assert len(set(zip(replica, frame, strict=True))) == 12
     np.testing.assert_array_equal(ensemble["position"], trajectory["position"].values[replica, frame])
@@ -240,10 +244,10 @@ def test_memory_does_not_grow_with_the_file(ending, peptide, folder):
         long.time = INTERVAL * np.arange(len(long))
         save(long, folder / f"{times}.{ending}")
         recipe = recipe_of([f"{times}.{ending}"])
-        model, plan = foreign.build_foreign(recipe.simulate, folder), replicas.layout(recipe.simulate, folder)
+        model, plan = molecule.build_foreign(recipe.simulate, folder), layout.layout(recipe.simulate, folder)
         tracemalloc.start()
         for first in range(0, 15, 5):
-            foreign.read_block(model, plan.pieces(3, first, first + 5), "replica 3", first, None)
+            molecule.read_block(model, plan.pieces(3, first, first + 5), "replica 3", first, None)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
@@ -267,14 +271,14 @@ def test_molecules_broken_by_a_periodic_box_are_made_whole(bonds, peptide, folde
 
 def test_heavy_atoms_scatter_each_on_its_own_and_together_as_their_residues(peptide, folder):
     alanine = sum(k * SCATTERING_LENGTH_A[e] for e, k in {"C": 3, "N": 1, "O": 1}.items())
-    alpha = foreign.build_foreign(recipe_of(["all.dcd"]).simulate, folder).molecule
+    alpha = molecule.build_foreign(recipe_of(["all.dcd"]).simulate, folder).molecule
     np.testing.assert_allclose(alpha.scattering_length, alanine)
     assert (alpha.bead_width > 0.05).all()
-    every = foreign.build_foreign(recipe_of(["all.dcd"], selection="mass > 2").simulate, folder).molecule
+    every = molecule.build_foreign(recipe_of(["all.dcd"], selection="mass > 2").simulate, folder).molecule
     assert len(every.residue) == 5 * N_RESIDUES
     np.testing.assert_allclose(every.scattering_length.reshape(-1, 5)[0], [SCATTERING_LENGTH_A[e] for e in "NCCOC"])
-    assert (every.bead_width == foreign.ATOM_WIDTH_NM).all()
-    two = foreign.build_foreign(recipe_of(["all.dcd"], selection="name CA CB").simulate, folder).molecule
+    assert (every.bead_width == molecule.ATOM_WIDTH_NM).all()
+    two = molecule.build_foreign(recipe_of(["all.dcd"], selection="name CA CB").simulate, folder).molecule
     np.testing.assert_allclose(two.scattering_length.reshape(-1, 2).sum(1), alanine)
     assert set(alpha.formula) == {"C3H5NO"}
     assert every.formula.reshape(-1, 5)[0].tolist() == ["HN", "CH", "CH", "HO", "CH"]
@@ -284,7 +288,7 @@ def test_heavy_atoms_scatter_each_on_its_own_and_together_as_their_residues(pept
     bare = peptide.atom_slice(peptide.topology.select("name CA"))
     bare[0].save(str(folder / "bare.pdb"))
     save(bare, folder / "bare.dcd")
-    only = foreign.build_foreign(recipe_of(["bare.dcd"], topology="bare.pdb").simulate, folder).molecule
+    only = molecule.build_foreign(recipe_of(["bare.dcd"], topology="bare.pdb").simulate, folder).molecule
     np.testing.assert_allclose(only.scattering_length, alanine)
     assert set(only.formula) == {"C3H5NO"}
 
@@ -296,7 +300,7 @@ def test_atoms_named_ca_of_a_protein_are_carbon_without_an_element_column(peptid
     (folder / "odd.pdb").write_text("\n".join(odd) + "\n")
     assert mdtraj.load(str(folder / "odd.pdb")).topology.atom(1).element.symbol == "Ca"
     plain, charmm = (
-        foreign.build_foreign(recipe_of(["all.dcd"], topology=name).simulate, folder).molecule
+        molecule.build_foreign(recipe_of(["all.dcd"], topology=name).simulate, folder).molecule
         for name in ("top.pdb", "odd.pdb")
     )
     np.testing.assert_array_equal(plain.scattering_length, charmm.scattering_length)
@@ -507,7 +511,7 @@ def test_a_gap_between_two_blocks_is_seen(jump, peptide, folder, monkeypatch):
     time = peptide.time + np.where(np.arange(N_FRAMES) >= 50, jump, 0.0)
     save(mdtraj.Trajectory(peptide.xyz, peptide.topology, time=time), folder / "edge.xtc")
     setting = recipe_of(["edge.xtc"], frame_interval=None, n_replicas=3, n_frames=20)
-    monkeypatch.setattr(reading, "blocks", lambda n: [(0, 10), (10, n)])
+    monkeypatch.setattr(reading_stage, "blocks", lambda n, size: [(0, 10), (10, n)])
     with pytest.raises(StructureError, match=r"Frames 49 and 50 of .*edge\.xtc are"):
         simulate(setting, folder, folder / "out")
 
@@ -651,7 +655,7 @@ def test_an_imported_trajectory_goes_through_to_the_report(imported, peptide):
     assert not list(run.rglob("*.xtc"))
     recipe, _ = load_recipe(run / "recipe.toml")
     assert recipe.simulate.molecule.kind == "trajectory"
-    assert_read(store.open_store(run / "trajectory.zarr", "trajectory"), peptide, np.arange(60).reshape(4, 15), 6e-4)
+    assert_read(reading.open_store(run / "trajectory.zarr", "trajectory"), peptide, np.arange(60).reshape(4, 15), 6e-4)
 
 
 def test_a_finished_import_needs_its_files_no_more_and_an_unfinished_one_misses_them(imported, tmp_path, peptide):

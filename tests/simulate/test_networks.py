@@ -6,7 +6,7 @@ import numpy as np
 import openmm
 import pytest
 
-from tempica.recipe import NetworkRecipe
+from tempica.recipe.simulate import NetworkRecipe
 from tempica.simulate.networks import build_system
 from tempica.simulate.structures import Molecule, load_molecule
 

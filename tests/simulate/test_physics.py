@@ -14,8 +14,9 @@ import openmm
 import pytest
 from scipy import integrate
 
-from tempica.recipe import DoubleWell, Harmonic, MultiWell, Recipe
-from tempica.simulate import engine
+from tempica.recipe.dynamics import DoubleWell, Harmonic, MultiWell
+from tempica.recipe.experiment import Recipe
+from tempica.simulate import engine, models
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.structures import Molecule
 
@@ -68,7 +69,7 @@ def tiny(kind, entry):
     variable = CollectiveVariable("x", tuple((i,) for i in range(n)), kind)
     for force in (bonds, angles, variable.potential(entry)):
         system.addForce(force)
-    return engine.Model(molecule, np.arange(n), (variable,), system)
+    return models.Model(molecule, np.arange(n), (variable,), system)
 
 
 def series(model, setting, n_frames, n_replicas=4):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tempica import seeds
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
 from tempica.simulate import protocols
 from tempica.simulate.protocols import ar1
 

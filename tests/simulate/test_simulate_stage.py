@@ -7,12 +7,13 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from tempica import store
 from tempica.errors import StructureError
-from tempica.pipeline import Work
 from tempica.progress import Progress
-from tempica.recipe import Ar1, Driven, Free, Modulated, load_recipe
+from tempica.recipe.dynamics import Ar1, Driven, Free, Modulated
+from tempica.recipe.experiment import load_recipe
+from tempica.runs.work import Work
 from tempica.simulate import engine, stage
+from tempica.stores import reading, store
 
 SIMULATIONS = Path(__file__).parents[2] / "simulations"
 
@@ -52,7 +53,7 @@ def simulate(recipe, simulations):
         stage.run(work)
         for kind in STORES:
             store.seal(folder / f"{kind}.zarr")
-        return {kind: store.open_store(folder / f"{kind}.zarr", kind) for kind in STORES}
+        return {kind: reading.open_store(folder / f"{kind}.zarr", kind) for kind in STORES}
 
     return simulate
 

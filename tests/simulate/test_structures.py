@@ -8,8 +8,9 @@ import pytest
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, composition
-from tempica.recipe import SimulateRecipe, residues
-from tempica.simulate.engine import declared
+from tempica.recipe.residues import residues
+from tempica.recipe.simulate import SimulateRecipe
+from tempica.simulate.models import declared
 from tempica.simulate.structures import load_molecule, matching, topology_json
 
 # MDTraj's readers leave a file open when they fail

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft
 
 from tempica import imaging
-from tempica.embed.modes import Modes
+from tempica.imaging.modes import Modes
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempica import imaging, store
+from tempica import imaging
 from tempica.errors import RecipeError
-from tempica.recipe import EmbedRecipe
+from tempica.recipe.analysis import EmbedRecipe
+from tempica.runs.reading import read
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
     import xarray
 
     from tempica.embed.atomic import Images, Scatterers
-    from tempica.pipeline import Work
+    from tempica.runs.work import Work
 
 BLOCK_FRAMES = 50
 CALIBRATION_FRAMES = 300  # frames from which the noise variance is learned
@@ -25,7 +27,7 @@ CALIBRATION_FRAMES = 300  # frames from which the noise variance is learned
 
 def run(work: Work) -> None:
     """Learn modes and noise variance, then embed every frame."""
-    movie = store.read(work.run, "embed", "movie")
+    movie = read(work.run, "embed", "movie")
     if movie.attrs["pose"] == "hidden":
         raise RecipeError(
             "The movie hides its poses (render.poses.knowledge = 'hidden'), and this version embeds images whose poses"
@@ -34,7 +36,7 @@ def run(work: Work) -> None:
     n_replicas, n_frames = movie["image"].shape[:2]
     recipe, modes_file = work.recipe.embed, work.folder / "modes.npz"
     work.run_chains("modes", [[("modes", partial(learn_modes, recipe, work.run, modes_file))]])
-    modes = store.load_arrays(modes_file)
+    modes = files.load_arrays(modes_file)
     n_modes, n_atoms, _ = modes["shape"].shape
     latents = work.create_store(
         "latents",
@@ -63,15 +65,15 @@ def run(work: Work) -> None:
 def learn_modes(recipe: EmbedRecipe, run: Path, out: Path) -> None:
     """Displacement modes from the separate simulation, and the noise variance from frames spread over the movie."""
     from tempica.embed.atomic import estimate_noise
-    from tempica.embed.modes import principal_modes
+    from tempica.imaging.modes import principal_modes
 
-    modes = principal_modes(store.read(run, "embed", "ensemble")["position"].values, recipe.n_modes)
-    movie = store.read(run, "embed", "movie")
+    modes = principal_modes(read(run, "embed", "ensemble")["position"].values, recipe.n_modes)
+    movie = read(run, "embed", "movie")
     n_replicas, n_frames = movie["image"].shape[:2]
     frames = np.unique(np.linspace(0, n_frames - 1, max(1, CALIBRATION_FRAMES // n_replicas)).astype(int))
     images = _images(movie.isel(time=frames))
     variance = estimate_noise(images, modes, *_optics(movie), recipe.n_iterations)
-    store.save_arrays(out, shape=modes.shape, mean=modes.mean, noise_variance=variance)
+    files.save_arrays(out, shape=modes.shape, mean=modes.mean, noise_variance=variance)
 
 
 def embed_block(
@@ -79,10 +81,10 @@ def embed_block(
 ) -> None:
     """Posteriors of a block of frames into the latents store."""
     from tempica.embed.atomic import posterior
-    from tempica.embed.modes import Modes
+    from tempica.imaging.modes import Modes
 
-    movie = store.read(run, "embed", "movie")
-    learned = store.load_arrays(modes_file)
+    movie = read(run, "embed", "movie")
+    learned = files.load_arrays(modes_file)
     modes = Modes(learned["mean"], learned["shape"])
     images = _images(movie.isel(replica=[replica], time=slice(first, last)))
     found = posterior(images, modes, *_optics(movie), float(learned["noise_variance"]), recipe.n_iterations)

@@ -20,6 +20,7 @@ import numpy as np
 from scipy import fft
 
 from tempica import imaging
+from tempica.series import _quadratic
 
 N_MODES = 16  # beyond these, modes of a coarse-grained protein move less than a tenth of a pixel
 
@@ -102,11 +103,3 @@ def bayes_estimate(
     w = np.exp(log_weight - log_weight.max(1, keepdims=True))
     w /= w.sum(1, keepdims=True)
     return w @ prior.library, 1 / (w**2).sum(1)
-
-
-def _quadratic(variable: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Constant, linear and quadratic terms (frame, term) of standardised variables."""
-    deviation = reference.std(0)
-    z = (variable - reference.mean(0)) / np.where(deviation > 0, deviation, 1.0)
-    i, j = np.triu_indices(z.shape[1])
-    return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)

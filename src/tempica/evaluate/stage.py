@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tempica import imaging, schema, seeds, store
-from tempica.recipe import Recipe
+from tempica import imaging, seeds
+from tempica.recipe.experiment import Recipe
+from tempica.runs.reading import read, true_poses
+from tempica.stores import files, schema
 
 if TYPE_CHECKING:
-    from tempica.pipeline import Work
+    from tempica.runs.work import Work
 
 Kind = Literal["spearman", "pearson"]
 SPLITS = ("train", "held_out")
@@ -44,14 +46,14 @@ def learn_prior(recipe: Recipe, run: Path, out: Path) -> None:
     """What training replicas show of structures and collective variables."""
     from tempica.evaluate import ceilings
 
-    trajectory = store.read(run, "evaluate", "trajectory")
+    trajectory = read(run, "evaluate", "trajectory")
     train = np.flatnonzero(np.array(recipe.splits) == "train")
     position = trajectory["position"].values[train]
     variable = trajectory["collective_variable"].values[train]
     prior = ceilings.learn_prior(
         position.reshape(-1, *position.shape[2:]), variable.reshape(-1, variable.shape[-1]).astype(np.float64)
     )
-    store.save_arrays(out, **vars(prior))
+    files.save_arrays(out, **vars(prior))
 
 
 def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.ndarray) -> None:
@@ -59,12 +61,12 @@ def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.nd
     from tempica.evaluate import ceilings
 
     at = {"replica": replica, "time": frames}
-    movie = store.read(run, "evaluate", "movie")
-    trajectory = store.read(run, "evaluate", "trajectory").isel(at)
+    movie = read(run, "evaluate", "movie")
+    trajectory = read(run, "evaluate", "trajectory").isel(at)
     step = float(movie["image"].encoding["scale_factor"])
-    view, poses = movie.isel(at), store.true_poses(run, "evaluate", movie).isel(at)
+    view, poses = movie.isel(at), true_poses(run, "evaluate", movie).isel(at)
     estimate, effective = ceilings.bayes_estimate(
-        ceilings.Prior(**store.load_arrays(prior)),
+        ceilings.Prior(**files.load_arrays(prior)),
         imaging.camera_of(movie),
         float(movie.attrs["noise_std"]) ** 2 + step**2 / 12,  # digitisation is noise too
         view["image"].values,
@@ -73,15 +75,15 @@ def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.nd
         poses["pose_shift"].values,
         [view[name].values for name in imaging.FOCUS],
     )
-    store.save_arrays(out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective)
+    files.save_arrays(out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective)
 
 
 def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path], out: Path) -> None:
     """Every method and stage against the truth; matching is fitted on training replicas alone."""
     from tempica.evaluate.metrics import assign, correlation_matrix, mcc
 
-    sources = store.read(run, "evaluate", "sources")
-    truth = store.read(run, "evaluate", "trajectory")["collective_variable"]
+    sources = read(run, "evaluate", "sources")
+    truth = read(run, "evaluate", "trajectory")["collective_variable"]
     names = [str(name) for name in truth["cv"].values]
     split = np.array([str(name) for name in sources["split"].values])
     values = sources["source"].values
@@ -130,7 +132,7 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
                             "assignment": [int(i) for i in matching],
                         }
                     )
-    store.write_json(
+    files.write_json(
         out,
         {
             "recipe": recipe.name,
@@ -153,7 +155,7 @@ def _ceiling(paths: list[Path], kind: Kind) -> float | None:
     """Mean correlation of the Bayes estimates with the truth; none where the library of the prior is too sparse."""
     from tempica.evaluate.metrics import correlation_matrix
 
-    parts = [store.load_arrays(path) for path in paths]
+    parts = [files.load_arrays(path) for path in paths]
     estimate, truth, effective = (
         np.concatenate([p[name] for p in parts]) for name in ("estimate", "truth", "effective")
     )

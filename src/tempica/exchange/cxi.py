@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempica import __version__
+from tempica._version import __version__
 from tempica.errors import FormatError
 from tempica.imaging import rotation_matrix
 

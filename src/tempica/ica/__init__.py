@@ -6,18 +6,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tempica.ica.dimension import count_sources
-    from tempica.ica.fastica import FastICA
-    from tempica.ica.gcl import GCL
-    from tempica.ica.generative import IVAE, SlowVAE
-    from tempica.ica.hidden_markov import HMNLICA
-    from tempica.ica.linear import SOBI, TICA
-    from tempica.ica.nonstationary import NonstationaryICA
-    from tempica.ica.pcl import PCL
-    from tempica.ica.saving import load, save
-    from tempica.ica.smoothing import smooth
-    from tempica.ica.state_space import SNICA
-    from tempica.ica.tcl import TCL
+    from tempica.ica.contrastive.gcl import GCL
+    from tempica.ica.contrastive.pcl import PCL
+    from tempica.ica.contrastive.tcl import TCL
+    from tempica.ica.generative.autoencoders import IVAE, SlowVAE
+    from tempica.ica.generative.hidden_markov import HMNLICA
+    from tempica.ica.generative.state_space import SNICA
+    from tempica.ica.linear.dimension import count_sources
+    from tempica.ica.linear.fastica import FastICA
+    from tempica.ica.linear.linear import SOBI, TICA
+    from tempica.ica.linear.nonstationary import NonstationaryICA
+    from tempica.ica.saving.saving import load, save
+    from tempica.ica.smoothing.smoothing import smooth
 
 __all__ = [
     "GCL",
@@ -37,21 +37,21 @@ __all__ = [
     "smooth",
 ]
 _HOME = {
-    "FastICA": "fastica",
-    "GCL": "gcl",
-    "HMNLICA": "hidden_markov",
-    "IVAE": "generative",
-    "NonstationaryICA": "nonstationary",
-    "PCL": "pcl",
-    "SNICA": "state_space",
-    "SOBI": "linear",
-    "SlowVAE": "generative",
-    "TCL": "tcl",
-    "TICA": "linear",
-    "count_sources": "dimension",
-    "load": "saving",
-    "save": "saving",
-    "smooth": "smoothing",
+    "FastICA": "linear.fastica",
+    "GCL": "contrastive.gcl",
+    "HMNLICA": "generative.hidden_markov",
+    "IVAE": "generative.autoencoders",
+    "NonstationaryICA": "linear.nonstationary",
+    "PCL": "contrastive.pcl",
+    "SNICA": "generative.state_space",
+    "SOBI": "linear.linear",
+    "SlowVAE": "generative.autoencoders",
+    "TCL": "contrastive.tcl",
+    "TICA": "linear.linear",
+    "count_sources": "linear.dimension",
+    "load": "saving.saving",
+    "save": "saving.saving",
+    "smooth": "smoothing.smoothing",
 }
 
 

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tempica.errors import DataError
+from tempica.series import pairs
 
 
 class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -119,48 +120,6 @@ def check_lags(lag: Any) -> tuple[int, ...]:
     if not (lags and all(isinstance(each, Integral) for each in lags)):
         raise DataError(f"lag = {lag!r} must be a whole number of frames, or several.")
     return tuple(int(each) for each in lags)
-
-
-def check_replicas(replicas: Any, n_frames: int) -> np.ndarray:
-    """Replica labels (frame,) as consecutive integers from 0; all frames are one replica when none are given.
-
-    Raises DataError when there is not one label a frame, or when a replica's frames are not contiguous.
-    """
-    if replicas is None:
-        return np.zeros(n_frames, dtype=np.int64)
-    labels = np.asarray(replicas)
-    if labels.shape != (n_frames,):
-        raise DataError(f"replicas has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
-    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    names, n_blocks = np.unique(labels[starts], return_counts=True)
-    if n_blocks.max() > 1:
-        raise DataError(
-            f"replica {names[n_blocks.argmax()]} lies in {n_blocks.max()} places, but must be contiguous."
-            " Sort the frames by replica, in order of time."
-        )
-    return np.cumsum(np.r_[0, labels[1:] != labels[:-1]])
-
-
-def runs(replicas: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Replica labels (frame,) of the frames that a mask has chosen; a gap within a replica starts a new label."""
-    frame = np.flatnonzero(chosen)
-    return np.cumsum(np.r_[0, (np.diff(frame) > 1) | (np.diff(replicas[frame]) != 0)])[: len(frame)]
-
-
-def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
-    """First frames t (pair,) of all pairs (t, t + lag) within a replica. Raises DataError when there are none."""
-    if not isinstance(lag, Integral):
-        raise DataError(f"lag = {lag!r} must be a whole number of frames.")
-    if lag < 1:
-        raise DataError(f"lag = {lag} must be at least 1 frame.")
-    first = np.flatnonzero(replicas[lag:] == replicas[:-lag]) if lag < len(replicas) else np.empty(0, dtype=int)
-    if len(first) == 0:
-        longest = np.bincount(replicas).max()
-        raise DataError(
-            f"There is no pair of frames {lag} apart: the longest replica has {longest} frames."
-            " Take a shorter lag or longer replicas."
-        )
-    return first
 
 
 def transformed(jacobian: np.ndarray, covariance: Any) -> np.ndarray:

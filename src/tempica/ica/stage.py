@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempica import seeds, store
-from tempica.recipe import Recipe
+from tempica import seeds
+from tempica.recipe.experiment import Recipe
+from tempica.runs.reading import read
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
     import xarray
 
-    from tempica.ica.smoothing import Smoothed
-    from tempica.pipeline import Work
+    from tempica.ica.smoothing.smoothing import Smoothed
+    from tempica.runs.work import Work
 
 BASELINES = ("pca_pixels", "latents")
 
@@ -31,8 +33,8 @@ def run(work: Work) -> None:
     order = sorted(methods, key=lambda method: method not in ("pcl", "snica"))
     work.run_chains("methods", [[(m, partial(train_method, recipe, work.run, m, results[m]))] for m in order])
 
-    found = {method: store.load_arrays(path) for method, path in results.items()}
-    latents = store.read(work.run, "ica", "latents")
+    found = {method: files.load_arrays(path) for method, path in results.items()}
+    latents = read(work.run, "ica", "latents")
     n_replicas, n_frames, n_modes = latents["latent"].shape
     shape = (len(methods), 2, n_replicas, n_frames, max(n_modes, recipe.train.n_components))
     source, variance = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -65,54 +67,54 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     """Sources of one method for all frames, learned from training replicas (early stop: validation replicas)."""
     split = np.array(recipe.splits)
     if method in OF_IMAGES:
-        store.save_arrays(out, unmixed=OF_IMAGES[method](recipe, run, split))
+        files.save_arrays(out, unmixed=OF_IMAGES[method](recipe, run, split))
         return
-    latents = store.read(run, "ica", "latents")
+    latents = read(run, "ica", "latents")
     mean, covariance = latents["latent"].values, latents["latent_covariance"].values
     n_frames, n_modes = mean.shape[1:]
     X, covariance = mean.reshape(-1, n_modes), covariance.reshape(-1, n_modes, n_modes)
     if method == "latents":
-        store.save_arrays(out, unmixed=X, unmixed_variance=np.diagonal(covariance, axis1=1, axis2=2))
+        files.save_arrays(out, unmixed=X, unmixed_variance=np.diagonal(covariance, axis1=1, axis2=2))
         return
     role, replicas = np.repeat(split, n_frames), _molecules(run)
     train, seen = role == "train", role != "held_out"
     if method == "snica":
-        from tempica.ica.state_space import SNICA
+        from tempica.ica.generative.state_space import SNICA
 
         # all components, as with TICA
         model = SNICA(random_state=seeds.integer(recipe.seed, "snica"))
         model.fit(X[train], replicas=replicas[train], covariance=covariance[train])
         alone, whole = (model.smooth(X, each, covariance) for each in (np.arange(len(X)), replicas))
-        store.save_arrays(out, **_arrays(alone.mean, alone.covariance, whole, slice(recipe.train.n_components)))
+        files.save_arrays(out, **_arrays(alone.mean, alone.covariance, whole, slice(recipe.train.n_components)))
         return
     if method == "tica":
-        from tempica.ica.linear import TICA
+        from tempica.ica.linear.linear import TICA
 
         # all components go through the smoother, so that the evidence about the kept ones is used whole
         model = TICA(lag=recipe.train.lag).fit(X[train], replicas=replicas[train])
     elif method == "pcl":
-        from tempica.ica.pcl import PCL
+        from tempica.ica.contrastive.pcl import PCL
 
         model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl"))
         model.fit(X[seen], replicas=replicas[seen], validation=~train[seen], log=partial(_tell, run, method))
     else:
-        from tempica.ica.tcl import TCL
+        from tempica.ica.contrastive.tcl import TCL
 
-        labels = store.read(run, "ica", "movie")["label"].values.reshape(-1)
+        labels = read(run, "ica", "movie")["label"].values.reshape(-1)
         model = TCL(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "tcl"))
         model.fit(X[seen], labels[seen], validation=~train[seen], log=partial(_tell, run, method))
-    from tempica.ica.smoothing import smooth
+    from tempica.ica.smoothing.smoothing import smooth
 
     # the variables of a molecule have signs, and are scored with them
     stage = {"stage": "signed"} if method == "tcl" else {}
     sources, spread = model.transform(X, **stage), model.transform_covariance(X, covariance, **stage)
     smoothed = smooth(sources, spread, replicas, train)
-    store.save_arrays(out, **_arrays(sources, spread, smoothed, slice(recipe.train.n_components)))
+    files.save_arrays(out, **_arrays(sources, spread, smoothed, slice(recipe.train.n_components)))
 
 
 def _molecules(run: Path) -> np.ndarray:
     """Number (frame,) of each frame's molecule: to the estimators a replica, since frames of two are no pair."""
-    molecule = store.read(run, "ica", "movie")["molecule"].values
+    molecule = read(run, "ica", "movie")["molecule"].values
     begins = np.ones(molecule.shape, dtype=bool)
     begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
     return np.cumsum(begins)
@@ -138,7 +140,7 @@ def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     """Principal components (frame, n_components) of the images themselves: what ignoring the pose gives."""
     from sklearn.decomposition import IncrementalPCA
 
-    images = store.read(run, "ica", "movie")["image"]
+    images = read(run, "ica", "movie")["image"]
     n = recipe.train.n_components
     rank = min(4 * n + 16, images.shape[1])
     pca = IncrementalPCA(rank)
@@ -149,9 +151,9 @@ def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
 
 def _pcl_of_images(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     """Sources (frame, n_components) that PCL finds in the images themselves."""
-    from tempica.ica.pcl import PCL
+    from tempica.ica.contrastive.pcl import PCL
 
-    images = store.read(run, "ica", "movie")["image"]
+    images = read(run, "ica", "movie")["image"]
     n_frames = images.shape[1]
     role, replicas = np.repeat(split, n_frames), _molecules(run)
     seen = role != "held_out"

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempica import store
 from tempica.errors import RecipeError
-from tempica.recipe import XfelRecipe
+from tempica.recipe.xfel import XfelRecipe
+from tempica.runs.reading import read
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tempica.imaging import Detector, Scale
-    from tempica.pipeline import Work
-    from tempica.recipe import RenderRecipe
+    from tempica.recipe.electron import RenderRecipe
+    from tempica.runs.work import Work
 
 BLOCK_FRAMES = 100
 LAZY_BLOCK_FRAMES = 10_000  # of a store without images
@@ -27,20 +28,26 @@ LAZY_BLOCK_FRAMES = 10_000  # of a store without images
 def run(work: Work) -> None:
     """Render every frame twice: to learn how strong the signal is, and to write it with noise; or as diffraction."""
     if isinstance(work.recipe.render, XfelRecipe):
-        from tempica.render import patterns
+        from tempica.render.xfel import stage as xfel
 
-        return patterns.run(work)
+        return xfel.run(work)
     if work.recipe.particles is not None:
-        from tempica.render import particles
+        from tempica.render.particles import stage as particles
 
         return particles.run(work)
     from tempica import imaging
-    from tempica.render.movie import camera_of, measure_block, write_block, write_views, write_views_of_replica
-    from tempica.render.poses import diffusion_of
-    from tempica.render.scatterers import remarks, scatterers
+    from tempica.render.electron.blocks import (
+        camera_of,
+        measure_block,
+        write_block,
+        write_views,
+        write_views_of_replica,
+    )
+    from tempica.render.electron.poses import diffusion_of
+    from tempica.render.electron.scatterers import remarks, scatterers
 
     recipe, poses = work.recipe.microscope, work.recipe.microscope.poses
-    trajectory = store.read(work.run, "render", "trajectory")
+    trajectory = read(work.run, "render", "trajectory")
     n_replicas, n_frames, n_atoms, _ = trajectory["position"].shape
     camera = camera_of(recipe, *scatterers(recipe, trajectory))
     interval_s = _intervals_s(recipe, trajectory["time"].values)
@@ -66,14 +73,14 @@ def run(work: Work) -> None:
             for (r, a, b), path in measured.items()
         ],
     )
-    loaded = [store.load_arrays(path) for path in measured.values()]
+    loaded = [files.load_arrays(path) for path in measured.values()]
     signal = {name: np.concatenate([part[name] for part in loaded]) for name in loaded[0]}
     _look_at_box(work, signal["reach_A"])
     for told in remarks(recipe, trajectory["formula"].values.tolist()):
         work.progress.say(f"render: {told}")
     variance = float(signal["variance"].mean())
     if variance == 0:
-        view = store.load_arrays(views[0])
+        view = files.load_arrays(views[0])
         passed = camera.transfer(*(view[name][:1] for name in imaging.FOCUS))[0]
         if np.abs(passed.ravel()[1:]).max() < 1e-6:
             raise RecipeError(

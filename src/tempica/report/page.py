@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
 from tempica.report import figures, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples

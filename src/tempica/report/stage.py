@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tempica import store
-from tempica.recipe import Recipe
+from tempica.recipe.experiment import Recipe
+from tempica.runs.reading import read, true_poses
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
-    from tempica.pipeline import Work
+    from tempica.runs.work import Work
 
 
 def run(work: Work) -> None:
@@ -24,10 +25,10 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
     """The page of a finished run."""
     from tempica.report.page import render_page
 
-    trajectory, movie, sources = (store.read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
-    poses = store.true_poses(run, "report", movie)
+    trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
+    poses = true_poses(run, "report", movie)
     movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift")})
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     page = render_page(recipe, recipe_text, trajectory, movie, sources, scores, software=store.software())
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
-    store.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
+    files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))

@@ -10,7 +10,7 @@ import numpy as np
 
 from tempica.errors import RecipeError
 from tempica.imaging import SCATTERING_LENGTH_A, formula
-from tempica.recipe import ArmsRecipe
+from tempica.recipe.molecule import ArmsRecipe
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.structures import Molecule
 

@@ -11,7 +11,7 @@ from openmm import app
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, formula
-from tempica.recipe import AtomisticRecipe
+from tempica.recipe.molecule import AtomisticRecipe
 from tempica.simulate.structures import Molecule, read_structure, symbol
 
 FORCE_FIELD = ("amber14-all.xml", "implicit/gbn2.xml")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import openmm
 
-from tempica.recipe import DoubleWell, Free, Harmonic
+from tempica.recipe.dynamics import DoubleWell, Free, Harmonic
 
 # what OpenMM calls each kind, of its groups in order
 _EXPRESSION = {

@@ -7,70 +7,26 @@ so that a run that was killed goes on exactly as if it had not been.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import pairwise, permutations
-from pathlib import Path
+from functools import lru_cache
+from itertools import pairwise
 
-import mdtraj
 import numpy as np
 import openmm
 from openmm import unit
 
 from tempica import seeds
-from tempica.errors import RecipeError, SimulationError, StructureError
-from tempica.recipe import (
-    ArmsRecipe,
-    AtomisticRecipe,
-    CollectiveVariableRecipe,
-    Driven,
-    Jumps,
-    Recipe,
-    SimulateRecipe,
-    StructureRecipe,
-    TrajectoryRecipe,
-    residues,
-    structure_path,
-)
+from tempica.errors import RecipeError, SimulationError
+from tempica.recipe.experiment import Recipe
+from tempica.recipe.molecule import AtomisticRecipe
+from tempica.recipe.simulate import SimulateRecipe
 from tempica.simulate import protocols
-from tempica.simulate.arms import build_arms
-from tempica.simulate.atomistic import build_atomistic
-from tempica.simulate.coordinates import CollectiveVariable
-from tempica.simulate.domains import find_domains
-from tempica.simulate.networks import build_bodies, build_system
-from tempica.simulate.structures import Molecule, load_molecule, matching
+from tempica.simulate.frames import Frames, superpose
+from tempica.simulate.models import Model, settled
 
 BLOCK_FRAMES = 50  # frames between two checkpoints; part of the seeding, so not an option
 HOTTEST = 100.0  # a frame with so many times the bath's kinetic energy is no physics but an unstable integration
 SUBSTEPS = 50  # the restraint's target moves at least this often, in integration steps
-
-
-@dataclass(frozen=True)
-class Model:
-    """A molecule ready to be simulated."""
-
-    whole: Molecule
-    body: np.ndarray  # beads, counted among those recorded, on which frames are superposed
-    variables: tuple[CollectiveVariable, ...]
-    system: openmm.System
-    recorded: np.ndarray | None = None  # beads that frames hold; all if none
-
-    @cached_property
-    def molecule(self) -> Molecule:
-        """The part of it that frames hold."""
-        return self.whole if self.recorded is None else self.whole.part(self.recorded)
-
-
-@dataclass(frozen=True)
-class Frames:
-    """What a block of frames gives."""
-
-    position: np.ndarray  # (time, atom, space) nm, superposed
-    source: np.ndarray  # (time, source_name) rad
-    collective_variable: np.ndarray  # (time, cv) rad
-    potential_energy: np.ndarray  # (time,) kJ/mol
-    kinetic_energy: np.ndarray  # (time,) kJ/mol
 
 
 @dataclass(frozen=True)
@@ -79,106 +35,6 @@ class State:
 
     position: np.ndarray
     velocity: np.ndarray
-
-
-def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
-    """Load, check and build what a recipe describes. Raises StructureError, RecipeError."""
-    if isinstance(recipe.molecule, ArmsRecipe):
-        whole, bodies, variables = build_arms(recipe.molecule)
-        model = Model(whole, bodies[0], variables, build_bodies(whole, bodies, recipe.network))
-    elif isinstance(recipe.molecule, AtomisticRecipe):
-        model = _atomistic(recipe, recipe.molecule, folder)
-    elif isinstance(recipe.molecule, TrajectoryRecipe):
-        raise TypeError("a foreign trajectory is read, not simulated")
-    else:
-        model = _network(recipe, recipe.molecule, folder)
-    by_name = {variable.name: variable for variable in model.variables}
-    for entry in settled(recipe, model).dynamics:
-        variable = by_name[entry.collective_variable]
-        if isinstance(entry, Driven):
-            model.system.addForce(variable.restraint(entry.stiffness))
-        else:
-            model.system.addForce(variable.potential(entry))
-    return model
-
-
-def settled(recipe: SimulateRecipe, model: Model) -> SimulateRecipe:
-    """The recipe with the means that it leaves to the structure."""
-    by_name = {variable.name: variable for variable in model.variables}
-    dynamics = []
-    for entry in recipe.dynamics:
-        if not isinstance(entry, Jumps) and entry.mean is None:
-            variable = by_name[entry.collective_variable]
-            own = float(variable.to_recipe(variable.measure(model.whole.position)))
-            entry = entry.model_copy(update={"mean": own})
-        dynamics.append(entry)
-    return recipe.model_copy(update={"dynamics": dynamics})
-
-
-def _atomistic(recipe: SimulateRecipe, about: AtomisticRecipe, folder: Path) -> Model:
-    whole, heavy, system = build_atomistic(about, structure_path(folder, about.structure))
-    body = np.arange(len(heavy))
-    if about.body is not None:
-        body = whole.part(heavy).atoms_of(residues(about.body), "The body")
-    return Model(whole, body, declared(recipe, whole), system, heavy)
-
-
-def declared(recipe: SimulateRecipe, molecule: Molecule) -> tuple[CollectiveVariable, ...]:
-    """The collective variables that a recipe declares. Raises StructureError when residues are absent."""
-    return tuple(_declared(cv, molecule) for cv in recipe.collective_variables)
-
-
-def _declared(cv: CollectiveVariableRecipe, molecule: Molecule) -> CollectiveVariable:
-    what = f"The collective variable {cv.name}"
-    groups = [molecule.atoms_of(numbers, what, names).tolist() for numbers, names in cv.groups]
-    for (i, one), (j, other) in permutations(enumerate(map(set, groups)), 2):
-        # as the recipe's own rule, which cannot know that 1-10 and A:1-10 are the same
-        if one == other or (one < other and cv.kind != "rotation"):
-            raise StructureError(
-                f"The groups of {cv.name} contradict each other in this structure: the beads of '{cv.residues[i]}' lie"
-                f" within '{cv.residues[j]}'. Give groups that move against each other."
-            )
-    return CollectiveVariable.of(cv.name, groups, cv.kind, molecule.position)
-
-
-def _network(recipe: SimulateRecipe, about: StructureRecipe, folder: Path) -> Model:
-    """A protein's beads and their elastic network."""
-    first = load_molecule(structure_path(folder, about.structure))
-    second = first
-    if about.second_structure is not None:
-        path = structure_path(folder, about.second_structure)
-        second = matching(first, load_molecule(path), path)
-    names = about.domain_names
-    hinges: Sequence[Sequence[np.ndarray]] = ()
-    if about.n_domains is not None:
-        found = find_domains(first, second, about.n_domains)
-        beads, hinges = dict(zip(names, found.beads, strict=True)), found.hinges
-    else:
-        beads = {name: first.atoms_of(residues(text), f"domain {name}") for name, text in about.domains.items()}
-    domain = np.full(len(first.residue), -1)
-    for index, name in enumerate(names):
-        if (taken := beads[name][domain[beads[name]] >= 0]).size:
-            raise StructureError(
-                f"Residue {first.residue[taken[0]]} is in domains {names[domain[taken[0]]]} and {name}; they must be"
-                " disjoint."
-            )
-        domain[beads[name]] = index
-    forbidden = {frozenset(names.index(name) for name in pair) for pair in recipe.network.no_contacts}
-    body = beads[about.body or names[0]] if about.body or about.n_domains else np.arange(len(first.residue))
-    if len(body) < 3:
-        raise StructureError(f"The body '{about.body}' has {len(body)} beads; a superposition needs 3.")
-    variables = declared(recipe, first) or tuple(
-        CollectiveVariable.of(name, [group.tolist() for group in groups], "hinge_angle", first.position)
-        for name, groups in zip(about.variables, hinges, strict=True)
-    )
-    return Model(first, body, variables, build_system(first, second, domain, forbidden, recipe.network))
-
-
-@lru_cache(maxsize=2)
-def cached_model(recipe_json: str, folder: str) -> tuple[Recipe, Model]:
-    """A model built once a process."""
-    recipe = Recipe.model_validate_json(recipe_json)
-    return recipe, build_model(recipe.simulate, Path(folder))
 
 
 def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.ndarray:
@@ -329,41 +185,6 @@ def run_block(
         kinetic_energy=energy[:, 1],
     )
     return frames, State(position[-1], velocity)
-
-
-def superpose(position: np.ndarray, model: Model) -> np.ndarray:
-    """Frames (time, atom, space) rotated and shifted onto the first structure's body domain; float32."""
-    if model.recorded is not None:
-        position = position[:, model.recorded]
-    return superpose_onto(model.molecule.position, model.body, position)
-
-
-def superpose_onto(reference: np.ndarray, body: np.ndarray, position: np.ndarray) -> np.ndarray:
-    """Frames (time, atom, space) rotated and shifted onto a reference's beads of the body (atom,); float32."""
-    stack = np.concatenate([reference[None], position]).astype(np.float32)
-    trajectory = mdtraj.Trajectory(stack, None)
-    trajectory.superpose(trajectory, 0, atom_indices=body, parallel=False)
-    return trajectory.xyz[1:]
-
-
-def check_targets(recipe: Recipe, model: Model) -> None:
-    """Raise RecipeError when a drive asks for values that its variable cannot have."""
-    by_name = {variable.name: variable for variable in model.variables}
-    for entry in settled(recipe.simulate, model).dynamics:
-        variable = by_name[entry.collective_variable]
-        (low, high), (least, most) = entry.reach, variable.limits
-        unit_name, scale = ("nm", 1.0) if variable.unit == "nm" else ("°", 180 / np.pi)
-        if low < scale * least - 1e-9 or high > scale * most + 1e-9:
-            about = "".join(
-                f", {name} {round(getattr(entry, name), 3)}"
-                for name in ("mean", "deviation", "amplitude")
-                if hasattr(entry, name)
-            )
-            raise RecipeError(
-                f"The {entry.process} dynamics of {variable.name}{about}, reach {low:.4g} … {high:.4g} {unit_name}"
-                f" (three deviations); a {variable.kind} must stay within {scale * least:.4g} …"
-                f" {scale * most:.4g} {unit_name}. Change its mean or deviation."
-            )
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,7 @@ import numpy as np
 import openmm
 from scipy.spatial import cKDTree
 
-from tempica.recipe import NetworkRecipe
+from tempica.recipe.simulate import NetworkRecipe
 from tempica.simulate.structures import Molecule
 
 N_NEAREST = 16  # springs of a bead that stands out of its body

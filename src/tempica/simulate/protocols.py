@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import signal, special
 
-from tempica.recipe import Ar1, Jumps, Modulated, Relaxation, SimulateRecipe
+from tempica.recipe.dynamics import Ar1, Jumps, Modulated, Relaxation
+from tempica.recipe.simulate import SimulateRecipe
 
 LONGEST_BURN_IN = 100_000  # frames; a coefficient of 0.9998 needs as many
 

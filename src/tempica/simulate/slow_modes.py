@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
-from tempica import store
+from tempica.stores import store
 
 if TYPE_CHECKING:
     import xarray

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tempica import store
-from tempica.recipe import Recipe, TrajectoryRecipe
-from tempica.simulate.blocks import block_frames, blocks
-from tempica.simulate.reading import read_library, read_trajectory, sample
+from tempica.recipe.experiment import Recipe
+from tempica.recipe.molecule import TrajectoryRecipe
+from tempica.runs.work import blocks
+from tempica.simulate.foreign.stage import read_library, read_trajectory, sample
 from tempica.simulate.slow_modes import N_MODES
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
-    from tempica.pipeline import Work
-    from tempica.pool import Task
-    from tempica.simulate.engine import Model
-    from tempica.simulate.foreign import Foreign
+    from tempica.runs.pool import Task
+    from tempica.runs.work import Work
+    from tempica.simulate.foreign.molecule import Foreign
+    from tempica.simulate.models import Model
 
 ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo 2³²
 
@@ -27,10 +28,10 @@ ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo
 def check(recipe: Recipe, folder: Path) -> None:
     """Raise whatever is wrong with a recipe's molecule before anything is written."""
     if isinstance(recipe.simulate.molecule, TrajectoryRecipe):
-        from tempica.simulate import foreign
+        from tempica.simulate.foreign import molecule
 
-        return foreign.check(recipe.simulate, folder, library_only=recipe.particles is not None)
-    from tempica.simulate.engine import build_model, check_targets
+        return molecule.check(recipe.simulate, folder, library_only=recipe.particles is not None)
+    from tempica.simulate.models import build_model, check_targets
 
     check_targets(recipe, build_model(recipe.simulate, folder))
 
@@ -38,10 +39,10 @@ def check(recipe: Recipe, folder: Path) -> None:
 def run(work: Work) -> None:
     """Simulate every replica and the separate ensemble, block by block, or read them; then look for undeclared slow
     modes."""
-    from tempica.simulate import protocols
-    from tempica.simulate.engine import BLOCK_FRAMES, build_model
-    from tempica.simulate.foreign import Foreign, build_foreign
-    from tempica.simulate.replicas import frame_interval
+    from tempica.simulate import engine, protocols
+    from tempica.simulate.foreign.layout import frame_interval
+    from tempica.simulate.foreign.molecule import Foreign, build_foreign
+    from tempica.simulate.models import build_model
 
     recipe = work.recipe.simulate
     if work.recipe.particles is not None:
@@ -56,7 +57,7 @@ def run(work: Work) -> None:
         step = recipe.steps_per_frame * recipe.time_step
         time, ensemble_time = step * np.arange(1, recipe.n_frames + 1), step * np.arange(1, recipe.ensemble_frames + 1)
     shared = {"atom": len(model.molecule.residue), "space": 3}
-    chunks = {"replica": 1, "time": BLOCK_FRAMES}
+    chunks = {"replica": 1, "time": engine.BLOCK_FRAMES}
     about = _about(work, model)
     sizes = {
         "replica": recipe.n_replicas,
@@ -90,7 +91,7 @@ def run(work: Work) -> None:
         return
     found = work.folder / "slow_modes.npz"
     work.run_chains("slow modes", [[("slow-modes", partial(slow_modes, trajectory, found))]])
-    modes = store.load_arrays(found)
+    modes = files.load_arrays(found)
     store.write(
         trajectory,
         {
@@ -108,7 +109,7 @@ def run(work: Work) -> None:
 
 def _about(work: Work, model: Foreign | Model) -> dict[str, object]:
     """Attributes of both stores."""
-    from tempica.simulate.foreign import Foreign
+    from tempica.simulate.foreign.molecule import Foreign
     from tempica.simulate.structures import topology_json
 
     platform = "" if isinstance(model, Foreign) else _platform(work, model)
@@ -119,14 +120,14 @@ def _ensemble_store(
     work: Work, model: Foreign | Model, about: dict[str, object], time: np.ndarray
 ) -> tuple[Path, dict[str, np.ndarray]]:
     """The ensemble's store without its positions; also what both stores hold of each bead."""
-    from tempica.simulate.engine import BLOCK_FRAMES
+    from tempica.simulate import engine
 
     molecule = model.molecule
     centre = {} if molecule.centre is None else {"centre_nm": [float(x) for x in molecule.centre]}
     path = work.create_store(
         "ensemble",
         {"time": len(time), "atom": len(molecule.residue), "space": 3},
-        chunks={"time": BLOCK_FRAMES},
+        chunks={"time": engine.BLOCK_FRAMES},
         attributes=about | centre,
     )
     beads = {"scattering_length": molecule.scattering_length, "bead_width": molecule.bead_width}
@@ -137,8 +138,9 @@ def _ensemble_store(
 def _structures_alone(work: Work) -> None:
     """The ensemble without a trajectory, to explain images of another program; times of a foreign one are its
     numbers."""
-    from tempica.simulate.engine import build_model
-    from tempica.simulate.foreign import build_foreign
+    from tempica.simulate import engine
+    from tempica.simulate.foreign.molecule import build_foreign
+    from tempica.simulate.models import build_model
 
     recipe = work.recipe.simulate
     if isinstance(recipe.molecule, TrajectoryRecipe):
@@ -149,7 +151,7 @@ def _structures_alone(work: Work) -> None:
     model = build_model(recipe, work.run)
     time = recipe.steps_per_frame * recipe.time_step * np.arange(1, recipe.ensemble_frames + 1)
     ensemble, _ = _ensemble_store(work, model, _about(work, model), time)
-    work.run_chains(f"blocks of {block_frames()} frames", [_integrated(work, ENSEMBLE, ensemble)])
+    work.run_chains(f"blocks of {engine.BLOCK_FRAMES} frames", [_integrated(work, ENSEMBLE, ensemble)])
 
 
 def _platform(work: Work, model: Model) -> str:
@@ -161,18 +163,20 @@ def _platform(work: Work, model: Model) -> str:
         name, seconds = choose_platform(work.recipe, model)
         told = ", ".join(f"{one} {1e6 * value:.0f} µs a step" for one, value in seconds.items())
         work.progress.say(f"simulate: OpenMM's platform {name}" + (f" ({told})" if told else ""))
-        store.write_json_once(kept, name)
+        files.write_json_once(kept, name)
     return str(json.loads(kept.read_text(encoding="utf-8")))
 
 
 def _simulate(work: Work, trajectory: Path, ensemble: Path) -> bool:
     """Fill both stores by integration, or one replica's part, and tell whether they are full."""
+    from tempica.simulate import engine
+
     chains = [_integrated(work, replica, trajectory) for replica in range(work.recipe.simulate.n_replicas)]
     chains.append(_integrated(work, ENSEMBLE, ensemble))
     if work.replica is None:
-        work.run_chains(f"blocks of {block_frames()} frames", chains)
+        work.run_chains(f"blocks of {engine.BLOCK_FRAMES} frames", chains)
         return True
-    work.run_chains(f"replica {work.replica}, blocks of {block_frames()} frames", [chains[work.replica]])
+    work.run_chains(f"replica {work.replica}, blocks of {engine.BLOCK_FRAMES} frames", [chains[work.replica]])
     missing = [str(n) for n, chain in enumerate(chains) if not all(work.is_done(key) for key, _ in chain)]
     rest = f"replicas not done yet: {', '.join(missing)}" if missing else "all are done, and a run can complete them"
     work.progress.say(f"simulate: replica {work.replica} is done; {rest}")
@@ -181,12 +185,14 @@ def _simulate(work: Work, trajectory: Path, ensemble: Path) -> bool:
 
 def _integrated(work: Work, replica: int, path: Path) -> list[tuple[str, Task]]:
     """The chain of blocks that simulates a replica, or the ensemble, into its store."""
+    from tempica.simulate import engine
+
     recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
     platform = json.loads((work.folder / "platform.json").read_text(encoding="utf-8"))
     n = recipe.ensemble_frames if replica == ENSEMBLE else recipe.n_frames
     return [
         (f"{replica}-{b}", partial(simulate_block, recipe_json, str(work.run), path, replica, a, b, platform))
-        for a, b in blocks(n)
+        for a, b in blocks(n, engine.BLOCK_FRAMES)
     ]
 
 
@@ -194,7 +200,7 @@ def slow_modes(path: Path, out: Path) -> None:
     """Find the slow modes of a filled trajectory store."""
     from tempica.simulate.slow_modes import find_slow_modes
 
-    store.save_arrays(out, **vars(find_slow_modes(store.open_unsealed(path))))
+    files.save_arrays(out, **vars(find_slow_modes(store.open_unsealed(path))))
 
 
 def outliving(
@@ -226,8 +232,9 @@ def simulate_block(
 ) -> None:
     """One block of one replica: from the state that the block before left to frames in the store."""
     from tempica.simulate import engine
+    from tempica.simulate.models import cached_model
 
-    recipe, model = engine.cached_model(recipe_json, folder)
+    recipe, model = cached_model(recipe_json, folder)
     number = replica % 2**32
     n_frames = recipe.simulate.ensemble_frames if replica == ENSEMBLE else recipe.simulate.n_frames
     series = engine.targets(recipe, model, number, n_frames)
@@ -238,11 +245,11 @@ def simulate_block(
             before = -recipe.simulate.equilibration_frames
             _, state = engine.run_block(recipe, model, number, series, state, before, 0, platform)
     else:
-        state = engine.State(**store.load_arrays(left / f"{replica}-{first}.npz"))
+        state = engine.State(**files.load_arrays(left / f"{replica}-{first}.npz"))
     frames, state = engine.run_block(recipe, model, number, series, state, first, last, platform)
     span = slice(first, last)
     if replica == ENSEMBLE:
         store.write(path, {"position": frames.position}, time=span)
     else:
         store.write(path, vars(frames), replica=replica, time=span)
-    store.save_arrays(left / f"{replica}-{last}.npz", **vars(state))
+    files.save_arrays(left / f"{replica}-{last}.npz", **vars(state))

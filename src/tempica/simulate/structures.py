@@ -14,7 +14,7 @@ import numpy as np
 
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
-from tempica.recipe_base import spans, told
+from tempica.recipe.residues import spans, told
 
 SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "cif", "mmcif", "pdbx") for zipped in ("", ".gz"))
 

@@ -1,0 +1,90 @@
+"""A run's results in the files of other programs."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+from tempica.errors import StoreError, TempicaError
+from tempica.progress import Progress
+from tempica.stores import files, reading, store
+
+# target -> (store that it is made of, where its writer is found, the writer: (dataset, folder, progress) -> None)
+TARGETS = {
+    "relion": ("movie", "tempica.exchange.particles", "write_particles"),
+    "cxi": ("diffraction", "tempica.exchange.cxi", "write_cxi"),
+    "mdtraj-hdf5": ("trajectory", "tempica.exchange.trajectories", "write_hdf5"),
+    "dcd": ("trajectory", "tempica.exchange.trajectories", "write_dcd"),
+}
+
+
+def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | None = None) -> Path:
+    """Write a run's movie or trajectory into a new folder `out`, as files of another program; see TARGETS.
+
+    The folder appears under its name once it is whole. Raises StoreError when it exists already, or the run lacks
+    the store or has it damaged; an OSError as it is when the disk is full or fails.
+    """
+    run, out = Path(run), Path(out)
+    if not (run / ".tempica" / "run.json").exists():
+        raise StoreError(f"{run} is no tempica run. Give a run's folder.")
+    if out.exists():
+        raise StoreError(f"{out} exists already. Nothing was changed. Give another name.")
+    kind, module, writer = TARGETS[to]
+    path = run / store.file_name(kind)
+    found = store.verify(path).get("kind")
+    if found != kind:
+        raise StoreError(
+            f"{path} is of the kind '{found}', and --to {to} needs '{kind}'. Give --to"
+            f" {', '.join(name for name, (made_of, *_) in TARGETS.items() if made_of == found)}."
+        )
+    dataset = reading.open_store(path, kind)
+    fresh, held = files.fresh_name(out), None
+    try:
+        _clear(out)
+        fresh.mkdir(parents=True)
+        held = _lock(fresh)
+        getattr(importlib.import_module(module), writer)(dataset, fresh, progress or Progress())
+        if out.exists():
+            raise StoreError(f"{out} has appeared meanwhile. Nothing was changed. Give another name.")
+        os.rename(fresh, out)
+    except TempicaError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise StoreError(f"{out} cannot be written: {error}. Nothing was changed.") from None
+    except Exception:
+        store.read_all(path)  # a damaged store explains more than where it was stumbled over
+        raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+    return out
+
+
+def _clear(out: Path) -> None:
+    """Take away what killed exports to the same place have left."""
+    unfinished = re.compile(re.escape(out.name) + r"\.[0-9a-f]{32}\.new")
+    for path in out.parent.glob("*.new"):
+        if unfinished.fullmatch(path.name) and (free := _lock(path)) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(free)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor by which a folder is locked until it is closed; none where another has it, or nothing can be."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return descriptor
+        except OSError:
+            os.close(descriptor)
+    return None

@@ -1,0 +1,1 @@
+"""Contrastive estimators: PCL, TCL, GCL."""

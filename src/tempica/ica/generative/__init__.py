@@ -1,0 +1,1 @@
+"""Generative estimators: iVAE, SlowVAE, SNICA, HM-NLICA."""

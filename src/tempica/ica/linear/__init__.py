@@ -1,0 +1,1 @@
+"""Linear estimators, and the number of sources."""

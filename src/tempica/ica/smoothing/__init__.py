@@ -1,0 +1,1 @@
+"""Smoothing of unmixed sources in time."""

@@ -1,0 +1,166 @@
+"""The recipe: one TOML file that describes a whole experiment, checked before anything runs.
+
+Each stage reads its own section. Units are in the field names' schema: nm, ps, kJ/mol, K; degrees for angles;
+Å where electron microscopy says Å, and then in the name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+
+from tempica.errors import RecipeError
+from tempica.recipe.analysis import EmbedRecipe, EvaluateRecipe, ReportRecipe, TrainRecipe
+from tempica.recipe.electron import RenderRecipe
+from tempica.recipe.mistakes import explain
+from tempica.recipe.molecule import ArmsRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.particles import ParticlesRecipe
+from tempica.recipe.section import Name, Section
+from tempica.recipe.simulate import SimulateRecipe
+from tempica.recipe.xfel import XfelRecipe
+
+
+def _kind_of_camera(value: Any) -> str:
+    kind = value.get("kind", "electron") if isinstance(value, dict) else getattr(value, "kind", "electron")
+    return kind if isinstance(kind, str) else "electron"
+
+
+class Recipe(Section):
+    """A whole experiment."""
+
+    name: Name = Field(description="names the run folder")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
+    simulate: SimulateRecipe
+    render: Annotated[
+        Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], Discriminator(_kind_of_camera)
+    ] = RenderRecipe()
+    particles: ParticlesRecipe | None = Field(default=None, description="images of another program; no render then")
+    embed: EmbedRecipe = EmbedRecipe()
+    train: TrainRecipe = TrainRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    report: ReportRecipe = ReportRecipe()
+
+    @model_validator(mode="after")
+    def _split(self) -> Recipe:
+        kept = self.train.validation_replicas + self.train.held_out_replicas
+        if kept >= self.simulate.n_replicas:
+            raise ValueError(
+                f"train keeps {kept} replicas from training (validation_replicas + held_out_replicas), which"
+                f" must be fewer than simulate.n_replicas = {self.simulate.n_replicas}"
+            )
+        if self.train.n_components > self.embed.n_modes:
+            raise ValueError(
+                f"train.n_components = {self.train.n_components} must not exceed embed.n_modes = {self.embed.n_modes}"
+            )
+        each = self.simulate.observation.frames_per_molecule
+        if each is not None and self.train.methods and self.train.lag >= each:
+            raise ValueError(
+                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule {self.train.lag}"
+                f" frames apart, and simulate.observation.mode = '{self.simulate.observation.mode}' has {each} a"
+                " molecule. Give no methods, a lag of 1, or another mode"
+            )
+        if "tcl" in self.train.methods and self.simulate.segment_frames is None:
+            raise ValueError(
+                "train.methods has tcl, which needs labelled segments, and simulate.segment_frames is not given."
+                " Leave tcl out, or give dynamics that change by segment (modulated, relaxation, temperature_jump)"
+            )
+        trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
+        foreign = isinstance(self.simulate.molecule, TrajectoryRecipe) and self.particles is None
+        if foreign and self.simulate.ensemble_frames > trained:
+            raise ValueError(
+                f"simulate.ensemble_frames = {self.simulate.ensemble_frames} must not exceed the {trained} frames of"
+                " the training replicas, of which they are a sample"
+            )
+        if self.train.lag >= self.simulate.n_frames // 2:
+            raise ValueError(
+                f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _camera(self) -> Recipe:
+        if isinstance(self.render, RenderRecipe) and not (
+            1e-6 <= self.render.snr <= 1e4 or math.isinf(self.render.snr)
+        ):
+            raise ValueError(f"render.snr = {self.render.snr:g} must be from 1e-6 to 1e4, or inf for no noise")
+        molecule = self.simulate.molecule
+        if (
+            isinstance(self.render, RenderRecipe)
+            and self.render.scattering.kind == "atoms"
+            and isinstance(molecule, ArmsRecipe | StructureRecipe)
+        ):
+            raise ValueError(
+                f"render.scattering.kind = 'atoms' needs a trajectory of atoms, and simulate.molecule.kind ="
+                f" '{molecule.kind}' moves one bead a residue. Take kind = 'beads', or a molecule of kind 'atomistic'"
+                " (or 'trajectory', with a selection of all heavy atoms)"
+            )
+        if self.particles is not None and self.render != RenderRecipe():
+            raise ValueError(
+                "particles are images already, with a camera of their own: leave out either particles or render"
+            )
+        if self.particles is not None and self.particles.observation == "snapshots" and self.train.methods:
+            raise ValueError(
+                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule, and"
+                " particles.observation = 'snapshots' has one. Give no methods, or 'movie'"
+            )
+        return self
+
+    @property
+    def foreign_files(self) -> list[str]:
+        """Files of other programs that the run is made of, as the recipe names them; a STAR file names its stacks."""
+        return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
+
+    @property
+    def hides_poses(self) -> bool:
+        """Whether the movie says less of its poses than the truth."""
+        return isinstance(self.render, RenderRecipe) and self.render.poses.knowledge != "known"
+
+    @property
+    def microscope(self) -> RenderRecipe:
+        """The electron camera. Raises RecipeError where the recipe has another one."""
+        if not isinstance(self.render, RenderRecipe):
+            raise RecipeError(f"render.kind = '{self.render.kind}': this needs the images of an electron microscope.")
+        return self.render
+
+    @property
+    def splits(self) -> list[str]:
+        """What each replica is for: train, validation or held_out."""
+        kept = ["validation"] * self.train.validation_replicas + ["held_out"] * self.train.held_out_replicas
+        return ["train"] * (self.simulate.n_replicas - len(kept)) + kept
+
+
+def load_recipe(path: Path) -> tuple[Recipe, str]:
+    """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it."""
+    text = read_text(path)
+    return parse_recipe(text, path), text
+
+
+def read_text(path: Path) -> str:
+    """The text of a recipe, unchecked. Raises RecipeError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(f"There is no recipe {path}. Recipes are TOML files, as in simulations/.") from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"The recipe {path} must be a TOML file, text in UTF-8: {error}.") from None
+    except OSError as error:
+        raise RecipeError(f"The recipe {path} cannot be read: {error}.") from None
+
+
+def parse_recipe(text: str, path: Path) -> Recipe:
+    """A checked recipe from its text, which errors say to be that of `path`. Raises RecipeError."""
+    try:
+        content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # beyond its own error, tomllib lets those of int() through
+        raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
+    try:
+        # strict, so that true is no number and "64" none either; of JSON, in which lists may still become tuples
+        return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
+    except ValidationError as error:
+        mistakes = [explain(one, Recipe) for one in error.errors()]
+        raise RecipeError("\n".join([f"The recipe {path} cannot be used:", *mistakes])) from None

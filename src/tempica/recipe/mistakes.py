@@ -1,0 +1,74 @@
+"""What is wrong with a recipe, in a user's words."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+VARIANT_FIELDS = ("kind", "process")  # tell the variants of a section apart
+
+_PLAIN = {
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "model_attributes_type": "must be a table",
+}  # what pydantic says in words of Python
+
+
+def explain(error: Any, recipe: type[BaseModel]) -> str:
+    """One line of pydantic's `error` in a recipe, in a user's words."""
+    if error["type"] == "json_invalid":
+        return "  recipe: holds lists or tables that lie too deeply in each other."
+    path, section, here = _walk(error["loc"], recipe)
+    where = ".".join(path) or "recipe"
+    if error["type"] == "extra_forbidden":
+        return f"  {where}: unknown key. Known here: {', '.join(sorted(section.model_fields))}."
+    if error["type"] == "missing":
+        return f"  {where}: is missing and has no default."
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        field = next(name for name in VARIANT_FIELDS if name in _models(here)[0].model_fields)
+        known = ", ".join(sorted(_tag(model) for model in _models(here)))
+        if not isinstance(error["input"], dict):
+            return f"  {where} = {error['input']!r}: must be a table."
+        if field not in error["input"]:
+            return f"  {where}.{field}: is missing and has no default. Known are {known}."
+        return f"  {where}.{field} = {error['input'][field]!r}: must be one of {known}."
+    message = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
+    given = error["input"]
+    shown = "" if isinstance(given, dict | BaseModel | list) else f" = {given!r}"
+    return f"  {where}{shown}: {message[:1].lower()}{message[1:]}."
+
+
+def _walk(location: tuple[int | str, ...], recipe: Any) -> tuple[list[str], Any, Any]:
+    """Keys of an error's location, without pydantic's names of variants; the section and type of the last one."""
+    path: list[str] = []
+    section = here = recipe
+    for part in location:
+        if isinstance(part, int):
+            path.append(str(part))
+            continue
+        variants = {_tag(model): model for model in _models(here)}
+        if len(variants) > 1 and part in variants:
+            here = section = variants[part]
+            continue
+        section = next(iter(variants.values()), section)
+        path.append(part)
+        field = section.model_fields.get(part)
+        here = field.annotation if field is not None else None
+    return path, section, here
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation speaks of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
+
+
+def _tag(model: type[BaseModel]) -> str:
+    for name in VARIANT_FIELDS:
+        if name in model.model_fields:
+            return str(get_args(model.model_fields[name].annotation)[0])
+    return model.__name__

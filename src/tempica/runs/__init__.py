@@ -1,0 +1,1 @@
+"""The run folder: its stages, its locks, and the work in it."""

@@ -1,0 +1,81 @@
+"""What a stage is handed, and tasks that leave a mark once they are done."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tempica.progress import Progress
+from tempica.recipe.experiment import Recipe
+from tempica.runs import locks, pool
+from tempica.stores import store
+
+Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage is handed: the recipe, a place to work in, and hands to work with."""
+
+    stage: str
+    run: Path
+    folder: Path
+    recipe: Recipe
+    recipe_text: str
+    fingerprint: str
+    executor: Executor
+    progress: Progress
+    lease: Lease | None = None  # of those who work elsewhere
+    replica: int | None = None  # the only one to be simulated
+    device: str = "cpu"  # where kernels run that have the choice
+
+    def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
+        """Run chains of (key, task) that have not been done before; a key names its task within the stage."""
+        marks = self.folder / "done"
+        marks.mkdir(exist_ok=True)
+        left = [
+            [_Marked(task, marks / key, self.lease) for key, task in chain if not (marks / key).exists()]
+            for chain in chains
+        ]
+        total = sum(map(len, chains))
+        with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
+            pool.run_chains(self.executor, left, advance)
+
+    def is_done(self, key: str) -> bool:
+        return (self.folder / "done" / key).exists()
+
+    def create_store(self, kind: str, sizes: dict[str, int], **options: Any) -> Path:
+        """Make the store of a kind in the working folder unless it is there; see `store.create`."""
+        path = self.folder / store.file_name(kind)
+        about = store.provenance(self.recipe_text, self.recipe.seed, self.fingerprint, f"{self.recipe.name}: {kind}")
+        store.create(path, kind, sizes, attributes=about | options.pop("attributes", {}), **options)
+        return path
+
+
+@dataclass(frozen=True)
+class _Marked:
+    """A task that leaves a mark once it is done, and is not done again.
+
+    A cluster that loses sight of a worker gives its task to another while the first is still at it. Both then write
+    the same bytes, each file under a name of its own until it is complete, so that it does not matter who is last.
+    """
+
+    task: pool.Task
+    mark: Path
+    lease: Lease | None
+
+    def __call__(self) -> None:
+        with pool.one_thread(), locks.at_work(*self.lease) if self.lease else contextlib.nullcontext():
+            if not self.mark.exists():
+                self.task()
+                self.mark.touch()
+
+
+def blocks(n: int, size: int) -> Iterator[tuple[int, int]]:
+    """First frame of each block of n frames, and the first after it."""
+    return pairwise([0, *range(size, n, size), n])

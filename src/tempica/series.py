@@ -1,0 +1,86 @@
+"""What two rooms need of a series: replicas, runs, pairs, chunks, standard error, [1, c, c cᵀ]."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from tempica.errors import DataError
+
+
+def check_replicas(replicas: Any, n_frames: int) -> np.ndarray:
+    """Replica labels (frame,) as consecutive integers from 0; all frames are one replica when none are given.
+
+    Raises DataError when there is not one label a frame, or when a replica's frames are not contiguous.
+    """
+    if replicas is None:
+        return np.zeros(n_frames, dtype=np.int64)
+    labels = np.asarray(replicas)
+    if labels.shape != (n_frames,):
+        raise DataError(f"replicas has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
+    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    names, n_blocks = np.unique(labels[starts], return_counts=True)
+    if n_blocks.max() > 1:
+        raise DataError(
+            f"replica {names[n_blocks.argmax()]} lies in {n_blocks.max()} places, but must be contiguous."
+            " Sort the frames by replica, in order of time."
+        )
+    return np.cumsum(np.r_[0, labels[1:] != labels[:-1]])
+
+
+def runs(replicas: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Replica labels (frame,) of the frames that a mask has chosen; a gap within a replica starts a new label."""
+    frame = np.flatnonzero(chosen)
+    return np.cumsum(np.r_[0, (np.diff(frame) > 1) | (np.diff(replicas[frame]) != 0)])[: len(frame)]
+
+
+def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
+    """First frames t (pair,) of all pairs (t, t + lag) within a replica. Raises DataError when there are none."""
+    if not isinstance(lag, Integral):
+        raise DataError(f"lag = {lag!r} must be a whole number of frames.")
+    if lag < 1:
+        raise DataError(f"lag = {lag} must be at least 1 frame.")
+    first = np.flatnonzero(replicas[lag:] == replicas[:-lag]) if lag < len(replicas) else np.empty(0, dtype=int)
+    if len(first) == 0:
+        longest = np.bincount(replicas).max()
+        raise DataError(
+            f"There is no pair of frames {lag} apart: the longest replica has {longest} frames."
+            " Take a shorter lag or longer replicas."
+        )
+    return first
+
+
+def standard_error(gain: np.ndarray, n_blocks: int = 16) -> float:
+    """Of the mean of a series whose neighbours are correlated: from the means of blocks."""
+    blocks = [block.mean() for block in np.array_split(gain, min(n_blocks, len(gain)))]
+    return float(np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
+
+
+def chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray, int]:
+    """First frames (chunk,) of consecutive chunks, and their length, at most `longest`.
+
+    The longest is taken that leaves out no more than a tenth of the frames in series of two or more. Raises DataError
+    when there are fewer than `least` chunks.
+    """
+    start = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    length = np.diff(np.r_[start, len(labels)])
+    enough = 0.9 * length[length >= 2].sum()
+    for size in range(longest, 1, -1):
+        number = length // size
+        if (number * size).sum() >= enough and number.sum() >= least:
+            found = [s + size * np.arange(k) for s, k in zip(start, number, strict=True)]
+            return np.concatenate(found), size
+    raise DataError(
+        f"There are {len(labels)} frames in {len(start)} series, too few for {least} stretches of two frames or more."
+        " Give longer series."
+    )
+
+
+def _quadratic(variable: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Constant, linear and quadratic terms (frame, term) of standardised variables."""
+    deviation = reference.std(0)
+    z = (variable - reference.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+    i, j = np.triu_indices(z.shape[1])
+    return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)

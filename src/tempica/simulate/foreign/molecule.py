@@ -1,0 +1,366 @@
+"""Foreign trajectories: frames that another program made, brought into the form of our own simulation.
+
+A block of frames is a pure function of the files and of its number, so that reading is resumed like integrating.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import mdtraj
+import numpy as np
+
+from tempica.errors import RecipeError, StructureError
+from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
+from tempica.recipe.experiment import Recipe
+from tempica.recipe.molecule import TrajectoryRecipe
+from tempica.recipe.residues import residues, told
+from tempica.recipe.simulate import SimulateRecipe
+from tempica.runs.layout import structure_path, trajectory_path
+from tempica.simulate.arms import BEAD_WIDTH_NM, RESIDUE_ATOMS, RESIDUE_HYDROGENS
+from tempica.simulate.coordinates import CollectiveVariable
+from tempica.simulate.foreign import files
+from tempica.simulate.foreign.layout import Piece, frame_interval, layout, library, molecule_of, rounding
+from tempica.simulate.frames import Frames, superpose_onto
+from tempica.simulate.models import declared
+from tempica.simulate.structures import Molecule, symbol
+
+ATOM_WIDTH_NM = 0.046  # √(B/8π²) of carbon, B = Σab/Σa of its electron scattering factor (Peng 1996) at rest
+
+# heavy atoms of the residues that topologies of Cα atoms alone leave out
+_SIDE_CHAINS = {
+    "ALA": "C", "ARG": "CCCCNNN", "ASN": "CCNO", "ASP": "CCOO", "CYS": "CS", "GLN": "CCCNO", "GLU": "CCCOO", "GLY": "",
+    "HIS": "CCCCNN", "ILE": "CCCC", "LEU": "CCCC", "LYS": "CCCCN", "MET": "CCCS", "PHE": "CCCCCCC", "PRO": "CCC",
+    "SER": "CO", "THR": "CCO", "TRP": "CCCCCCCCCN", "TYR": "CCCCCCCO", "VAL": "CCC",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """The beads of a foreign trajectory and how they are read."""
+
+    molecule: Molecule  # its positions are those of the first frame
+    body: np.ndarray  # (body bead,) on which frames are superposed
+    variables: tuple[CollectiveVariable, ...]
+    atoms: np.ndarray  # (read,) atoms of the files that are read: the beads, and what they hang together by
+    beads: np.ndarray  # (atom,) where the beads are among those
+    links: np.ndarray  # (link, 2) among those, a placed atom and one to be placed next to it; none without unit cells
+    periodic: bool  # whether the first frame has a unit cell; all must be alike
+
+
+def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -> None:
+    """Raise whatever is wrong with a foreign molecule and its files before anything is written.
+
+    The first and the last frame of each file that are needed are read; damage in between is found when it is reached.
+    With `library_only` the frames are an ensemble alone, whatever their replicas and times.
+    """
+    molecule = molecule_of(recipe)
+    for path in (trajectory_path(folder, name) for name in molecule.files):
+        files.count(path)
+    foreign = build_foreign(recipe, folder)
+    topology = files.topology_of(_topology_path(molecule, folder))
+    needed: dict[Path, list[int]] = {}
+    if library_only:
+        pieces = library(recipe, folder)
+    else:
+        plan = layout(recipe, folder)
+        frame_interval(recipe, folder)
+        pieces = [piece for r in range(recipe.n_replicas) for piece in plan.pieces(r, 0, recipe.n_frames)]
+    for path, frames in pieces:
+        needed.setdefault(path, []).extend((int(frames[0]), int(frames[-1])))
+    for path, numbers in needed.items():
+        _check_atoms(path, _whole_file(path, min(numbers)).position.shape[1], topology)
+        position = files.read(path, np.array([max(numbers)]), foreign.atoms[foreign.beads]).position
+        _check_finite(position, foreign, f"frame {max(numbers)} of {path}", 0)
+
+
+def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
+    """Topology and first frame to beads. Raises StructureError, RecipeError."""
+    molecule = molecule_of(recipe)
+    topology = files.topology_of(_topology_path(molecule, folder))
+    first = trajectory_path(folder, molecule.files[0])
+    frame = _whole_file(first, 0)
+    _check_atoms(first, frame.position.shape[1], topology)
+    chosen = _select(topology, molecule.selection, "selection")
+    if len(chosen) < 3:
+        raise StructureError(
+            f"simulate.molecule.selection = '{molecule.selection}' selects {len(chosen)} of the topology's"
+            f" {topology.n_atoms} atoms; a superposition needs at least 3 beads. Select more, as with 'name CA'."
+        )
+    atoms = np.unique([a.index for i in chosen for a in topology.atom(i).residue.atoms])
+    links = np.empty((0, 2), dtype=int)
+    if frame.box is not None:
+        atoms, links = _hang_together(topology, atoms)
+    position = frame.position[0].astype(np.float64)
+    position[atoms] = make_whole(position[None, atoms], frame.box, links)[0]
+    length, width, made_of = _scattering(topology, chosen, position)
+    beads = Molecule(
+        topology=topology.subset(chosen),
+        position=position[chosen] - position[chosen].mean(0),
+        centre=position[chosen].mean(0),
+        residue=np.array([topology.atom(i).residue.resSeq for i in chosen]),
+        scattering_length=length,
+        bead_width=width,
+        formula=made_of,
+    )
+    if not len(links):
+        atoms = chosen
+    where = np.searchsorted(atoms, chosen)
+    periodic = frame.box is not None
+    plain = Foreign(beads, chosen, (), atoms, where, links, periodic)
+    _check_finite(frame.position[:, chosen], plain, f"frame 0 of {first}", 0)
+    asked = {number for cv in recipe.collective_variables for text in cv.residues for number in residues(text)}
+    _check_numbers(topology, chosen, asked, "collective variables ask")
+    return replace(plain, body=_body(molecule, topology, chosen, beads), variables=declared(recipe, beads))
+
+
+@lru_cache(maxsize=2)
+def cached_foreign(recipe_json: str, folder: str) -> Foreign:
+    """A foreign molecule built once a process."""
+    return build_foreign(Recipe.model_validate_json(recipe_json).simulate, Path(folder))
+
+
+def read_block(
+    foreign: Foreign, pieces: list[Piece], what: str, first: int, step: float | None, before: list[Piece] | None = None
+) -> Frames:
+    """Frames of a block: whole, measured, superposed. `step` (ps), if given, is what the files' times must follow.
+
+    So must the time from the frame in `before`, the last of the block before this one, where it is of the same file.
+
+    Energies are NaN: the foreign program's are not known. Raises StructureError for coordinates that are not finite.
+    """
+    parts, done = [], first
+    for path, frames in pieces:
+        chunk = files.read(path, frames, foreign.atoms)
+        if chunk.time is not None and step is not None:
+            number, time = frames, chunk.time.astype(np.float64)
+            if before and before[-1][0] == path:
+                earlier = before[-1][1][-1:]
+                number = np.concatenate([earlier, frames])
+                time = np.concatenate([files.read(path, earlier, np.array([0])).time, time])
+            apart = np.diff(time)
+            wrong = np.flatnonzero(np.abs(apart - step) > rounding(step, float(np.abs(time).max())))
+            if len(wrong):
+                raise StructureError(
+                    f"Frames {number[wrong[0]]} and {number[wrong[0] + 1]} of {path} are {apart[wrong[0]]:g} ps apart,"
+                    f" and {step:g} ps are expected. Repair the file, or give simulate.molecule.frame_interval to have"
+                    " its times ignored."
+                )
+        _check_finite(chunk.position[:, foreign.beads], foreign, f"{what} ({path}, its frame {{}})", done, frames)
+        _check_cells(chunk.box, foreign, path, frames)
+        whole = make_whole(chunk.position.astype(np.float64), chunk.box, foreign.links)[:, foreign.beads]
+        _check_finite(whole, foreign, f"{what} ({path}, its frame {{}})", done, frames)  # what it hangs by may not be
+        parts.append(whole)
+        done += len(frames)
+        before = None
+    position = np.concatenate(parts)
+    position -= position.mean(1, keepdims=True)  # far from the origin, single precision would lose digits
+    nothing = np.full(len(position), np.nan)
+    return Frames(
+        position=superpose_onto(foreign.molecule.position, foreign.body, position),
+        source=np.empty((len(position), 0)),
+        collective_variable=np.stack([v.measure(position) for v in foreign.variables], -1),
+        potential_energy=nothing,
+        kinetic_energy=nothing,
+    )
+
+
+def make_whole(position: np.ndarray, box: np.ndarray | None, links: np.ndarray) -> np.ndarray:
+    """Positions (time, atom, space) with each link's second atom at its image next to the first; box (time, 3, 3)."""
+    if box is None or not len(links):
+        return position
+    position, box = position.copy(), box.astype(np.float64)
+    inverse = np.linalg.inv(box)
+    for placed, other in links.tolist():
+        apart = position[:, other] - position[:, placed]
+        cells = np.round(np.einsum("ti,tij->tj", apart, inverse))
+        position[:, other] -= np.einsum("ti,tij->tj", cells, box)
+    return position
+
+
+def _topology_path(molecule: TrajectoryRecipe, folder: Path) -> Path:
+    if molecule.topology is None:
+        first = trajectory_path(folder, molecule.files[0])
+        if not files.is_hdf5(first):
+            raise RecipeError(
+                f"simulate.molecule.topology is missing, and {first} carries none of its own (HDF5 files do). Name the"
+                " structure file that the trajectory was made of; for `tempica import`, with --topology."
+            )
+        return first
+    if molecule.structure_files:
+        return structure_path(folder, molecule.topology)
+    return trajectory_path(folder, molecule.topology)
+
+
+def _whole_file(path: Path, frame: int) -> files.Chunk:
+    if files.count(path) == 0:
+        raise StructureError(f"The trajectory file {path} holds no frames. Copy it again or take it off `files`.")
+    return files.read(path, np.array([frame]))
+
+
+def _check_atoms(path: Path, n_atoms: int, topology: mdtraj.Topology) -> None:
+    if n_atoms != topology.n_atoms:
+        raise StructureError(
+            f"The trajectory file {path} has {n_atoms} atoms a frame and the topology {topology.n_atoms}; they must be"
+            " of the same atoms in the same order. Give the topology that the trajectory was written with."
+        )
+
+
+def _check_finite(
+    position: np.ndarray, foreign: Foreign, where: str, first: int, frames: np.ndarray | None = None
+) -> None:
+    bad = np.argwhere(~np.isfinite(position).all(-1))
+    if len(bad):
+        frame, bead = bad[0]
+        atom = foreign.molecule.topology.atom(int(bead))
+        told = where.format(int(frames[frame])) if frames is not None else where
+        number = f"frame {first + int(frame)} of {told}" if frames is not None else told
+        raise StructureError(
+            f"The coordinates of atom {atom} (number {foreign.atoms[foreign.beads][bead]}) are not finite in {number}."
+            " Repair the trajectory, or leave that frame or atom out with files, stride or selection."
+        )
+
+
+def _check_cells(box: np.ndarray | None, foreign: Foreign, path: Path, frames: np.ndarray) -> None:
+    """Without its cell a frame's broken molecules would stay broken, and look like a large motion."""
+    cell = np.zeros(len(frames), dtype=bool) if box is None else box.any((1, 2))
+    odd = np.flatnonzero(cell != foreign.periodic)
+    if len(odd):
+        has, others = ("no", "has one") if foreign.periodic else ("a", "has none")
+        raise StructureError(
+            f"Frame {frames[odd[0]]} of {path} has {has} unit cell, and the first frame of the trajectory {others}."
+            " Write the files anew with a cell in every frame, or with molecules made whole and no cell at all."
+        )
+
+
+def _check_numbers(topology: mdtraj.Topology, chosen: np.ndarray, asked: set[tuple[str, int]], who: str) -> None:
+    owner: dict[tuple[str, int], int] = {}
+    for residue in (topology.atom(i).residue for i in chosen):
+        for key in {("", residue.resSeq), (residue.chain.chain_id or "", residue.resSeq)} & asked:
+            if owner.setdefault(key, residue.index) != residue.index:
+                raise StructureError(
+                    f"The {who} for residue {told(key)}, which the selection has more than once. Name its chain, as in"
+                    " 'A:5', or narrow simulate.molecule.selection to one chain, as with 'name CA and chainid 0'."
+                )
+
+
+def _select(topology: mdtraj.Topology, text: str, field: str) -> np.ndarray:
+    try:
+        return np.asarray(topology.select(text), dtype=int)
+    except Exception as error:  # its parser raises errors of several kinds
+        place = re.search(r"\(at char (\d+)\)", str(error))  # what was expected there would fill a page
+        what = f"it stops making sense at character {int(place[1]) + 1}" if place else str(error)[:100]
+        raise RecipeError(
+            f"simulate.molecule.{field} = '{text}' is no selection that MDTraj understands: {what}. Write it as in"
+            " 'name CA and chainid 0'."
+        ) from None
+
+
+def _body(recipe: TrajectoryRecipe, topology: mdtraj.Topology, chosen: np.ndarray, beads: Molecule) -> np.ndarray:
+    if recipe.body is None:
+        return np.arange(len(chosen))
+    try:
+        numbers = residues(recipe.body)
+    except ValueError:
+        body = np.flatnonzero(np.isin(chosen, _select(topology, recipe.body, "body")))
+    else:
+        _check_numbers(topology, chosen, set(numbers), "body asks")
+        body = beads.atoms_of(numbers, "simulate.molecule.body")
+    if len(body) < 3:
+        raise StructureError(
+            f"simulate.molecule.body = '{recipe.body}' holds {len(body)} of the selected beads; a superposition"
+            " needs 3."
+        )
+    return body
+
+
+def _hang_together(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All atoms bonded to the wanted ones, however far, and the links by which each is placed next to another.
+
+    Parts of a chain without a bond between them are linked from the last atom of the one to the first of the next.
+    """
+    bonded: dict[int, list[int]] = {}
+    for a, b in topology.bonds:
+        bonded.setdefault(a.index, []).append(b.index)
+        bonded.setdefault(b.index, []).append(a.index)
+    reached: set[int] = set()
+    links: list[tuple[int, int]] = []
+    last: dict[int, int] = {}
+    for start in wanted.tolist():
+        if start in reached:
+            continue
+        chain = topology.atom(start).residue.chain.index
+        if chain in last:
+            links.append((last[chain], start))
+        queue = [start]
+        reached.add(start)
+        for atom in queue:  # grows while it is walked along: breadth first
+            for other in bonded.get(atom, ()):
+                if other not in reached:
+                    reached.add(other)
+                    links.append((atom, other))
+                    queue.append(other)
+        last[chain] = max(queue)
+    atoms = np.array(sorted(reached))
+    return atoms, np.searchsorted(atoms, np.array(links, dtype=int).reshape(-1, 2))
+
+
+def _scattering(
+    topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scattering length (Å), width (nm) and formula of each bead: each atom of a residue belongs to its nearest bead.
+
+    Hydrogens count in the formula alone; a residue without any gets those it lacks, shared among its heavy atoms.
+    """
+    length, width = np.zeros(len(chosen)), np.full(len(chosen), ATOM_WIDTH_NM)
+    made_of = [""] * len(chosen)
+    of_residue: dict[int, list[int]] = {}
+    for bead, atom in enumerate(chosen.tolist()):
+        of_residue.setdefault(topology.atom(atom).residue.index, []).append(bead)
+    for index, own in of_residue.items():
+        residue = topology.residue(index)
+        atoms = [
+            a for a in residue.atoms if _element(a) not in ("H", "D", "VS") or a.index in set(chosen[own].tolist())
+        ]
+        unknown = [atom for atom in atoms if _element(atom) not in SCATTERING_LENGTH_A]
+        if unknown:
+            raise StructureError(
+                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are H"
+                " to Cf. Leave its residue out of simulate.molecule.selection."
+            )
+        if len(atoms) == 1 and atoms[0].name == "CA":  # stands for the whole residue
+            side = _SIDE_CHAINS.get(residue.name)
+            counts = RESIDUE_ATOMS if side is None else {e: ("CCNO" + side).count(e) for e in "CNOS"}
+            length[own], width[own] = sum(k * SCATTERING_LENGTH_A[e] for e, k in counts.items()), BEAD_WIDTH_NM
+            lacking = RESIDUE_HYDROGENS if side is None else hydrogens_of(residue.name, 0)
+            made_of[own[0]] = formula(counts | {"H": lacking})
+            continue
+        where = position[[atom.index for atom in atoms]]
+        apart = np.linalg.norm(where[:, None] - position[chosen[own]][None], axis=-1)
+        nearest = apart.argmin(1)
+        hydrogens = [a.index for a in residue.atoms if _element(a) in ("H", "D") and a not in atoms]
+        carrier = np.linalg.norm(position[hydrogens][:, None] - position[chosen[own]][None], axis=-1).argmin(1)
+        shown = len(hydrogens) + sum(_element(a) == "H" for a in atoms)
+        lacking = 0.0 if shown else hydrogens_of(residue.name, len(atoms)) / len(atoms)
+        for k, bead in enumerate(own):
+            part = where[nearest == k]
+            length[bead] = sum(
+                SCATTERING_LENGTH_A[_element(a)] for a, near in zip(atoms, nearest, strict=True) if near == k
+            )
+            spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
+            width[bead] = max(spread, ATOM_WIDTH_NM)
+            counts = Counter(_element(a) for a, near in zip(atoms, nearest, strict=True) if near == k)
+            counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
+            made_of[bead] = formula(counts)
+    return length, width, np.array(made_of)
+
+
+def _element(atom: mdtraj.core.topology.Atom) -> str:
+    """Symbol of an atom; of a protein's by the first letter of its name, where readers take CA for calcium."""
+    letter = atom.name.lstrip("0123456789")[:1].upper()
+    protein = atom.residue.is_protein and letter in SCATTERING_LENGTH_A and atom.residue.n_atoms > 1
+    return letter if protein or not symbol(atom) else symbol(atom)

@@ -1,0 +1,111 @@
+"""Frames that another program simulated, into our stores: replicas and their ensemble, or an ensemble alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tempica.recipe.experiment import Recipe
+from tempica.recipe.molecule import TrajectoryRecipe
+from tempica.runs.work import blocks
+from tempica.stores import store
+
+if TYPE_CHECKING:
+    from tempica.runs.work import Work
+    from tempica.simulate.foreign.layout import Piece
+
+
+def read_trajectory(work: Work, trajectory: Path, ensemble: Path) -> None:
+    """Fill the trajectory from foreign files, then the ensemble from the trajectory's training replicas."""
+    from tempica.simulate import engine
+    from tempica.simulate.foreign.layout import frame_interval, layout
+
+    recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
+    assert isinstance(recipe.molecule, TrajectoryRecipe)
+    plan = layout(recipe, work.run)
+    step = frame_interval(recipe, work.run) if recipe.molecule.frame_interval is None else None
+    where = (recipe_json, str(work.run), trajectory)
+    tasks = [
+        [
+            (
+                f"{r}-{b}",
+                partial(read_block, *where, r, a, b, plan.pieces(r, a, b), step, plan.pieces(r, a - 1, a) if a else []),
+            )
+        ]
+        for r in range(recipe.n_replicas)
+        for a, b in blocks(recipe.n_frames, engine.BLOCK_FRAMES)
+    ]
+    work.run_chains(f"reading blocks of {engine.BLOCK_FRAMES} frames", tasks)
+    replica, frame = sample(work.recipe)
+    parts = [
+        [(f"ensemble-{b}", partial(copy_frames, trajectory, ensemble, replica[a:b], frame[a:b], a, b))]
+        for a, b in blocks(recipe.ensemble_frames, engine.BLOCK_FRAMES)
+    ]
+    work.run_chains("ensemble of training frames", parts)
+
+
+def read_library(work: Work, ensemble: Path) -> None:
+    """Fill an ensemble with frames spread over all foreign files, whatever replica they would be of."""
+    from tempica.simulate import engine
+    from tempica.simulate.foreign.layout import library
+
+    where = (work.recipe.model_dump_json(), str(work.run), ensemble, library(work.recipe.simulate, work.run))
+    spans = blocks(work.recipe.simulate.ensemble_frames, engine.BLOCK_FRAMES)
+    work.run_chains(
+        "reading structures", [[(f"ensemble-{b}", partial(read_structures, *where, a, b))] for a, b in spans]
+    )
+
+
+def sample(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """Replica and frame (time,) of an ensemble spread evenly over the training replicas of a foreign trajectory.
+
+    Held-out replicas are kept out: what `embed` learns modes from must not have seen them.
+    """
+    train = np.flatnonzero(np.array(recipe.splits) == "train")
+    n_frames = recipe.simulate.n_frames
+    which = np.linspace(0, len(train) * n_frames - 1, recipe.simulate.ensemble_frames).round().astype(int)
+    return train[which // n_frames], which % n_frames
+
+
+def read_block(
+    recipe_json: str,
+    folder: str,
+    path: Path,
+    replica: int,
+    first: int,
+    last: int,
+    pieces: list[Piece],
+    step: float | None,
+    before: list[Piece],
+) -> None:
+    """One block of one replica, from foreign files to frames in the store."""
+
+    from tempica.simulate.foreign import molecule
+
+    known = molecule.cached_foreign(recipe_json, folder)
+    frames = molecule.read_block(known, pieces, f"replica {replica}", first, step, before)
+    store.write(path, vars(frames), replica=replica, time=slice(first, last))
+
+
+def read_structures(recipe_json: str, folder: str, path: Path, pieces: list[Piece], first: int, last: int) -> None:
+    """Frames first … last − 1 of an ensemble of foreign structures, which lie in `pieces`, into its store."""
+
+    here, before = [], 0
+    for file, numbers in pieces:
+        part = numbers[max(0, first - before) : max(0, last - before)]
+        here += [(file, part)] if len(part) else []
+        before += len(numbers)
+    from tempica.simulate.foreign import molecule
+
+    frames = molecule.read_block(molecule.cached_foreign(recipe_json, folder), here, "the ensemble", first, None)
+    store.write(path, {"position": frames.position}, time=slice(first, last))
+
+
+def copy_frames(source: Path, target: Path, replica: np.ndarray, frame: np.ndarray, first: int, last: int) -> None:
+    """Frames of a filled trajectory store into the ensemble's frames first … last − 1."""
+    position = store.open_unsealed(source)["position"]
+    parts = [position.isel(replica=r, time=frame[replica == r]).values for r in np.unique(replica)]
+    store.write(target, {"position": np.concatenate(parts)}, time=slice(first, last))

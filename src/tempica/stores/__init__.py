@@ -1,0 +1,1 @@
+"""Stores of a run: their schema, how they are made, opened and checked."""

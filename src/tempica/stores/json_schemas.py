@@ -1,0 +1,84 @@
+"""JSON Schemas of the recipe, of every store and of scores.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tempica.stores.schema import ATTRIBUTES, BEAMLINE, FILES, MOVIE_OPTICS, MOVIE_OPTIONAL, STORES
+from tempica.stores.scores import SCORES
+
+if TYPE_CHECKING:
+    pass
+
+
+def all_schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schemas by file name: the recipe, scores.json, and one a store."""
+    from tempica.recipe.experiment import Recipe
+
+    recipe = Recipe.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {"recipe": recipe, "scores": SCORES} | {kind: _store_schema(kind) for kind in STORES}
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write every JSON Schema into a folder; returns the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, schema in all_schemas().items():
+        path = folder / f"{name}.schema.json"
+        path.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        paths.append(path)
+    return paths
+
+
+def _store_schema(kind: str) -> dict[str, Any]:
+    variables = {
+        name: {
+            "description": rule.description,
+            "properties": {
+                "dims": {"const": list(rule.dims)},
+                "dtype": {"enum": [rule.dtype, *rule.other_dtypes]} if rule.other_dtypes else {"const": rule.dtype},
+                "units": {"const": rule.units},
+            },
+            "required": ["dims", "dtype", "units"],
+        }
+        for name, rule in STORES[kind].items()
+    }
+    attributes: dict[str, Any] = dict(ATTRIBUTES)
+    if kind == "movie":
+        attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
+        attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
+    if kind == "diffraction":
+        attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["polarisation"] = {"enum": ["x", "y", "none"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
+    if kind in ("trajectory", "ensemble"):
+        attributes["topology"] = {
+            "type": "string",
+            "description": "JSON in the layout of MDTraj's HDF5 format",
+        }
+        attributes["platform"] = {"type": "string", "description": "OpenMM's platform that computed it"}
+    required = list(attributes)
+    if kind == "movie":
+        attributes |= MOVIE_OPTIONAL
+    if kind == "ensemble":
+        attributes["centre_nm"] = {
+            "type": "array",
+            "items": {"type": "number"},
+            "description": "place (nm) in the structure file of the beads' centroid, which is zero here; if there is"
+            " a file",
+        }
+    stored = [name for name in variables if (kind, name) != ("movie", "image")]  # lazy movies have none
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"{FILES.get(kind, kind)}.zarr",
+        "description": "A zarr version 3 group, opened with xarray.open_zarr(path, consolidated=False).",
+        "type": "object",
+        "properties": {
+            "variables": {"type": "object", "properties": variables, "required": stored},
+            "attributes": {"type": "object", "properties": attributes, "required": required},
+        },
+        "required": ["variables", "attributes"],
+    }

@@ -1,0 +1,298 @@
+"""What every store holds: dims, dtype and units of each variable; checks; JSON Schemas of all contracts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tempica.errors import StoreError
+
+if TYPE_CHECKING:
+    import xarray
+
+SCHEMA_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Variable:
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    description: str
+    other_dtypes: tuple[str, ...] = ()
+
+
+_BEADS = {
+    "scattering_length": Variable(("atom",), "float64", "angstrom", "electron scattering amplitude F(0) of a bead"),
+    "bead_width": Variable(("atom",), "float64", "nm", "standard deviation per axis of a bead's own mass"),
+}
+_FORMULA = {
+    "formula": Variable(("atom",), "string", "", "the atoms for which a bead stands, hydrogens included, as C3H5NO")
+}
+_FRAMES = {
+    "replica": Variable(("replica",), "int64", "1", "number of the independent movie"),
+    "time": Variable(
+        ("time",), "float64", "ps", "simulated time of the frame; of a foreign trajectory, from its first frame on"
+    ),
+}
+
+_LABELS = {
+    "label": Variable(
+        ("replica", "time"),
+        "int64",
+        "1",
+        "what the experimenter varied: segment, frames since the pump, or number of the temperature; 0 if nothing",
+    ),
+    "molecule": Variable(
+        ("replica", "time"), "int64", "1", "number of the molecule within its replica: frames of two are no pair"
+    ),
+}
+
+STORES: dict[str, dict[str, Variable]] = {
+    "trajectory": {
+        **_FRAMES,
+        "source_name": Variable(("source_name",), "string", "", "collective variable that a source drives"),
+        "cv": Variable(("cv",), "string", "", "name of the collective variable"),
+        "cv_units": Variable(("cv",), "string", "", "unit of a collective variable and of what drives it"),
+        **_LABELS,
+        "position": Variable(
+            ("replica", "time", "atom", "space"),
+            "float32",
+            "nm",
+            "bead positions, superposed on the body domain",
+        ),
+        "source": Variable(
+            ("replica", "time", "source_name"),
+            "float32",
+            "rad or nm",
+            "what was driven: the restraint's target; for the unit see cv_units; nothing in a foreign trajectory",
+        ),
+        "collective_variable": Variable(
+            ("replica", "time", "cv"),
+            "float32",
+            "rad or nm",
+            "what the molecule did: the truth that recovery is scored against; for the unit see cv_units",
+        ),
+        "slow_mode": Variable(
+            ("replica", "time", "slow_mode_number"),
+            "float32",
+            "1",
+            "slowest independent motions beyond the collective variables, unit variance",
+        ),
+        "slow_mode_timescale": Variable(
+            ("slow_mode_number",), "float64", "ps", "−Δt / ln(autocorrelation) of each slow mode; 0 where none"
+        ),
+        "cv_timescale": Variable(("cv",), "float64", "ps", "the same of each collective variable"),
+        "potential_energy": Variable(
+            ("replica", "time"), "float64", "kJ/mol", "network and restraints; NaN in a foreign trajectory"
+        ),
+        "kinetic_energy": Variable(
+            ("replica", "time"), "float64", "kJ/mol", "of all beads; NaN in a foreign trajectory"
+        ),
+        **_BEADS,
+        **_FORMULA,
+    },
+    "ensemble": {
+        "time": _FRAMES["time"],
+        "position": Variable(
+            ("time", "atom", "space"),
+            "float32",
+            "nm",
+            "bead positions of a separate simulation, same superposition; where the trajectory is foreign, an even"
+            " sample of its training replicas",
+        ),
+        **_BEADS,
+    },
+    "movie": {
+        **_FRAMES,
+        **_LABELS,
+        "image": Variable(
+            ("replica", "time", "y", "x"),
+            "uint8",
+            "1/angstrom",
+            "image, protein positive; value × scale_factor + add_offset; uint16 where 256 levels would be coarse beside"
+            " the noise, float32 where it is of another program",
+            ("uint16", "float32"),
+        ),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to view, order x y z w; NaN where hidden",
+        ),
+        "pose_shift": Variable(
+            ("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, order x y"
+        ),
+        "defocus_u": Variable(("replica", "time"), "float64", "angstrom", "underfocus along the astigmatism angle"),
+        "defocus_v": Variable(("replica", "time"), "float64", "angstrom", "underfocus across it"),
+        "defocus_angle": Variable(("replica", "time"), "float64", "rad", "astigmatism angle, from +x"),
+        "damage_dose": Variable(
+            ("replica", "time"),
+            "float64",
+            "e/angstrom^2",
+            "dose whose radiation damage the image shows; 0 where damage is left out",
+        ),
+        "scatterer_amplitude": Variable(
+            ("atom", "gaussian"), "float64", "angstrom", "scattering amplitude F(0) of each Gaussian of a bead or atom"
+        ),
+        "scatterer_width": Variable(
+            ("atom", "gaussian"), "float64", "angstrom", "its standard deviation per axis, B factor included"
+        ),
+        "frequency": Variable(("node",), "float64", "1/angstrom", "spatial frequency of the two tables below"),
+        "noise_power": Variable(("node",), "float64", "1", "relative power spectrum of the noise, linear in between"),
+        "dqe": Variable(("node",), "float64", "1", "detective quantum efficiency: the signal is weakened by its root"),
+    },
+    "poses": {
+        **_FRAMES,
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"), "float64", "1", "true rotation of molecule to view, order x y z w"
+        ),
+        "pose_shift": Variable(
+            ("replica", "time", "plane"), "float64", "angstrom", "particle's true place in the box, order x y"
+        ),
+    },
+    "diffraction": {
+        **_FRAMES,
+        **_LABELS,
+        "image": Variable(
+            ("replica", "time", "y", "x"),
+            "uint8",
+            "photon",
+            "photons counted; the centre of pixel i of D lies (i - (D - 1) / 2) pixels from the beam",
+            ("uint16", "uint32", "uint64"),
+        ),
+        "mask": Variable(("y", "x"), "uint8", "1", "1 where a pixel sees the light, 0 in the beam stop's shadow"),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to laboratory, order x y z w; the light travels along z; NaN where poses are hidden",
+        ),
+        "fluence": Variable(("replica", "time"), "float64", "1/um^2", "photons of the pulse in the focus"),
+        "bead_width": _BEADS["bead_width"],
+        **_FORMULA,
+    },
+    "latents": {
+        **_FRAMES,
+        "latent": Variable(
+            ("replica", "time", "mode"), "float64", "1", "posterior mean of mode amplitudes, prior N(0, 1)"
+        ),
+        "latent_covariance": Variable(
+            ("replica", "time", "mode", "mode_other"),
+            "float64",
+            "1",
+            "posterior covariance of mode amplitudes",
+        ),
+        "residual_variance": Variable(
+            ("replica", "time"), "float64", "1/angstrom^2", "mean squared difference of image and model"
+        ),
+        "mode_shape": Variable(("mode", "atom", "space"), "float64", "nm", "displacement at amplitude one"),
+        "mean_structure": Variable(("atom", "space"), "float64", "nm", "structure at amplitude zero"),
+    },
+    "sources": {
+        **_FRAMES,
+        "method": Variable(("method",), "string", "", "estimator, or baseline"),
+        "stage": Variable(("stage",), "string", "", "unmixed, or smoothed in time after unmixing"),
+        "split": Variable(("replica",), "string", "", "train, validation or held_out"),
+        "source": Variable(
+            ("method", "stage", "replica", "time", "component"),
+            "float64",
+            "1",
+            "recovered sources; NaN where a method has fewer components or no such stage",
+        ),
+        "source_variance": Variable(
+            ("method", "stage", "replica", "time", "component"),
+            "float64",
+            "1",
+            "posterior variance; NaN where unknown",
+        ),
+    },
+}
+
+FILES = {"diffraction": "movie"}  # kinds that go by the name of another
+
+ATTRIBUTES = {
+    "title": {"type": "string"},
+    "kind": {"type": "string"},
+    "schema_version": {"const": SCHEMA_VERSION},
+    "recipe": {"type": "string", "description": "TOML text of the recipe"},
+    "seed": {"type": "integer"},
+    "fingerprint": {"type": "string", "description": "digest of everything that the store depends on"},
+    "software": {"type": "object", "additionalProperties": {"type": "string"}},
+    "n_files": {
+        "type": "integer",
+        "description": "files below the store when it was completed, without this one",
+    },
+    "n_bytes": {"type": "integer", "description": "their size"},
+}
+
+MOVIE_OPTICS = {
+    "pixel_size_A": "angstrom",
+    "voltage_kV": "kV",
+    "spherical_aberration_mm": "mm",
+    "amplitude_contrast": "1",
+    "b_factor_A2": "angstrom^2",
+    "bead_b_factor_A2": "angstrom^2",
+    "phase_shift": "rad",
+    "electrons_per_pixel": "1",
+    "noise_std": "1/angstrom",
+}
+
+MOVIE_OPTIONAL: dict[str, Any] = {
+    "signal_std": {
+        "type": "number",
+        "unit": "1/angstrom",
+        "description": "of the noise-free images; its square over that of noise_std is the SNR",
+    },
+    "pose_error_deg": {"type": "number", "unit": "degree", "description": "of approximate poses, about each axis"},
+    "pose_error_A": {"type": "number", "unit": "angstrom", "description": "of approximate poses, each axis"},
+    "turn_deg": {
+        "type": "number",
+        "unit": "degree",
+        "description": "standard deviation of a diffusing molecule's rotation from frame to frame, about each axis",
+    },
+    "lazy": {
+        "type": "object",
+        "description": "there where images are not stored: what they are made with, besides the movie",
+        "properties": {
+            "scale_factor": {"type": "number", "unit": "1/angstrom"},
+            "add_offset": {"type": "number", "unit": "1/angstrom"},
+            "levels": {"type": "integer", "description": "highest digital level; 255 if not there"},
+            "n_pixels": {"type": "integer", "unit": "pixel"},
+            "trajectory": {"type": "string", "description": "fingerprint of the trajectory they are of"},
+        },
+        "required": ["scale_factor", "add_offset", "n_pixels", "trajectory"],
+    },
+}
+
+
+BEAMLINE = {
+    "photon_energy_eV": "eV",
+    "wavelength_A": "angstrom",
+    "detector_distance_mm": "mm",
+    "pixel_size_um": "um",
+    "beam_stop_radius_mm": "mm",
+    "b_factor_A2": "angstrom^2",
+    "photons_per_um2": "1/um^2",
+    "pulse_jitter": "1",
+    "background_photons": "photon",
+}
+
+
+def check(dataset: xarray.Dataset, kind: str) -> None:
+    """Raise StoreError unless the dataset has every variable of its kind, with its dims and dtype."""
+    if dataset.attrs.get("kind") != kind:
+        raise StoreError(f"The store is of kind {dataset.attrs.get('kind')!r}, but {kind!r} is needed.")
+    if dataset.attrs.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(
+            f"The store has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads"
+            f" {SCHEMA_VERSION}."
+        )
+    for name, rule in STORES[kind].items():
+        if name not in dataset.variables:
+            if (kind, name) == ("movie", "image") and "lazy" in dataset.attrs:
+                continue
+            raise StoreError(f"The {kind} store lacks the variable '{name}'. Simulate or import it again.")
+        variable = dataset[name]
+        if variable.dims != rule.dims:
+            raise StoreError(f"'{name}' of the {kind} store has dims {variable.dims}; the schema says {rule.dims}.")
