@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tempica import cli, pipeline
 from tempica.errors import RecipeError, StoreError
 from tempica.exchange import exporting
+from tempica.pipeline import check_methods
 from tempica.recipe.completing import complete_with_particles
 from tempica.recipe.experiment import Recipe
 from tempica.runs.stages import STAGES
@@ -172,5 +173,7 @@ def test_a_recipe_has_a_camera_or_particles(tmp_path):
         complete_with_particles("a = ", star, star)
     snapshots = tomllib.loads(completed.replace("contrast = 'negative'", "observation = 'snapshots'"))
     with pytest.raises(ValueError, match=r"'snapshots' has one. Give no methods"):
-        Recipe.model_validate(snapshots)
-    Recipe.model_validate(snapshots | {"train": {"methods": [], "held_out_replicas": 1}})
+        check_methods(Recipe.model_validate(snapshots), "The recipe")
+    for methods in ([], ["fastica"]):
+        without = snapshots | {"train": {"methods": methods, "held_out_replicas": 1}}
+        check_methods(Recipe.model_validate(without), "The recipe")

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tempica import load_recipe
 from tempica.errors import RecipeError
 from tempica.recipe.electron import RenderRecipe
-from tempica.recipe.experiment import Recipe, load_recipe
+from tempica.recipe.experiment import Recipe
 from tempica.recipe.residues import residues
 from tempica.runs.layout import fingerprint, structure_path
 

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 from tempica._version import __version__
 
 if TYPE_CHECKING:
-    from tempica.pipeline import run
-    from tempica.recipe.experiment import load_recipe
+    from tempica.pipeline import load_recipe, run
     from tempica.stores.reading import open_movie, open_store
 
 __all__ = ["__version__", "load_recipe", "open_movie", "open_store", "run"]
 
 _HOME = {
     "run": "pipeline",
-    "load_recipe": "recipe.experiment",
+    "load_recipe": "pipeline",
     "open_movie": "stores.reading",
     "open_store": "stores.reading",
 }

@@ -155,6 +155,25 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
 
 
 @cli.command()
+def methods() -> None:
+    """List the methods that a recipe can train: what each needs, and what it identifies."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from tempica.ica.methods import NEEDS, trainable
+
+    table = Table(
+        title=Text("Methods, to be named in train.methods, or in [[train.method]] with parameters"), show_lines=True
+    )
+    for column in ("name", "needs", "identifies", "shown by"):
+        table.add_column(column, no_wrap=column == "name")
+    for row in trainable():
+        table.add_row(row.name, NEEDS[row.needs], row.identifies, row.theorem)
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+@cli.command()
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=Path("data_schemas"), show_default=True
 )

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempica._version import __version__
 from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.progress import Progress
+from tempica.recipe import experiment
 from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
 from tempica.recipe.xfel import XfelRecipe
@@ -124,10 +125,26 @@ def import_particles(
     )
 
 
+def load_recipe(path: str | Path) -> tuple[Recipe, str]:
+    """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it."""
+    recipe, text = experiment.load_recipe(Path(path))
+    check_methods(recipe, f"The recipe {path}")
+    return recipe, text
+
+
+def check_methods(recipe: Recipe, whose: str) -> None:
+    """Raise RecipeError for methods that nobody knows, or that the recipe's data do not suffice for."""
+    from tempica.ica import methods
+
+    if wrong := methods.mistakes(recipe):
+        raise RecipeError("\n".join([f"{whose} cannot be used:", *(f"  {line}" for line in wrong)]))
+
+
 def execute(
     run: Run, stages: Sequence[str], *, jobs: int, scheduler: str | None, progress: Progress, device: str = "cpu"
 ) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
+    check_methods(run.recipe, f"The recipe {run.recipe.name}")
     _refuse(run.recipe, stages, device)
     if run.undigested > LARGE:
         progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
@@ -204,6 +221,7 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
     a store or moves anything: a run does that once they have ended.
     """
     importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
+    check_methods(run.recipe, f"The recipe {run.recipe.name}")
     if run.recipe.particles is not None:
         raise RecipeError("--replica: of a recipe with particles only the ensemble is simulated. Leave --replica out.")
     ensemble = run.recipe.simulate.n_replicas

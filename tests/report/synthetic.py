@@ -127,6 +127,13 @@ def stores_of(
     return trajectory, movie, sources, scores_of(trajectory, sources)
 
 
+def about(name: str) -> dict[str, Any]:
+    """What scores say of a method."""
+    baseline = name in ("pca_pixels", "latents")
+    title = name.upper() if len(name) <= 5 and not baseline else name.replace("_", " ")
+    return {"name": name, "title": title, "identifies": "", "theorem": "", "baseline": baseline, "warnings": []}
+
+
 def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, Any]:
     """Scores with true correlations and assignments; null, interval and ceiling are made up."""
     truth = trajectory["collective_variable"].values
@@ -158,6 +165,7 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
         "recipe": "made_up",
         "schema_version": schema.SCHEMA_VERSION,
         "fingerprint": "dddd4444",
+        "methods": [about(name) for name in map(str, sources["method"].values)],
         "rows": rows,
         "matrices": matrices,
     }

@@ -243,5 +243,8 @@ def test_words():
     assert words.number(-0.123) == "−0.123"
     assert words.enumeration(["a"]) == "a"
     assert words.enumeration(["a", "b", "c"]) == "a, b and c"
-    assert words.method_name("tica") == "TICA"
-    assert words.method_name("my_new_method") == "my new method"
+    recipe = recipe_of(methods=("tica", "my_new_method"), n_frames=20, n_examples=1)
+    text = parsed(rendered(recipe, stores_of(recipe))).text
+    assert "TICA" in text
+    assert "my new method, smoothed, recovers" in text
+    assert "my_new_method" not in text.replace('methods = ["tica", "my_new_method"]', "")

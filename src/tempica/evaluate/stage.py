@@ -138,6 +138,7 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
             "recipe": recipe.name,
             "schema_version": schema.SCHEMA_VERSION,
             "fingerprint": fingerprint,
+            "methods": [{"name": name, **about} for name, about in sources.attrs["methods"].items()],
             "rows": rows,
             "matrices": matrices,
         },

@@ -1,16 +1,21 @@
-"""Trains every method of the recipe, and the baselines, on the latents; smooths what was unmixed."""
+"""Trains every method of the recipe, and the baselines; smooths in time what was unmixed."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
+import warnings
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tempica import seeds
+from tempica.ica import methods
+from tempica.ica.methods import Method
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read
 from tempica.stores import files, store
@@ -18,35 +23,45 @@ from tempica.stores import files, store
 if TYPE_CHECKING:
     import xarray
 
-    from tempica.ica.smoothing.smoothing import Smoothed
     from tempica.runs.work import Work
 
-BASELINES = ("pca_pixels", "latents")
+STAGES = ("unmixed", "smoothed")
+OUTCOMES = ("model", "ambiguity", "ambiguity_why", "second_stage")  # what estimators may say of their fit
 
 
 def run(work: Work) -> None:
     """One task a method, then all sources into one store."""
-    recipe = work.recipe
-    methods = [*BASELINES, *recipe.train.methods]
-    results = {method: work.folder / "results" / f"{method}.npz" for method in methods}
-    # the longest task first, so that the others run beside it
-    order = sorted(methods, key=lambda method: method not in ("pcl", "snica"))
-    work.run_chains("methods", [[(m, partial(train_method, recipe, work.run, m, results[m]))] for m in order])
+    recipe, folder = work.recipe, work.folder / "results"
+    rows = [*methods.baselines(), *map(methods.find, methods.chosen(recipe))]
+    # the longest tasks first, so that the others run beside them
+    order = sorted(rows, key=lambda row: row.estimator is None or row.whole)
+    task = partial(train_method, recipe, work.run, folder, work.device)
+    work.run_chains("methods", [[(row.name, partial(task, row.name))] for row in order])
+    about = {row.name: json.loads((folder / f"{row.name}.json").read_text(encoding="utf-8")) for row in rows}
+    for row in rows:
+        for warning in about[row.name].get("warnings", ()):
+            work.progress.say(f"train: warning: {row.title}: {warning}")
+    _write_sources(work, about, folder)
 
-    found = {method: files.load_arrays(path) for method, path in results.items()}
+
+def _write_sources(work: Work, about: dict[str, Any], folder: Path) -> None:
+    names = list(about)
+    found = {name: files.load_arrays(folder / f"{name}.npz") for name in names}
     latents = read(work.run, "ica", "latents")
     n_replicas, n_frames, n_modes = latents["latent"].shape
-    shape = (len(methods), 2, n_replicas, n_frames, max(n_modes, recipe.train.n_components))
+    widest = max([n_modes, work.recipe.train.n_components, *(each["unmixed"].shape[-1] for each in found.values())])
+    shape = (len(names), len(STAGES), n_replicas, n_frames, widest)
     source, variance = np.full(shape, np.nan), np.full(shape, np.nan)
-    for m, method in enumerate(methods):
-        for s, stage in enumerate(("unmixed", "smoothed")):
-            for name, target in ((stage, source), (f"{stage}_variance", variance)):
-                if name in found[method]:
-                    values = found[method][name]
+    for m, name in enumerate(names):
+        for s, stage in enumerate(STAGES):
+            for key, target in ((stage, source), (f"{stage}_variance", variance)):
+                if key in found[name]:
+                    values = found[name][key]
                     target[m, s, ..., : values.shape[-1]] = values.reshape(n_replicas, n_frames, -1)
     sources = work.create_store(
         "sources",
         dict(zip(("method", "stage", "replica", "time", "component"), shape, strict=True)),
+        attributes={"methods": about},
         chunks={"method": 1, "stage": 1},
     )
     store.write(
@@ -54,89 +69,138 @@ def run(work: Work) -> None:
         {
             "replica": latents["replica"].values,
             "time": latents["time"].values,
-            "method": methods,
-            "stage": ["unmixed", "smoothed"],
-            "split": recipe.splits,
+            "method": names,
+            "stage": list(STAGES),
+            "split": work.recipe.splits,
             "source": source,
             "source_variance": variance,
         },
     )
 
 
-def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
-    """Sources of one method for all frames, learned from training replicas (early stop: validation replicas)."""
-    split = np.array(recipe.splits)
-    if method in OF_IMAGES:
-        files.save_arrays(out, unmixed=OF_IMAGES[method](recipe, run, split))
-        return
-    latents = read(run, "ica", "latents")
-    mean, covariance = latents["latent"].values, latents["latent_covariance"].values
-    n_frames, n_modes = mean.shape[1:]
-    X, covariance = mean.reshape(-1, n_modes), covariance.reshape(-1, n_modes, n_modes)
-    if method == "latents":
-        files.save_arrays(out, unmixed=X, unmixed_variance=np.diagonal(covariance, axis1=1, axis2=2))
-        return
-    role, replicas = np.repeat(split, n_frames), _molecules(run)
-    train, seen = role == "train", role != "held_out"
-    if method == "snica":
-        from tempica.ica.generative.state_space import SNICA
+@dataclass(frozen=True)
+class Frames:
+    """What is known of each frame beside its latents, all of shape (frame,)."""
 
-        # all components, as with TICA
-        model = SNICA(random_state=seeds.integer(recipe.seed, "snica"))
-        model.fit(X[train], replicas=replicas[train], covariance=covariance[train])
-        alone, whole = (model.smooth(X, each, covariance) for each in (np.arange(len(X)), replicas))
-        files.save_arrays(out, **_arrays(alone.mean, alone.covariance, whole, slice(recipe.train.n_components)))
-        return
-    if method == "tica":
-        from tempica.ica.linear.linear import TICA
+    split: np.ndarray  # train, validation or held_out
+    molecule: np.ndarray  # number of the molecule: to the estimators a replica, since frames of two are no pair
+    labels: np.ndarray | None  # segments, conditions or delays
+    n_replicas: int
 
-        # all components go through the smoother, so that the evidence about the kept ones is used whole
-        model = TICA(lag=recipe.train.lag).fit(X[train], replicas=replicas[train])
-    elif method == "pcl":
-        from tempica.ica.contrastive.pcl import PCL
+    @classmethod
+    def of(cls, recipe: Recipe, run: Path) -> Frames:
+        movie = read(run, "ica", "movie")
+        molecule = movie["molecule"].values
+        begins = np.ones(molecule.shape, dtype=bool)
+        begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
+        labels = movie["label"].values.reshape(-1) if recipe.labelled else None
+        split = np.repeat(recipe.splits, molecule.shape[1])
+        return cls(split, np.cumsum(begins), labels, len(molecule))
 
-        model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl"))
-        model.fit(X[seen], replicas=replicas[seen], validation=~train[seen], log=partial(_tell, run, method))
+
+def train_method(recipe: Recipe, run: Path, folder: Path, device: str, name: str) -> None:
+    """Sources of one method for all frames, learned from training replicas (early stop: validation replicas).
+
+    Writes NAME.npz, the sources, and NAME.json, what the method says of itself and of them; a fit that was killed
+    goes on from NAME.state.
+    """
+    row, data = methods.find(name), Frames.of(recipe, run)
+    about: dict[str, Any] = {"title": row.title, "identifies": row.identifies, "theorem": row.theorem}
+    about |= {"baseline": row.estimator is None, "warnings": []}
+    if row.estimator is None:
+        arrays = {"unmixed": _pca_of_pixels(recipe, run, data)} if row.images else _of_latents(run)
     else:
-        from tempica.ica.contrastive.tcl import TCL
+        model = _make(row, recipe, device)
+        with warnings.catch_warnings(record=True) as caught:
+            _fit(model, row, recipe, run, data, folder / f"{name}.state")
+        about["warnings"] = list(dict.fromkeys(str(one.message) for one in caught))
+        about |= {key: getattr(model, f"{key}_") for key in OUTCOMES if hasattr(model, f"{key}_")}
+        arrays = _of_images(model, row, run, data) if row.images else _unmixed(model, row, recipe, run, data)
+    files.save_arrays(folder / f"{name}.npz", **arrays)
+    files.write_json(folder / f"{name}.json", about)
 
-        labels = read(run, "ica", "movie")["label"].values.reshape(-1)
-        model = TCL(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "tcl"))
-        model.fit(X[seen], labels[seen], validation=~train[seen], log=partial(_tell, run, method))
+
+def _make(row: Method, recipe: Recipe, device: str) -> Any:
+    """The method's estimator, with the recipe's parameters, the run's seed and device."""
+    assert row.estimator is not None
+    known = inspect.signature(row.estimator()).parameters
+    given: dict[str, Any] = {"device": device, "random_state": seeds.integer(recipe.seed, row.name)}
+    if not row.whole:
+        given["n_components"] = recipe.train.n_components
+    if "lag" in known and known["lag"].default is not None:  # where it is, the estimator chooses lags itself
+        given["lag"] = recipe.train.lag
+    given = {key: value for key, value in given.items() if key in known}
+    return row.estimator()(**given | methods.chosen(recipe)[row.name])
+
+
+def _fit(model: Any, row: Method, recipe: Recipe, run: Path, data: Frames, state: Path) -> None:
+    """Fit to training replicas, and to those for validation where the estimator can tell them apart."""
+    takes = inspect.signature(model.fit).parameters
+    train, seen = data.split == "train", data.split != "held_out"
+    chosen = seen if "validation" in takes else train
+    given: dict[str, Any] = {
+        "replicas": data.molecule[chosen],
+        "validation": ~train[chosen],
+        "checkpoint": state,
+        "log": partial(_tell, run, row.name),
+    }
+    if not row.images:
+        X, covariance = _latents(run)
+        X, given["covariance"] = X[chosen], covariance[chosen]
+    else:
+        images = read(run, "ica", "movie")["image"]
+        some = np.flatnonzero(chosen.reshape(data.n_replicas, -1)[:, 0])
+        X = np.concatenate([_images(images, r) for r in some.tolist()])
+    labels = data.labels[chosen] if data.labels is not None and row.needs.startswith("labels") else None
+    model.fit(X, labels, **{key: value for key, value in given.items() if key in takes})
+
+
+def _unmixed(model: Any, row: Method, recipe: Recipe, run: Path, data: Frames) -> dict[str, np.ndarray]:
+    """Sources of all latents, frame by frame, and smoothed in time where molecules have one."""
     from tempica.ica.smoothing.smoothing import smooth
 
-    # the variables of a molecule have signs, and are scored with them
-    stage = {"stage": "signed"} if method == "tcl" else {}
-    sources, spread = model.transform(X, **stage), model.transform_covariance(X, covariance, **stage)
-    smoothed = smooth(sources, spread, replicas, train)
-    files.save_arrays(out, **_arrays(sources, spread, smoothed, slice(recipe.train.n_components)))
+    X, covariance = _latents(run)
+    if hasattr(model, "smooth"):  # a model of the series itself
+        alone = model.smooth(X, np.arange(len(X)), covariance)
+        sources, spread = alone.mean, alone.covariance
+    else:
+        sources = model.transform(X, **row.options)
+        spread = model.transform_covariance(X, covariance, **row.options)
+    asked = model.get_params()["n_components"]
+    n = recipe.train.n_components if asked is None else asked if isinstance(asked, int) else sources.shape[1]
+    arrays = {"unmixed": sources[:, :n], "unmixed_variance": np.diagonal(spread, axis1=1, axis2=2)[:, :n]}
+    if recipe.frames_per_molecule == 1:
+        return arrays
+    if hasattr(model, "smooth"):
+        smoothed = model.smooth(X, data.molecule, covariance)
+    else:
+        smoothed = smooth(sources, spread, data.molecule, data.split == "train")
+    variance = np.diagonal(smoothed.covariance, axis1=1, axis2=2)
+    return arrays | {"smoothed": smoothed.mean[:, :n], "smoothed_variance": variance[:, :n]}
 
 
-def _molecules(run: Path) -> np.ndarray:
-    """Number (frame,) of each frame's molecule: to the estimators a replica, since frames of two are no pair."""
-    molecule = read(run, "ica", "movie")["molecule"].values
-    begins = np.ones(molecule.shape, dtype=bool)
-    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
-    return np.cumsum(begins)
+def _latents(run: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior means (frame, mode) and covariances (frame, mode, mode) of all frames."""
+    latents = read(run, "ica", "latents")
+    mean, covariance = latents["latent"].values, latents["latent_covariance"].values
+    n = mean.shape[-1]
+    return mean.reshape(-1, n), covariance.reshape(-1, n, n)
 
 
-def _tell(run: Path, method: str, **line: object) -> None:
-    """A check of a training, as a line of the run's log.jsonl, written whole, since workers write at once."""
-    told = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "stage": "train", "event": "check", "method": method, **line}
-    with (run / "log.jsonl").open("ab", buffering=0) as file:
-        file.write((json.dumps(told) + "\n").encode())
+def _of_latents(run: Path) -> dict[str, np.ndarray]:
+    """Latents as they are."""
+    X, covariance = _latents(run)
+    return {"unmixed": X, "unmixed_variance": np.diagonal(covariance, axis1=1, axis2=2)}
 
 
-def _arrays(sources: np.ndarray, spread: np.ndarray, smoothed: Smoothed, kept: slice) -> dict[str, np.ndarray]:
-    return {
-        "unmixed": sources[:, kept],
-        "unmixed_variance": np.diagonal(spread, axis1=1, axis2=2)[:, kept],
-        "smoothed": smoothed.mean[:, kept],
-        "smoothed_variance": np.diagonal(smoothed.covariance, axis1=1, axis2=2)[:, kept],
-    }
+def _of_images(model: Any, row: Method, run: Path, data: Frames) -> dict[str, np.ndarray]:
+    """Sources of all images, a replica at a time."""
+    images = read(run, "ica", "movie")["image"]
+    sources = [model.transform(_images(images, r), **row.options) for r in range(data.n_replicas)]
+    return {"unmixed": np.concatenate(sources)}
 
 
-def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
+def _pca_of_pixels(recipe: Recipe, run: Path, data: Frames) -> np.ndarray:
     """Principal components (frame, n_components) of the images themselves: what ignoring the pose gives."""
     from sklearn.decomposition import IncrementalPCA
 
@@ -144,28 +208,19 @@ def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     n = recipe.train.n_components
     rank = min(4 * n + 16, images.shape[1])
     pca = IncrementalPCA(rank)
-    for replica in np.flatnonzero(split == "train").tolist():
-        pca.partial_fit(_pixels(images, replica))
-    return np.concatenate([pca.transform(_pixels(images, r))[:, :n] for r in range(len(split))])
+    train = np.array(recipe.splits) == "train"
+    for replica in np.flatnonzero(train).tolist():
+        pca.partial_fit(_images(images, replica).reshape(images.shape[1], -1))
+    every = range(data.n_replicas)
+    return np.concatenate([pca.transform(_images(images, r).reshape(images.shape[1], -1))[:, :n] for r in every])
 
 
-def _pcl_of_images(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
-    """Sources (frame, n_components) that PCL finds in the images themselves."""
-    from tempica.ica.contrastive.pcl import PCL
-
-    images = read(run, "ica", "movie")["image"]
-    n_frames = images.shape[1]
-    role, replicas = np.repeat(split, n_frames), _molecules(run)
-    seen = role != "held_out"
-    model = PCL(recipe.train.n_components, lag=recipe.train.lag, random_state=seeds.integer(recipe.seed, "pcl_images"))
-    stack = np.concatenate([images[r].values.astype(np.float32) for r in np.flatnonzero(split != "held_out")])
-    validation = (role == "validation")[seen]
-    model.fit(stack, replicas=replicas[seen], validation=validation, log=partial(_tell, run, "pcl_images"))
-    return np.concatenate([model.transform(images[r].values.astype(np.float32)) for r in range(len(split))])
+def _images(images: xarray.DataArray, replica: int) -> np.ndarray:
+    return images[replica].values.astype(np.float32)
 
 
-def _pixels(images: xarray.DataArray, replica: int) -> np.ndarray:
-    return images[replica].values.reshape(images.shape[1], -1).astype(np.float32)
-
-
-OF_IMAGES = {"pca_pixels": _pca_of_pixels, "pcl_images": _pcl_of_images}
+def _tell(run: Path, method: str, **line: object) -> None:
+    """A check of a training, as a line of the run's log.jsonl, written whole, since workers write at once."""
+    told = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "stage": "train", "event": "check", "method": method, **line}
+    with (run / "log.jsonl").open("ab", buffering=0) as file:
+        file.write((json.dumps(told) + "\n").encode())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tempica.recipe.section import MOST, Section, in_unit
 
@@ -16,23 +14,36 @@ class EmbedRecipe(Section):
     n_iterations: int = Field(default=8, ge=1, le=100, description="Gauss–Newton iterations at the most")
 
 
+class MethodRecipe(Section):
+    """A method with parameters of its own: any of its estimator's, `training = { … }` included."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="a method of `tempica methods`")
+
+
 class TrainRecipe(Section):
-    methods: list[Literal["tica", "pcl", "tcl", "snica", "pcl_images"]] = Field(
-        default=["tica", "pcl"],
-        description="estimators beside the baselines; all but tcl need pairs of frames, tcl needs segments; pcl_images"
-        " is PCL on the images themselves, for molecules that are all seen from one side",
+    """Methods to train, each by its name, or by a table [[train.method]] that gives it parameters."""
+
+    methods: list[str] | None = Field(
+        default=None,
+        description="names of `tempica methods`; if neither these nor tables are given: tica and pcl where there are"
+        " pairs of frames, tcl where there are labels alone, else fastica",
     )
-    n_components: int = Field(default=2, ge=1, le=100, description="sources to recover")
-    lag: int = in_unit("frame", "lag of the temporal contrast", default=1, ge=1)
+    method: list[MethodRecipe] = Field(default=[], description="methods with parameters of their own")
+    n_components: int = Field(default=2, ge=1, le=100, description="sources to recover, where a method does not say")
+    lag: int = in_unit("frame", "lag of the temporal contrast, where a method does not say", default=1, ge=1)
     validation_replicas: int = Field(default=1, ge=1, description="for early stop and choices, never for gradients")
     held_out_replicas: int = Field(default=2, ge=1, description="seen by evaluate alone")
 
-    @field_validator("methods")
-    @classmethod
-    def _once(cls, methods: list[str]) -> list[str]:
-        if len(set(methods)) < len(methods):
-            raise ValueError(f"methods must not repeat; given are {', '.join(methods)}")
-        return methods
+    @model_validator(mode="after")
+    def _once(self) -> TrainRecipe:
+        names = [*(self.methods or ()), *(one.name for one in self.method)]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"train.methods must not repeat, nor name what train.method has; given are {', '.join(names)}"
+            )
+        return self
 
 
 class EvaluateRecipe(Section):

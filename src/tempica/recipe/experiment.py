@@ -57,18 +57,6 @@ class Recipe(Section):
             raise ValueError(
                 f"train.n_components = {self.train.n_components} must not exceed embed.n_modes = {self.embed.n_modes}"
             )
-        each = self.simulate.observation.frames_per_molecule
-        if each is not None and self.train.methods and self.train.lag >= each:
-            raise ValueError(
-                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule {self.train.lag}"
-                f" frames apart, and simulate.observation.mode = '{self.simulate.observation.mode}' has {each} a"
-                " molecule. Give no methods, a lag of 1, or another mode"
-            )
-        if "tcl" in self.train.methods and self.simulate.segment_frames is None:
-            raise ValueError(
-                "train.methods has tcl, which needs labelled segments, and simulate.segment_frames is not given."
-                " Leave tcl out, or give dynamics that change by segment (modulated, relaxation, temperature_jump)"
-            )
         trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
         foreign = isinstance(self.simulate.molecule, TrajectoryRecipe) and self.particles is None
         if foreign and self.simulate.ensemble_frames > trained:
@@ -103,17 +91,31 @@ class Recipe(Section):
             raise ValueError(
                 "particles are images already, with a camera of their own: leave out either particles or render"
             )
-        if self.particles is not None and self.particles.observation == "snapshots" and self.train.methods:
-            raise ValueError(
-                f"train.methods = {', '.join(self.train.methods)} need two frames of a molecule, and"
-                " particles.observation = 'snapshots' has one. Give no methods, or 'movie'"
-            )
         return self
 
     @property
     def foreign_files(self) -> list[str]:
         """Files of other programs that the run is made of, as the recipe names them; a STAR file names its stacks."""
         return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
+
+    @property
+    def observed_as(self) -> str:
+        """How molecules are observed, as the recipe says it."""
+        if self.particles is not None and self.particles.observation is not None:
+            return f"particles.observation = '{self.particles.observation}'"
+        return f"simulate.observation.mode = '{self.simulate.observation.mode}'"
+
+    @property
+    def frames_per_molecule(self) -> int | None:
+        """Frames that are recorded of one molecule; None: all of a replica."""
+        if self.particles is not None and self.particles.observation == "snapshots":
+            return 1
+        return self.simulate.observation.frames_per_molecule
+
+    @property
+    def labelled(self) -> bool:
+        """Whether frames have labels: segments, conditions or delays."""
+        return self.simulate.segment_frames is not None
 
     @property
     def hides_poses(self) -> bool:

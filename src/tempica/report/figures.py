@@ -14,7 +14,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from tempica.report.frames import Example
 from tempica.report.recovered import Recovery, Truth, as_matrix
-from tempica.report.words import method_name, number, series_name, shortened
+from tempica.report.words import number, series_name, shortened
 
 INK, MUTED = "#222222", "#6b6b6b"
 # Okabe & Ito's palette, safe for colour-blind readers; black is the truth's, grey the baselines'
@@ -148,7 +148,7 @@ def scatter(truth: Truth, recovery: Recovery, replicas: np.ndarray, learned: Seq
     x, y = truth.value[replicas].ravel(), recovery.value[replicas].ravel()
     both = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     both = both[:: -(-len(both) // MOST_POINTS) or 1]
-    axes.set_title(f"{method_name(recovery.method)}, {recovery.stage}", size=8.5, color=INK)
+    axes.set_title(f"{recovery.method}, {recovery.stage}", size=8.5, color=INK)
     axes.set(xlabel=f"true {shortened(truth.name, 14)} ({truth.unit})", ylabel=f"recovered ({truth.unit})")
     if len(both):
         low, high = np.percentile(x[both], [0.2, 99.8])

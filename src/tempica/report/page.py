@@ -37,11 +37,15 @@ def render_page(
     and no time of day: the same inputs give the same bytes. What comes from the recipe is escaped.
     """
     held_out = np.flatnonzero(splits(sources) == "held_out")
-    rows = [row for row in scores["rows"] if row["split"] == "held_out"]
-    matrices = [m for m in scores["matrices"] if m["split"] == "held_out"]
+    titles = {about["name"]: about["title"] for about in scores["methods"]}  # by which readers know the methods
+    sources = sources.assign_coords(method=[titles[name] for name in sources["method"].values])
+    rows, matrices = (
+        [{**entry, "method": titles[entry["method"]]} for entry in scores[part] if entry["split"] == "held_out"]
+        for part in ("rows", "matrices")
+    )
     spearman = [m for m in matrices if m["metric"] == "spearman"]
-    present = list(dict.fromkeys(row["method"] for row in rows))
-    learned: list[str] = [method for method in recipe.train.methods if method in present]
+    present = {row["method"] for row in rows}
+    learned = [m["title"] for m in scores["methods"] if not m["baseline"] and m["title"] in present]
     truth = truths(trajectory)
     found = recoveries(sources, truth, spearman, learned)
     with style():
@@ -80,7 +84,7 @@ def _head(
         own = [r for r in rows if (r["method"], r["metric"]) == (method, "mcc_spearman")]
         for row in own[-1:]:  # the last stage: smoothed, where there is one
             entry = next(m for m in matrices if (m["method"], m["stage"]) == (method, row["stage"]))
-            name, sentence = words.method_name(method), words.verdict(row, entry, n_held_out)
+            name, sentence = method, words.verdict(row, entry, n_held_out)
             sentences.append(f"<p><b>{escape(name)}</b>{escape(sentence.removeprefix(name))}</p>")
     time = movie["time"].values
     interval = f", {time[1] - time[0]:g} ps apart" if len(time) > 1 else ""
@@ -151,7 +155,7 @@ def _traces(
         own = [r for r in found if r.method == method]
         if not own:
             continue
-        title, variables = words.method_name(method), words.enumeration([t.name for t in truth])
+        title, variables = method, words.enumeration([t.name for t in truth])
         caption = (
             f"<b>{escape(title)}</b>, held-out replica {name}, first {len(time)} frames. Components have neither unit"
             " nor sign: each is matched, sign-aligned and linearly scaled to the truth by least squares on the"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from tempica.report.words import method_name, number
+from tempica.report.words import number
 
 METRICS = {"mcc_spearman": "Spearman", "mcc_pearson": "Pearson"}
 HEAD = (
@@ -52,7 +52,7 @@ def _line(row: dict[str, Any], learned: Sequence[str], best: dict[str, float], *
     share = row["value"] / row["ceiling"] if row["ceiling"] else None
     return (
         f"<tr{' class=' + chr(34) + 'rule' + chr(34) if new else ''}>"
-        f'<th scope="row">{escape(method_name(row["method"]))}</th><td>{escape(stage)}</td>'
+        f'<th scope="row">{escape(row["method"])}</th><td>{escape(stage)}</td>'
         f"<td>{escape(METRICS.get(row['metric'], row['metric']))}</td>"
         f'<td class="n">{value}</td><td class="interval">{number(low)} to {number(high)}</td>'
         f'<td class="n">{number(row["null"])}</td><td class="n">{number(row["null_95"])}</td>'

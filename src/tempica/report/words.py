@@ -8,8 +8,6 @@ from typing import Any
 
 from tempica.report.recovered import as_matrix
 
-BASELINE_NAMES = {"pca_pixels": "PCA of the pixels", "latents": "Latents, not unmixed"}  # others by their own name
-
 GLOSSARY = (
     (
         "MCC",
@@ -47,17 +45,9 @@ GLOSSARY = (
 )
 
 
-def method_name(method: str) -> str:
-    """A method as readers know it: TICA, PCL; a baseline in words."""
-    if method in BASELINE_NAMES:
-        return BASELINE_NAMES[method]
-    return method.upper() if len(method) <= 5 and "_" not in method else method.replace("_", " ")
-
-
 def series_name(method: str, stage: str, learned: Sequence[str]) -> str:
     """A method and its stage; the single stage of a baseline goes without saying."""
-    name = method_name(method)
-    return f"{name}, {stage}" if method in learned or stage != "unmixed" else name
+    return f"{method}, {stage}" if method in learned or stage != "unmixed" else method
 
 
 def shortened(name: str, most: int = 24) -> str:
@@ -107,6 +97,6 @@ def verdict(row: dict[str, Any], entry: dict[str, Any], n_held_out: int) -> str:
     mean = f"mean {number(row['value'], 2)}, " if len(found) + len(missed) > 1 else ""
     stage = f", {row['stage']}," if row["stage"] != "unmixed" else ", frame by frame,"
     return (
-        f"{method_name(row['method'])}{stage} {verb} {enumeration(found)}{gap} on {where}"
+        f"{row['method']}{stage} {verb} {enumeration(found)}{gap} on {where}"
         f" ({mean}where chance gives {number(row['null'], 2)}{ceiling})."
     )

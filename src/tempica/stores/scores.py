@@ -33,6 +33,19 @@ _ROW = {
     "ceiling": {**_NUMBER_OR_NULL, "description": "what the Bayes estimate from single frames reaches"},
 }
 
+_METHOD = {
+    "name": {"type": "string"},
+    "title": {"type": "string", "description": "name for readers"},
+    "identifies": {"type": "string", "description": "what the method identifies, and when"},
+    "theorem": {"type": "string", "description": "who showed it"},
+    "baseline": {"type": "boolean", "description": "true: it learns no unmixing"},
+    "warnings": {"type": "array", "items": {"type": "string"}, "description": "of the fit"},
+    "model": {"type": "string", "description": "rung of its ladder that the estimator chose"},
+    "ambiguity": {"type": "string", "description": "what is left unidentified: none, linear, subspace or all"},
+    "ambiguity_why": {"type": "string"},
+    "second_stage": {"type": "string"},
+}
+
 _MATRIX = {
     "method": {"type": "string"},
     "stage": {"enum": ["unmixed", "smoothed"]},
@@ -59,11 +72,19 @@ SCORES: dict[str, Any] = {
         "recipe": {"type": "string", "description": "name of the recipe"},
         "schema_version": {"const": SCHEMA_VERSION},
         "fingerprint": {"type": "string"},
+        "methods": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": _METHOD,
+                "required": ["name", "title", "identifies", "theorem", "baseline", "warnings"],
+            },
+        },
         "rows": {"type": "array", "items": {"type": "object", "properties": _ROW, "required": list(_ROW)}},
         "matrices": {
             "type": "array",
             "items": {"type": "object", "properties": _MATRIX, "required": list(_MATRIX)},
         },
     },
-    "required": ["recipe", "schema_version", "fingerprint", "rows", "matrices"],
+    "required": ["recipe", "schema_version", "fingerprint", "methods", "rows", "matrices"],
 }

@@ -1,0 +1,221 @@
+"""The table of methods: what a recipe can name, what it needs of the data, and what it identifies.
+
+A method is a row here and a class in this room. Recipes, training, scores, report and `tempica methods` read the table.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from tempica import ica
+from tempica.recipe.experiment import Recipe
+
+NEEDS = {
+    "nothing": "frames in any order",
+    "pairs": "two frames of a molecule, a lag apart",
+    "series": "a movie: many successive frames of a molecule",
+    "labels": "labels of the frames: segments, conditions or delays",
+    "labels or pairs": "labels of the frames, or else two frames of a molecule",
+    "labels or series": "labels of the frames, or else a movie",
+}
+OF_THE_RUN = ("random_state", "device")  # parameters that the run gives
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table."""
+
+    name: str  # in recipes, sources.zarr and scores.json
+    title: str  # for readers
+    estimator: Callable[[], type] | None  # None: a baseline, which is always there and learns no unmixing
+    needs: str  # a key of NEEDS
+    identifies: str  # what, and when
+    theorem: str  # who showed it
+    images: bool = False  # fitted to the images themselves, not to latents
+    whole: bool = False  # all components are fitted and the first kept, so that smoothing has the evidence whole
+    options: Mapping[str, Any] = field(default_factory=dict)  # for transform and transform_covariance
+
+
+METHODS = (
+    Method(
+        "pca_pixels", "PCA of the pixels", None, "nothing", "nothing; what ignoring pose and noise gives", "baseline",
+        images=True,
+    ),
+    Method(
+        "latents", "Latents, not unmixed", None, "nothing", "nothing; embed's displacement modes as they are",
+        "baseline",
+    ),
+    Method(
+        "fastica", "FastICA", lambda: ica.FastICA, "nothing",
+        "linearly mixed sources, at most one of them Gaussian", "Comon 1994; Hyvärinen 1999", whole=True,
+    ),
+    Method(
+        "tica", "TICA", lambda: ica.TICA, "pairs",
+        "linearly mixed sources whose autocorrelations at the lag differ", "Molgedey & Schuster 1994", whole=True,
+    ),
+    Method(
+        "sobi", "SOBI", lambda: ica.SOBI, "series",
+        "linearly mixed sources, no two with the same autocorrelation at every lag", "Belouchrani et al. 1997",
+        whole=True,
+    ),
+    Method(
+        "nonstationary", "Nonstationary ICA", lambda: ica.NonstationaryICA, "labels or series",
+        "linearly mixed sources, no two with the same ratio of variances in all segments", "Pham & Cardoso 2001",
+        whole=True,
+    ),
+    Method(
+        "pcl", "PCL", lambda: ica.PCL, "pairs",
+        "each source up to a function of its own, if none is quasi-Gaussian; else a linear mixture, resolved by a"
+        " second stage", "Hyvärinen & Morioka 2017, theorems 1 and 2",
+    ),
+    Method(
+        "tcl", "TCL", lambda: ica.TCL, "labels",
+        "|s| of each source, if the labels modulate the sources with full rank", "Hyvärinen & Morioka 2016, theorem 1",
+        # the variables of a molecule have signs, and are scored with them
+        options={"stage": "signed"},
+    ),
+    Method(
+        "gcl", "GCL", lambda: ica.GCL, "labels or pairs",
+        "each source up to a function of its own, if 2n + 1 labels act on it independently",
+        "Hyvärinen, Sasaki & Turner 2019, theorems 1 and 3",
+    ),
+    Method(
+        "ivae", "iVAE", lambda: ica.IVAE, "labels or series",
+        "each source up to a function of its own, if nk + 1 labels change the k statistics of its law",
+        "Khemakhem et al. 2020, theorems 1 to 3",
+    ),
+    Method(
+        "slowvae", "SlowVAE", lambda: ica.SlowVAE, "pairs",
+        "each source up to sign and scale, if transitions are sparser than Gaussian", "Klindt et al. 2021, theorem 1",
+    ),
+    Method(
+        "snica", "SNICA", lambda: ica.SNICA, "series",
+        "each source up to a function of its own behind noise of any law, if its dynamics are not Gaussian of a rate"
+        " shared with another", "Hälvä et al. 2021, theorems 1 and 2", whole=True,
+    ),
+    Method(
+        "hmnlica", "HM-NLICA", lambda: ica.HMNLICA, "series",
+        "each source up to a function of its own, if 2n + 1 hidden states change its law",
+        "Hälvä & Hyvärinen 2020, theorem 1",
+    ),
+    Method(
+        "pcl_images", "PCL on images", lambda: ica.PCL, "pairs",
+        "as pcl, for molecules that are all seen from one side, with little noise",
+        "Hyvärinen & Morioka 2017, theorems 1 and 2", images=True,
+    ),
+    Method(
+        "tcl_images", "TCL on images", lambda: ica.TCL, "labels",
+        "as tcl, for molecules that are all seen from one side, with little noise",
+        "Hyvärinen & Morioka 2016, theorem 1", images=True, options={"stage": "signed"},
+    ),
+)  # fmt: skip
+
+
+def find(name: str) -> Method:
+    """The row of a name."""
+    return next(row for row in METHODS if row.name == name)
+
+
+def baselines() -> list[Method]:
+    """Methods that every run has."""
+    return [row for row in METHODS if row.estimator is None]
+
+
+def trainable() -> list[Method]:
+    """Methods that a recipe can name."""
+    return [row for row in METHODS if row.estimator is not None]
+
+
+def chosen(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    """Methods that the recipe names, in its order, with the parameters it gives them.
+
+    Where it names none at all: TICA and PCL for data with pairs, TCL for labels alone, FastICA for neither.
+    """
+    train = recipe.train
+    if train.methods is None and not train.method:
+        names = ["tica", "pcl"] if not _lacks("pairs", recipe) else ["tcl"] if recipe.labelled else ["fastica"]
+        return {name: {} for name in names}
+    return {name: {} for name in train.methods or ()} | {one.name: dict(one.model_extra or {}) for one in train.method}
+
+
+def mistakes(recipe: Recipe) -> list[str]:
+    """What is wrong with the methods that a recipe names, a line each."""
+    known, train = {row.name for row in trainable()}, recipe.train
+    named = [(f"train.methods.{i}", name) for i, name in enumerate(train.methods or ())]
+    named += [(f"train.method.{i}.name", one.name) for i, one in enumerate(train.method)]
+    listed = ", ".join(sorted(known))
+    wrong = [f"{where} = {name!r}: must be one of {listed}." for where, name in named if name not in known]
+    lacking: dict[str, list[str]] = {}
+    for name in chosen(recipe):
+        if name in known and (why := _lacks(find(name).needs, recipe)):
+            lacking.setdefault(why, []).append(name)
+    could = ", ".join(row.name for row in trainable() if not _lacks(row.needs, recipe))
+    wrong += [f"{_refused(names, why)} Methods that can run here: {could}." for why, names in lacking.items()]
+    for i, one in enumerate(train.method):
+        if one.name in known:
+            wrong += [f"train.method.{i}.{line}" for line in _parameter_mistakes(find(one.name), one.model_extra or {})]
+            n = (one.model_extra or {}).get("n_components")
+            if isinstance(n, int) and n > recipe.embed.n_modes and not find(one.name).images:
+                wrong.append(
+                    f"train.method.{i}.n_components = {n} must not exceed embed.n_modes = {recipe.embed.n_modes}."
+                )
+    return wrong
+
+
+def _refused(names: list[str], why: str) -> str:
+    if len(names) == 1:
+        return f"train.methods has {names[0]}, which needs {why}"
+    return f"train.methods = {', '.join(names)} need {why}"
+
+
+def _lacks(needs: str, recipe: Recipe) -> str | None:
+    """What the recipe's data lack of what a method needs, with a remedy; None where they have it."""
+    each, mode = recipe.frames_per_molecule, recipe.observed_as
+    if needs.startswith("labels") and recipe.labelled:
+        return None
+    if needs == "labels":
+        return (
+            "labelled segments, and simulate.segment_frames is not given. Leave it out, or give dynamics that change by"
+            " segment (modulated, relaxation, temperature_jump)."
+        )
+    if needs.endswith("pairs") and each is not None and recipe.train.lag >= each:
+        has = "one" if each == 1 else f"{each} a molecule"
+        return (
+            f"two frames of a molecule {recipe.train.lag} frames apart, and {mode} has {has}. Give no methods, another"
+            " lag, or images that are a movie."
+        )
+    if needs.endswith("series") and each is not None:
+        return f"a movie of each molecule, and {mode} has {each} frame{'s' * (each > 1)} of one. Give no such methods."
+    return None
+
+
+def parameters(row: Method) -> dict[str, inspect.Parameter]:
+    """Parameters of a method that a recipe can give, by name."""
+    assert row.estimator is not None
+    known = inspect.signature(row.estimator()).parameters
+    return {name: parameter for name, parameter in known.items() if name not in OF_THE_RUN}
+
+
+def _parameter_mistakes(row: Method, given: Mapping[str, Any]) -> list[str]:
+    from pydantic import TypeAdapter, ValidationError
+
+    if not given or row.estimator is None:
+        return []
+    known, found = parameters(row), []
+    hints = get_type_hints(row.estimator().__init__)  # type: ignore[misc]
+    for name, value in given.items():
+        if name in OF_THE_RUN:
+            found.append(f"{name}: is the run's to give (seed in the recipe, --device). Leave it out.")
+        elif name not in known:
+            found.append(f"{name}: {row.title} has no such parameter. It has: {', '.join(known)}.")
+        else:
+            try:
+                TypeAdapter(hints.get(name, Any), config={"arbitrary_types_allowed": True}).validate_python(value)
+            except ValidationError as error:
+                found.append(
+                    f"{name} = {value!r}: {error.errors()[0]['msg'][:1].lower()}{error.errors()[0]['msg'][1:]}."
+                )
+    return found

@@ -1,0 +1,121 @@
+"""The table of methods: what a recipe can name, and what it is refused for."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from tempica import ica
+from tempica.ica import methods
+from tempica.pipeline import check_methods
+from tempica.recipe.experiment import Recipe
+
+from ..conftest import ROOT, small_recipe_text
+
+DUMMY = '''
+import numpy as np
+from tempica.ica import methods
+from tempica.ica.base import LinearUnmixing
+
+class Rotated(LinearUnmixing):
+    """Turns the first two latents by an angle."""
+
+    def __init__(self, n_components=None, *, angle=0.0):
+        self.n_components, self.angle = n_components, angle
+
+    def fit(self, X, y=None, *, replicas=None):
+        X = self._frames(X, fitting=True)
+        turn = np.array([[np.cos(self.angle), np.sin(self.angle)], [-np.sin(self.angle), np.cos(self.angle)]])
+        self._settle(X.mean(0), turn @ np.eye(2, X.shape[1]))
+        return self
+
+methods.METHODS += (methods.Method("rotated", "Rotated", lambda: Rotated, "pairs", "nothing", "a test"),)
+'''
+
+
+def recipe(name="adenylate_kinase", **train):
+    content = tomllib.loads((ROOT / "simulations" / f"{name}.toml").read_text())
+    return Recipe.model_validate(content | {"train": train})
+
+
+def test_a_class_and_a_row_are_all_that_a_method_needs(small_run, tmp_path):
+    """A new estimator runs from a recipe, and is in scores, report, `tempica methods` and the error of unknown ones."""
+    (tmp_path / "sitecustomize.py").write_text(DUMMY)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.getenv("PYTHONPATH")])])
+    }
+
+    def tempica(*arguments):
+        command = [sys.executable, "-m", "tempica.cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    text = small_recipe_text(methods="[]") + '\n[[train.method]]\nname = "rotated"\nangle = 0.3\n'
+    (tmp_path / "r.toml").write_text(text)
+    done = tempica("run", tmp_path / "r.toml", "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "rotated" in done.stdout
+    scores = json.loads((tmp_path / "run" / "scores.json").read_text())
+    assert {row["stage"] for row in scores["rows"] if row["method"] == "rotated"} == {"unmixed", "smoothed"}
+    assert "<b>Rotated</b>, smoothed," in (tmp_path / "run" / "report.html").read_text()
+    assert "rotated" in tempica("methods").stdout
+    (tmp_path / "r.toml").write_text(text.replace('"rotated"', '"turned"'))
+    wrong = tempica("run", tmp_path / "r.toml", "--out", tmp_path / "run")
+    assert wrong.returncode == 2
+    assert "train.method.0.name = 'turned': must be one of fastica, gcl, " in wrong.stderr
+    assert "rotated" in wrong.stderr
+
+
+def test_every_public_estimator_can_be_named():
+    known = {row.estimator() for row in methods.trainable()}
+    public = {getattr(ica, name) for name in ica.__all__ if isinstance(getattr(ica, name), type)}
+    assert known == {one for one in public if hasattr(one, "fit")}
+    assert {row.name for row in methods.trainable()} >= {
+        "fastica", "tica", "sobi", "nonstationary", "pcl", "tcl", "gcl", "ivae", "slowvae", "snica", "hmnlica",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [("adenylate_kinase", ["tica", "pcl"]), ("arms_pump_probe", ["tcl"]), ("arms_pairs", ["tica", "pcl"])],
+)
+def test_a_recipe_that_names_none_gets_those_that_its_data_suffice_for(name, chosen):
+    assert list(methods.chosen(recipe(name))) == chosen
+    assert methods.mistakes(recipe(name)) == []
+
+
+def test_snapshots_take_methods_of_labels_and_refuse_those_of_pairs():
+    for name in ("tcl", "ivae", "gcl", "nonstationary", "fastica"):
+        assert methods.mistakes(recipe("arms_pump_probe", methods=[name])) == []
+    wrong = methods.mistakes(recipe("arms_pump_probe", methods=["pcl", "tcl", "slowvae", "hmnlica"]))
+    assert len(wrong) == 2
+    assert wrong[0].startswith("train.methods = pcl, slowvae need two frames of a molecule")
+    assert "simulate.observation.mode = 'snapshots' has one" in wrong[0]
+    assert wrong[1].startswith("train.methods has hmnlica, which needs a movie of each molecule")
+    assert all(
+        line.endswith("Methods that can run here: fastica, nonstationary, tcl, gcl, ivae, tcl_images.")
+        for line in wrong
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"n_layer": 3}, "train.method.0.n_layer: PCL has no such parameter. It has: n_components, lag,"),
+        ({"n_restarts": "five"}, "train.method.0.n_restarts = 'five': input should be a valid integer"),
+        ({"random_state": 3}, "train.method.0.random_state: is the run's to give"),
+        ({"n_components": 5}, "train.method.0.n_components = 5 must not exceed embed.n_modes = 4."),
+    ],
+)
+def test_parameters_are_checked_against_the_estimators_own(given, told):
+    (wrong,) = methods.mistakes(recipe(methods=[], method=[{"name": "pcl", **given}]))
+    assert wrong.startswith(told)
+    with pytest.raises(ValueError, match=r"The recipe cannot be used:\n  train\.method\.0"):
+        check_methods(recipe(methods=[], method=[{"name": "pcl", **given}]), "The recipe")
+
+
+def test_a_method_is_named_once():
+    with pytest.raises(ValueError, match=r"must not repeat.* given are pcl, pcl"):
+        recipe(methods=["pcl"], method=[{"name": "pcl", "lag": 2}])
