@@ -32,6 +32,7 @@ OUTCOMES = ("model", "ambiguity", "ambiguity_why", "second_stage")  # what estim
 def run(work: Work) -> None:
     """One task a method, then all sources into one store."""
     recipe, folder = work.recipe, work.folder / "results"
+    folder.mkdir(exist_ok=True)
     rows = [*methods.baselines(), *map(methods.find, methods.chosen(recipe))]
     # the longest tasks first, so that the others run beside them
     order = sorted(rows, key=lambda row: row.estimator is None or row.whole)
