@@ -1,6 +1,9 @@
 import contextlib
 import json
+import os
 import pickle
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -81,6 +84,32 @@ def test_every_kind_of_value_comes_back_as_it_was(tmp_path, rng):
     assert [p.requires_grad for p in odd["list"]] == [True, True]
 
 
+def test_the_file_names_classes_as_the_public_does(tmp_path, X):
+    """No path through folders, which would tie the file to where a class happens to be."""
+    model = PCL(2, max_steps=2, n_restarts=1, width=4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        path = save(model.fit(X), tmp_path / "model")
+    text = (path / "estimator.json").read_text()
+    names = set(re.findall(r'"class": "([^"]+)"', text))
+    assert {"PCL", "TICA", "Features", "torch.nn:Linear"} <= names
+    assert json.loads(text)["format"] == 2
+    assert all(name.isidentifier() or name.startswith("torch.nn:") for name in names)
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o007, 0o002, 0o077])
+def test_the_umask_decides_who_may_read(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        path = save(TICA(), tmp_path / "of" / "others" / "model")
+    finally:
+        os.umask(before)
+    folders, files = (path, path.parent, path.parent.parent), list(path.iterdir())
+    assert {folder.stat().st_mode & 0o777 for folder in folders} == {0o777 & ~umask}
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o666 & ~umask}
+    assert [each.name for each in path.parent.iterdir()] == ["model"]
+
+
 def test_an_estimator_that_was_not_fitted_is_saved_too(tmp_path):
     assert load(save(PCL(3, lag=2), tmp_path / "model")).get_params() == PCL(3, lag=2).get_params()
 
@@ -100,10 +129,19 @@ def test_what_cannot_be_saved_is_named_and_leaves_nothing(tmp_path):
         save(TICA(), tmp_path / "model")
 
 
+@pytest.mark.parametrize("format", [1, 2])
 @pytest.mark.parametrize(
     "tree",
     [
         {"kind": "object", "class": "os:system", "state": {}},
+        {"kind": "object", "class": "check_lags", "state": {}},
+        {"kind": "object", "class": "TICA", "state": {"__class__": "x"}},
+        {"kind": "object", "class": "tempica.ica.linear.linear:TICA", "state": {}},
+        {"kind": "object", "class": 7, "state": {}},
+        {"kind": "object", "class": ["TICA"], "state": {}},
+        {"kind": "object", "class": "torch.nn:Linear.__init__", "state": {}},
+        {"kind": "object", "class": "torch.nn:Module", "state": {}},
+        {"kind": "network", "class": "TICA", "state": {}},
         {"kind": "object", "class": "linear:np", "state": {}},
         {"kind": "object", "class": "linear:check_lags", "state": {}},
         {"kind": "object", "class": "linear:check_is_fitted", "state": {}},
@@ -119,9 +157,9 @@ def test_what_cannot_be_saved_is_named_and_leaves_nothing(tmp_path):
         "TICA",
     ],
 )
-def test_a_file_cannot_ask_for_anything_else(tmp_path, tree):
+def test_a_file_cannot_ask_for_anything_else(tmp_path, tree, format):
     path = save(TICA(), tmp_path / "model")
-    (path / "estimator.json").write_text(json.dumps({"format": 1, "estimator": tree}))
+    (path / "estimator.json").write_text(json.dumps({"format": format, "estimator": tree}))
     with pytest.raises(FormatError, match=r"damaged|not an estimator"):
         load(path)
 
@@ -144,8 +182,8 @@ def test_damaged_files_are_told_as_such(tmp_path, rng, X):
             with contextlib.suppress(FormatError):  # nothing else; a changed number cannot be seen
                 load(path)
         (path / name).write_bytes(whole)
-    (path / "estimator.json").write_text('{"format": 2}')
-    with pytest.raises(FormatError, match="format 2"):
+    (path / "estimator.json").write_text('{"format": 3}')
+    with pytest.raises(FormatError, match="format 3"):
         load(path)
     with pytest.raises(FormatError, match="holds no saved estimator"):
         load(tmp_path / "nowhere")
