@@ -58,6 +58,24 @@ def test_a_changed_recipe_redoes_what_it_touches_and_keeps_the_old(small_run: Pa
     assert tree(run / "trajectory.zarr") == tree(small_run / "trajectory.zarr")
 
 
+def test_a_run_of_an_older_schema_is_kept_and_made_again(small_run: Path, tmp_path: Path) -> None:
+    """Its stores are refused with the command that helps, and that command helps."""
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run)
+    for path in run.glob("*.zarr"):
+        about = json.loads((path / "zarr.json").read_text())
+        about["attributes"] |= {"schema_version": 3, "fingerprint": "0" * 16}
+        (path / "zarr.json").write_text(json.dumps(about))
+    refused = tempica("export", run, tmp_path / "particles", "--to", "relion")
+    assert refused.returncode == 2
+    assert f"tempica run {run}" in refused.stderr
+    done = tempica("run", run, "--until", "embed")
+    assert done.returncode == 0, done.stderr
+    assert (run / "superseded" / "1" / "movie.zarr").is_dir()
+    for kind in ("trajectory", "movie", "latents"):
+        assert tree(run / f"{kind}.zarr") == tree(small_run / f"{kind}.zarr")
+
+
 def test_a_stage_alone_asks_for_what_it_needs(tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text(small_recipe_text())

@@ -10,6 +10,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+import zarr
 
 from tempica.errors import StoreError
 from tempica.stores import files, reading, schema, store
@@ -22,7 +23,7 @@ def ensemble(tmp_path: Path) -> Path:
     path = tmp_path / "ensemble.zarr"
     about = store.provenance('name = "x"', 7, "abc", "x: ensemble")
     store.create(path, "ensemble", SIZES, attributes=about, chunks={"time": 4})
-    store.write(path, {"time": np.arange(10.0), "scattering_length": np.ones(3), "bead_width": np.ones(3)})
+    store.write(path, {"time": np.arange(10.0), "scattering_length_A": np.ones(3), "bead_width": np.ones(3)})
     return path
 
 
@@ -111,6 +112,28 @@ def test_a_store_of_another_kind_is_refused(ensemble: Path) -> None:
     store.seal(ensemble)
     with pytest.raises(StoreError, match="'movie' is needed"):
         reading.open_store(ensemble, "movie")
+
+
+def test_a_store_of_another_schema_version_is_refused_with_a_way_on(
+    ensemble: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(ensemble, [slice(0, 10)])
+    store.seal(ensemble)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    with pytest.raises(StoreError, match=rf"schema version .*tempica run {ensemble.parent} .*superseded.*open_zarr"):
+        reading.open_store(ensemble, "ensemble")
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("position", "float64"), ("bead_width", "float32"), ("time", "int64")])
+def test_a_variable_of_another_dtype_is_refused(ensemble: Path, name: str, dtype: str) -> None:
+    _fill(ensemble, [slice(0, 10)])
+    group = zarr.open_group(store=ensemble, mode="r+")
+    values, about = group[name][...], dict(group[name].attrs)
+    dims = schema.STORES["ensemble"][name].dims
+    group.create_array(name, data=values.astype(dtype), dimension_names=dims, attributes=about, overwrite=True)
+    store.seal(ensemble)
+    with pytest.raises(StoreError, match=f"'{name}' .* has dtype {dtype}; the schema says"):
+        reading.open_store(ensemble, "ensemble")
 
 
 def test_a_flipped_byte_is_an_error_and_not_a_wrong_number(ensemble: Path) -> None:

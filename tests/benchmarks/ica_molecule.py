@@ -134,7 +134,7 @@ def _photographs(run: Path, n: int, turned: Iterable[np.ndarray] = ()) -> Iterat
     movie, trajectory = _open(run / "movie.zarr"), _open(run / "trajectory.zarr")
     camera = camera_of(movie)
     for k, pose in enumerate([*movie["pose_quaternion"].values[0, :n], *turned]):
-        seen = [movie[name].values[0, k if k < n else 0] for name in ("pose_shift", *FOCUS)]
+        seen = [movie[name].values[0, k if k < n else 0] for name in ("pose_shift_A", *FOCUS)]
         images = []
         for replica in trajectory["position"].values:
             same = [np.broadcast_to(part, (len(replica), *np.shape(part))) for part in (pose, *seen)]

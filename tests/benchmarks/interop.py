@@ -118,10 +118,10 @@ def true_map(run: Path) -> np.ndarray:
     """The beads' potential on the grid [z, y, x], voxel i at (i − D//2) pixel sizes, without any tempica kernel."""
     movie, trajectory = open_store(run / "movie.zarr", "movie"), open_store(run / "trajectory.zarr", "trajectory")
     place = 10 * trajectory["position"][0, 0].values.astype(np.float64)
-    width = movie["scatterer_width"].values[:, 0]
+    width = movie["scatterer_width_A"].values[:, 0]
     grid = PIXEL_A * (np.arange(N_PIXELS) - N_PIXELS // 2)
     factor = np.exp(-((grid - place[..., None]) ** 2) / (2 * width[:, None, None] ** 2))  # (atom, space, D)
-    weight = movie["scatterer_amplitude"].values[:, 0] / width**3
+    weight = movie["scatterer_amplitude_A"].values[:, 0] / width**3
     return np.einsum("n,nz,ny,nx->zyx", weight, factor[:, 2], factor[:, 1], factor[:, 0], optimize=True)
 
 
@@ -200,10 +200,10 @@ def read_by_peers(run: Path, particles: Path, peer: Path) -> dict[str, object]:
     n = movie.sizes["replica"] * movie.sizes["time"]
     images, flat = np.load(kept, mmap_mode="r"), {}
     for label, name, part, factor in (
-        ("rlnDefocusU", "defocus_u", None, 1),
-        ("rlnDefocusV", "defocus_v", None, 1),
-        ("rlnOriginXAngst", "pose_shift", 0, -1),
-        ("rlnOriginYAngst", "pose_shift", 1, -1),
+        ("rlnDefocusU", "defocus_u_A", None, 1),
+        ("rlnDefocusV", "defocus_v_A", None, 1),
+        ("rlnOriginXAngst", "pose_shift_A", 0, -1),
+        ("rlnOriginYAngst", "pose_shift_A", 1, -1),
     ):
         values = movie[name].values.reshape(n, -1)[:, part or 0]
         flat[label] = bool((np.array(about["columns"][label]) == factor * values).all())
@@ -230,7 +230,7 @@ def round_trip(run: Path, particles: Path, molecule: list[str]) -> dict[str, obj
     a, b = one["pose_quaternion"].values, other["pose_quaternion"].values
     differences = {
         name: float(np.abs(one[name].values - other[name].values).max())
-        for name in ("pose_shift", "defocus_u", "defocus_v", "defocus_angle", "time", "label", "molecule")
+        for name in ("pose_shift_A", "defocus_u_A", "defocus_v_A", "defocus_angle", "time", "label", "molecule")
     }
     differences["pose_rad"] = float(np.abs(b - np.sign((a * b).sum(-1, keepdims=True)) * a).max() * 2)
     differences["image"] = max(

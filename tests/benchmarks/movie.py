@@ -57,7 +57,7 @@ def make_trajectory(run: Path, n_frames: int, n_beads: int) -> None:
         size = min(1000, n_frames - first)
         position = mean + 0.1 * rng.standard_normal((1, size, n_beads, 3), dtype=np.float32)
         store.write(path, {"position": position}, time=slice(first, first + size))
-    beads = {"scattering_length": np.full(n_beads, 17.0), "bead_width": np.full(n_beads, 0.19)}
+    beads = {"scattering_length_A": np.full(n_beads, 17.0), "bead_width": np.full(n_beads, 0.19)}
     store.write(path, beads | {"formula": ["C5H8NO"] * n_beads, "time": np.arange(float(n_frames))})
     store.write(path, {"cv": ["a"], "cv_units": ["rad"], "source_name": ["a"]})
     store.seal(path)

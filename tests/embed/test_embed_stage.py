@@ -54,7 +54,7 @@ def made(tmp_path_factory):
     rng = np.random.default_rng(4)
     mean, shape = 0.6 * rng.normal(size=(N_ATOMS, 3)), 0.08 * rng.normal(size=(2, N_ATOMS, 3))
     structures = mean + np.einsum("tk,kaj->taj", rng.normal(size=(200, 2)), shape)
-    beads = {"scattering_length": rng.uniform(10, 30, N_ATOMS), "bead_width": rng.uniform(0.15, 0.25, N_ATOMS)}
+    beads = {"scattering_length_A": rng.uniform(10, 30, N_ATOMS), "bead_width": rng.uniform(0.15, 0.25, N_ATOMS)}
     ensemble = beads | {"position": structures, "time": np.arange(200)}
     fill(run / "ensemble.zarr", "ensemble", {"time": 200, "atom": N_ATOMS, "space": 3}, ensemble, {"topology": "{}"})
 
@@ -64,21 +64,23 @@ def made(tmp_path_factory):
     quaternion = rng.normal(size=(*frames, 4))
     views = {
         "pose_quaternion": quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True),
-        "pose_shift": rng.normal(size=(*frames, 2)),
-        "defocus_u": rng.uniform(8_000, 15_000, frames),
-        "defocus_v": rng.uniform(8_000, 15_000, frames),
+        "pose_shift_A": rng.normal(size=(*frames, 2)),
+        "defocus_u_A": rng.uniform(8_000, 15_000, frames),
+        "defocus_v_A": rng.uniform(8_000, 15_000, frames),
         "defocus_angle": rng.uniform(0, np.pi, frames),
         "damage_dose": np.zeros(frames),
     }
     optics = imaging.Optics(N_PIXELS, **OPTICS)
-    scatterers = beads["scattering_length"][:, None], optics.width_A(beads["bead_width"])[:, None]
+    scatterers = beads["scattering_length_A"][:, None], optics.width_A(beads["bead_width"])[:, None]
     camera = imaging.Camera(optics, *scatterers, np.zeros(1), np.ones(1), np.ones(1))
     flat = {name: value.reshape(-1, *value.shape[2:]) for name, value in views.items()}
     place = modes.mean + np.einsum("fk,kaj->faj", truth.reshape(-1, 2), modes.shape)
     rotation = imaging.rotation_matrix(flat["pose_quaternion"])
-    xy = imaging.to_pixels(place, rotation, flat["pose_shift"], N_PIXELS, 2.0)
-    image = imaging.project(xy, beads["scattering_length"], optics.width_A(beads["bead_width"]), N_PIXELS, 2.0)
-    image = imaging.through_optics(image, optics.transfer(flat["defocus_u"], flat["defocus_v"], flat["defocus_angle"]))
+    xy = imaging.to_pixels(place, rotation, flat["pose_shift_A"], N_PIXELS, 2.0)
+    image = imaging.project(xy, beads["scattering_length_A"], optics.width_A(beads["bead_width"]), N_PIXELS, 2.0)
+    image = imaging.through_optics(
+        image, optics.transfer(flat["defocus_u_A"], flat["defocus_v_A"], flat["defocus_angle"])
+    )
     deviation = NOISE * image.std()
     image = (image + deviation * rng.normal(size=image.shape)).reshape(*frames, N_PIXELS, N_PIXELS)
     factor, offset = np.ptp(image) / 255, image.min()

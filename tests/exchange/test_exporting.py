@@ -49,15 +49,15 @@ def test_particles_are_the_frames_of_the_movie(small_run, movie, tmp_path, monke
     np.testing.assert_array_equal(stack.read(np.arange(n)), images)
     assert columns["rlnImageName"].tolist() == [f"{i:06d}@particles.mrcs" for i in range(1, n + 1)]
     flat = {name: movie[name].values.reshape(n, *movie[name].shape[2:]) for name in movie if "time" in movie[name].dims}
-    np.testing.assert_array_equal(columns["rlnDefocusU"], flat["defocus_u"])
-    np.testing.assert_array_equal(columns["rlnDefocusV"], flat["defocus_v"])
+    np.testing.assert_array_equal(columns["rlnDefocusU"], flat["defocus_u_A"])
+    np.testing.assert_array_equal(columns["rlnDefocusV"], flat["defocus_v_A"])
     np.testing.assert_allclose(np.radians(columns["rlnDefocusAngle"]), flat["defocus_angle"], rtol=1e-15)
     euler = np.stack([columns[f"rlnAngle{name}"] for name in ("Rot", "Tilt", "Psi")], -1)
     np.testing.assert_allclose(
         imaging.rotation_matrix(quaternions(euler)), imaging.rotation_matrix(flat["pose_quaternion"]), atol=1e-14
     )
     origin = np.stack([columns["rlnOriginXAngst"], columns["rlnOriginYAngst"]], -1)
-    np.testing.assert_array_equal(-origin, flat["pose_shift"])
+    np.testing.assert_array_equal(-origin, flat["pose_shift_A"])
     assert columns["tempicaReplica"].tolist() == np.repeat(movie["replica"].values, n_frames).tolist()
     np.testing.assert_array_equal(columns["tempicaTime"], np.tile(movie["time"].values, n_replicas))
     assert columns["tempicaFrame"].tolist() == list(range(n_frames)) * n_replicas

@@ -133,7 +133,7 @@ def test_a_lazy_movie_of_another_trajectory_is_refused(tmp_path):
 def test_damage_below_a_lazy_movie_is_told(tmp_path):
     run = make_run(tmp_path / "run")
     movie = render(camera_recipe(lazy=True, poses={"knowledge": "hidden"}), run)
-    for kind, name in (("trajectory", "position"), ("poses", "pose_shift")):
+    for kind, name in (("trajectory", "position"), ("poses", "pose_shift_A")):
         chunk = min(path for path in (run / f"{kind}.zarr" / name / "c").rglob("*") if path.is_file())
         whole = chunk.read_bytes()
         chunk.write_bytes(whole[:20] + bytes([whole[20] ^ 255]) + whole[21:])
@@ -158,10 +158,10 @@ def test_atoms_scatter_as_their_table_says(tmp_path):
     recipe = camera_recipe(scattering={"kind": "atoms", "b_factor_A2": 30.0})
     movie = render(recipe, run)
     length = imaging.SCATTERING_LENGTH_A
-    whole = movie["scatterer_amplitude"].values.sum(1)
+    whole = movie["scatterer_amplitude_A"].values.sum(1)
     ice = imaging.solvent_gaussians(["C"], hydrogens=3)[0].sum()
     assert whole[0] == pytest.approx(length["C"] + 3 * length["H"] + ice, rel=5e-3)
-    assert movie["scatterer_width"].values.min() >= math.sqrt(30.0 / (8 * math.pi**2))
+    assert movie["scatterer_width_A"].values.min() >= math.sqrt(30.0 / (8 * math.pi**2))
     bare = camera_recipe(scattering={"kind": "atoms", "n_gaussians": 5})
     with pytest.raises(RecipeError, match="table of bare atoms, and 14 of the trajectory's 30 atoms carry hydrogens"):
         scatterers(bare.render, reading.open_store(run / "trajectory.zarr", "trajectory"))

@@ -143,14 +143,14 @@ def test_everything_that_a_movie_says_comes_back(movie, recipe_of, imported, tmp
         {name: ("node", np.array(values)) for name, values in table.items()}
         | {"damage_dose": movie["damage_dose"] + rng.uniform(0, 20, movie["damage_dose"].shape)}
     )
-    full["scatterer_amplitude"] = 0.4 * full["scatterer_amplitude"]  # in ice
+    full["scatterer_amplitude_A"] = 0.4 * full["scatterer_amplitude_A"]  # in ice
     full.attrs |= {"phase_shift": 1.2, "noise": "coloured", "electrons_per_pixel": 3.0, "signal_std": 0.1}
     full.attrs |= {"pose": "approximate", "pose_error_deg": 2.0, "pose_error_A": 0.5}
     write_particles(full, tmp_path, Progress(terminal=False))
     back = imported(recipe_of(tmp_path / "particles.star"))
     for name in ("image", "damage_dose", *table):
         np.testing.assert_array_equal(back[name].values, full[name].values, err_msg=name)
-    np.testing.assert_allclose(back["scatterer_amplitude"].values, full["scatterer_amplitude"].values, rtol=1e-12)
+    np.testing.assert_allclose(back["scatterer_amplitude_A"].values, full["scatterer_amplitude_A"].values, rtol=1e-12)
     same_rotation(back["pose_quaternion"].values, full["pose_quaternion"].values)
     for name in ("pose", "pose_error_deg", "pose_error_A", "noise", "noise_std", "electrons_per_pixel", "signal_std"):
         assert back.attrs[name] == full.attrs[name]
@@ -175,7 +175,7 @@ def test_hidden_poses_come_back_hidden(movie, recipe_of, imported, tmp_path):
     back = imported(recipe_of(tmp_path / "particles.star"))
     assert back.attrs["pose"] == "hidden"
     assert np.isnan(back["pose_quaternion"].values).all()
-    assert np.isnan(back["pose_shift"].values).all()
+    assert np.isnan(back["pose_shift_A"].values).all()
     np.testing.assert_array_equal(back["image"].values, movie["image"].values)
     optics, columns = tables(tmp_path)
     images = open_stack(tmp_path / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
@@ -197,7 +197,7 @@ def test_particles_that_were_sorted_anew_find_their_places(movie, exported, reci
     (tmp_path / "sorted" / "particles.mrcs").symlink_to(exported / "particles.mrcs")
     back = imported(recipe_of(star))
     np.testing.assert_array_equal(back["image"].values, movie["image"].values)
-    np.testing.assert_array_equal(back["pose_shift"].values, movie["pose_shift"].values)
+    np.testing.assert_array_equal(back["pose_shift_A"].values, movie["pose_shift_A"].values)
 
 
 def test_another_stack_gets_the_scale_that_it_has(movie, foreign, recipe_of, imported):
@@ -214,7 +214,7 @@ def test_another_stack_gets_the_scale_that_it_has(movie, foreign, recipe_of, imp
     np.testing.assert_allclose(back["time"].values, 2.5 * np.arange(N_FRAMES))
     assert (back["molecule"].values == 0).all()
     same_rotation(back["pose_quaternion"].values, movie["pose_quaternion"].values)
-    np.testing.assert_array_equal(back["pose_shift"].values, movie["pose_shift"].values)
+    np.testing.assert_array_equal(back["pose_shift_A"].values, movie["pose_shift_A"].values)
 
 
 def test_a_changed_image_makes_an_export_of_ours_another_stack(exported, recipe_of, imported, tmp_path):
@@ -253,10 +253,10 @@ def test_a_docked_structure_is_brought_to_the_middle(movie, small_run, foreign, 
     centre_A = 10 * np.array(reading.open_store(small_run / "ensemble.zarr", "ensemble").attrs["centre_nm"])
     away_A = centre_A - 32 * 1.5  # of the molecule from the map's middle
     moved = (imaging.rotation_matrix(movie["pose_quaternion"].values) @ away_A)[..., :2].reshape(-1, 2)
-    origin = -(movie["pose_shift"].values.reshape(-1, 2) - moved)
+    origin = -(movie["pose_shift_A"].values.reshape(-1, 2) - moved)
     star = foreign(rlnOriginXAngst=origin[:, 0], rlnOriginYAngst=origin[:, 1])
     back = imported(recipe_of(star, observation="movie", structure="docked"))
-    np.testing.assert_allclose(back["pose_shift"].values, movie["pose_shift"].values, atol=1e-9)
+    np.testing.assert_allclose(back["pose_shift_A"].values, movie["pose_shift_A"].values, atol=1e-9)
 
 
 def test_one_table_as_relion_3_0_wrote_it(movie, foreign, exported, recipe_of, imported):
@@ -278,7 +278,7 @@ def test_one_table_as_relion_3_0_wrote_it(movie, foreign, exported, recipe_of, i
     back = imported(recipe_of(star, observation="movie"))
     assert back.attrs["pixel_size_A"] == pytest.approx(1.5)
     assert back.attrs["voltage_kV"] == 300.0
-    np.testing.assert_allclose(back["pose_shift"].values, movie["pose_shift"].values, atol=1e-12)
+    np.testing.assert_allclose(back["pose_shift_A"].values, movie["pose_shift_A"].values, atol=1e-12)
 
 
 def test_fewer_frames_than_particles(foreign, recipe_of, imported, capsys):

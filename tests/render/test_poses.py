@@ -35,16 +35,16 @@ def test_orientations_are_uniform(views):
 
 
 def test_shifts_and_focus_have_the_stated_distributions(views):
-    assert stats.kstest(views.pose_shift.ravel() / 2.5, "norm").pvalue > 1e-3
-    assert abs(np.corrcoef(views.pose_shift.T)[0, 1]) < 4 / np.sqrt(N)
-    np.testing.assert_allclose(views.defocus_u - views.defocus_v, 300, rtol=1e-9)
-    middle = (views.defocus_u + views.defocus_v) / 2
+    assert stats.kstest(views.pose_shift_A.ravel() / 2.5, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(views.pose_shift_A.T)[0, 1]) < 4 / np.sqrt(N)
+    np.testing.assert_allclose(views.defocus_u_A - views.defocus_v_A, 300, rtol=1e-9)
+    middle = (views.defocus_u_A + views.defocus_v_A) / 2
     assert stats.kstest(middle, stats.uniform(8_000, 7_000).cdf).pvalue > 1e-3
     assert stats.kstest(views.defocus_angle, stats.uniform(0, np.pi).cdf).pvalue > 1e-3
 
 
 def test_views_of_neighbouring_frames_are_independent(views):
-    columns = np.column_stack([views.pose_quaternion, views.pose_shift, views.defocus_u, views.defocus_angle])
+    columns = np.column_stack([views.pose_quaternion, views.pose_shift_A, views.defocus_u_A, views.defocus_angle])
     score = (columns - columns.mean(0)) / columns.std(0)
     assert np.abs(score[1:].T @ score[:-1] / (N - 1)).max() < 4.5 / np.sqrt(N)
     np.testing.assert_allclose(score.T @ score / N, np.eye(8), atol=4.5 / np.sqrt(N))
@@ -65,8 +65,8 @@ def test_one_option_leaves_the_draws_of_the_others():
     first, second = (random_views(recipe, 3, 0, 0, 5) for recipe in (RECIPE, changed))
     np.testing.assert_array_equal(first.pose_quaternion, second.pose_quaternion)
     np.testing.assert_array_equal(first.defocus_angle, second.defocus_angle)
-    np.testing.assert_allclose((first.defocus_u + first.defocus_v) / 2, second.defocus_u, rtol=1e-12)
-    assert not second.pose_shift.any()
+    np.testing.assert_allclose((first.defocus_u_A + first.defocus_v_A) / 2, second.defocus_u_A, rtol=1e-12)
+    assert not second.pose_shift_A.any()
 
 
 def recipe_with(**poses):
@@ -104,10 +104,10 @@ def test_diffusing_frames_do_not_depend_on_how_many_follow_and_start_anew_with_a
     for name, value in vars(part).items():
         np.testing.assert_array_equal(value, vars(whole)[name][:11])
     own = random_views(recipe, 5, 0, 0, 20)
-    for name in ("pose_quaternion", "pose_shift", "defocus_u"):
+    for name in ("pose_quaternion", "pose_shift_A", "defocus_u_A"):
         np.testing.assert_array_equal(vars(whole)[name][[0, 7, 14]], vars(own)[name][[0, 7, 14]])
-    assert (np.diff(whole.defocus_u)[[0, 5, 8, 18]] == 0).all()
-    step = np.diff(whole.pose_shift, axis=0)[[0, 3, 8]]
+    assert (np.diff(whole.defocus_u_A)[[0, 5, 8, 18]] == 0).all()
+    step = np.diff(whole.pose_shift_A, axis=0)[[0, 3, 8]]
     np.testing.assert_allclose(np.linalg.norm(step, axis=1), 0.5, rtol=1e-9)
     np.testing.assert_allclose(step[0], step[1], atol=1e-12)
     np.testing.assert_allclose(np.linalg.norm(whole.pose_quaternion, axis=1), 1, rtol=1e-12)
@@ -124,7 +124,7 @@ def test_fixed_poses_stay():
 def test_all_molecules_may_lie_alike():
     views = views_of(recipe_with(kind="fixed", orientation=[0.0, 0.0, 3.0, 4.0]), 9, np.repeat([0, 1], [5, 4]))
     np.testing.assert_allclose(views.pose_quaternion, np.tile([0, 0, 0.6, 0.8], (9, 1)))
-    assert len(np.unique(views.pose_shift, axis=0)) == 2
+    assert len(np.unique(views.pose_shift_A, axis=0)) == 2
     for wrong in ({"orientation": [0, 0, 0, 0]}, {"orientation": [0, 0, 0, 1], "preferred_axes": [[0, 0, 1]]}):
         with pytest.raises(ValueError, match="orientation"):
             recipe_with(kind="fixed", **wrong)
@@ -184,7 +184,7 @@ def test_approximate_poses_err_as_stated_and_hidden_ones_say_nothing():
     error = Rotation.from_matrix(other @ one.transpose(0, 2, 1)).as_rotvec(degrees=True)
     np.testing.assert_allclose(error.std(0), 3.0, rtol=4.5 / np.sqrt(2 * N))
     assert np.abs(error.mean(0)).max() < 4.5 * 3 / np.sqrt(N)
-    np.testing.assert_allclose((stated["pose_shift"] - views.pose_shift).std(0), 0.7, rtol=4.5 / np.sqrt(2 * N))
+    np.testing.assert_allclose((stated["pose_shift_A"] - views.pose_shift_A).std(0), 0.7, rtol=4.5 / np.sqrt(2 * N))
     fixed = recipe_with(kind="fixed", knowledge="approximate", error_deg=3.0)
     still = views_of(fixed, 6)
     assert (stated_poses(fixed, 2, 0, np.zeros(6), still)["pose_quaternion"].std(0) == 0).all()

@@ -54,7 +54,7 @@ def make_run(folder, spread=1.0, formula=None, broken=None, fingerprint="0" * 16
     store.create(path, "trajectory", sizes, attributes=attributes, chunks={"replica": 1, "time": 10})
     values = {
         "position": spread * rng.normal(size=(N_REPLICAS, N_FRAMES, N_ATOMS, 3)),
-        "scattering_length": rng.uniform(10, scattering, N_ATOMS),
+        "scattering_length_A": rng.uniform(10, scattering, N_ATOMS),
         "bead_width": rng.uniform(0.1, 0.2, N_ATOMS),
         "replica": np.arange(N_REPLICAS),
         "time": np.arange(N_FRAMES),
@@ -154,8 +154,8 @@ def test_clean_images_are_the_beads_through_the_optics():
         potential = np.zeros((24, 24))
         for (x, y, _), a, w in zip(view, length, width, strict=True):
             s2 = (10 * w) ** 2 + recipe.bead_b_factor_A2 / (8 * math.pi**2)
-            r2 = (grid[None] - x - views.pose_shift[f, 0]) ** 2 + (grid[:, None] - y - views.pose_shift[f, 1]) ** 2
+            r2 = (grid[None] - x - views.pose_shift_A[f, 0]) ** 2 + (grid[:, None] - y - views.pose_shift_A[f, 1]) ** 2
             potential += a / (2 * math.pi * s2) * np.exp(-r2 / (2 * s2))
-        one = (views.defocus_u[[f]], views.defocus_v[[f]], views.defocus_angle[[f]])
+        one = (views.defocus_u_A[[f]], views.defocus_v_A[[f]], views.defocus_angle[[f]])
         expected = np.fft.irfft2(np.fft.rfft2(potential) * movie_blocks.optics_of(recipe).transfer(*one)[0], (24, 24))
         assert np.linalg.norm(image[f] - expected) < 3e-5 * np.linalg.norm(expected)

@@ -53,7 +53,7 @@ def stores_of(
     unit = np.stack(
         [lfilter([np.sqrt(1 - p * p)], [1, -p], rng.normal(size=(R, T + 100)), axis=1)[:, 100:] for p in rho], -1
     )
-    beads = {"scattering_length": ("atom", np.full(N, 12.0)), "bead_width": ("atom", np.full(N, 0.19))}
+    beads = {"scattering_length_A": ("atom", np.full(N, 12.0)), "bead_width": ("atom", np.full(N, 0.19))}
     frames = {"replica": np.arange(R), "time": 12.0 * np.arange(T)}
     moved = np.broadcast_to(position, (R, T, N, 3)) + 0.02 * rng.normal(size=(R, T, 1, 3))
     trajectory = xarray.Dataset(
@@ -78,13 +78,13 @@ def stores_of(
                 ("replica", "time", "quaternion"),
                 pose / np.linalg.norm(pose, axis=-1, keepdims=True),
             ),
-            "pose_shift": (("replica", "time", "plane"), rng.normal(0, 3, (R, T, 2))),
-            "defocus_u": (("replica", "time"), rng.uniform(8e3, 1.5e4, (R, T))),
-            "defocus_v": (("replica", "time"), rng.uniform(8e3, 1.5e4, (R, T))),
+            "pose_shift_A": (("replica", "time", "plane"), rng.normal(0, 3, (R, T, 2))),
+            "defocus_u_A": (("replica", "time"), rng.uniform(8e3, 1.5e4, (R, T))),
+            "defocus_v_A": (("replica", "time"), rng.uniform(8e3, 1.5e4, (R, T))),
             "defocus_angle": (("replica", "time"), rng.uniform(0, 3, (R, T))),
             "damage_dose": (("replica", "time"), np.zeros((R, T))),
-            "scatterer_amplitude": (("atom", "gaussian"), beads["scattering_length"][1][:, None]),
-            "scatterer_width": (("atom", "gaussian"), 10 * beads["bead_width"][1][:, None]),
+            "scatterer_amplitude_A": (("atom", "gaussian"), beads["scattering_length_A"][1][:, None]),
+            "scatterer_width_A": (("atom", "gaussian"), 10 * beads["bead_width"][1][:, None]),
             **{name: ("node", [value]) for name, value in (("frequency", 0.0), ("noise_power", 1.0), ("dqe", 1.0))},
         },
         coords=frames,

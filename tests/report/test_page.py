@@ -226,7 +226,7 @@ def test_examples_are_spread_and_look_as_the_camera_would_without_noise(run):
     assert [(e.replica, e.frame) for e in shown] == [(3, 15), (3, 45), (4, 15), (4, 45)]
     np.testing.assert_array_equal(shown[1].noisy, movie["image"].values[3, 45])
     # the transfer function at zero frequency is the amplitude contrast: it weighs the whole molecule
-    total = 0.1 * float(trajectory["scattering_length"].sum()) / movie.attrs["pixel_size_A"] ** 2
+    total = 0.1 * float(trajectory["scattering_length_A"].sum()) / movie.attrs["pixel_size_A"] ** 2
     assert shown[1].clean.sum() == pytest.approx(total, rel=1e-2)
     assert len(examples(trajectory, movie, np.array([4]), 100)) == 60
 

@@ -47,9 +47,9 @@ def test_heavy_atoms_carry_their_hydrogens(dipeptide):
     assert dipeptide.molecule.topology.n_atoms == 10
     names = [atom.name for atom in dipeptide.molecule.topology.atoms]
     carbon, hydrogen = SCATTERING_LENGTH_A["C"], SCATTERING_LENGTH_A["H"]
-    assert dipeptide.molecule.scattering_length[names.index("CB")] == pytest.approx(carbon + 3 * hydrogen)
+    assert dipeptide.molecule.scattering_length_A[names.index("CB")] == pytest.approx(carbon + 3 * hydrogen)
     total = sum(SCATTERING_LENGTH_A[atom.element.symbol] for atom in dipeptide.whole.topology.atoms)
-    assert dipeptide.molecule.scattering_length.sum() == pytest.approx(total)
+    assert dipeptide.molecule.scattering_length_A.sum() == pytest.approx(total)
     assert dipeptide.molecule.bead_width.max() < 0.07
     assert dipeptide.molecule.formula[names.index("CB")] == "CH3"
     assert dipeptide.molecule.formula[names.index("C")] == "C"

@@ -272,14 +272,14 @@ def test_molecules_broken_by_a_periodic_box_are_made_whole(bonds, peptide, folde
 def test_heavy_atoms_scatter_each_on_its_own_and_together_as_their_residues(peptide, folder):
     alanine = sum(k * SCATTERING_LENGTH_A[e] for e, k in {"C": 3, "N": 1, "O": 1}.items())
     alpha = molecule.build_foreign(recipe_of(["all.dcd"]).simulate, folder).molecule
-    np.testing.assert_allclose(alpha.scattering_length, alanine)
+    np.testing.assert_allclose(alpha.scattering_length_A, alanine)
     assert (alpha.bead_width > 0.05).all()
     every = molecule.build_foreign(recipe_of(["all.dcd"], selection="mass > 2").simulate, folder).molecule
     assert len(every.residue) == 5 * N_RESIDUES
-    np.testing.assert_allclose(every.scattering_length.reshape(-1, 5)[0], [SCATTERING_LENGTH_A[e] for e in "NCCOC"])
+    np.testing.assert_allclose(every.scattering_length_A.reshape(-1, 5)[0], [SCATTERING_LENGTH_A[e] for e in "NCCOC"])
     assert (every.bead_width == molecule.ATOM_WIDTH_NM).all()
     two = molecule.build_foreign(recipe_of(["all.dcd"], selection="name CA CB").simulate, folder).molecule
-    np.testing.assert_allclose(two.scattering_length.reshape(-1, 2).sum(1), alanine)
+    np.testing.assert_allclose(two.scattering_length_A.reshape(-1, 2).sum(1), alanine)
     assert set(alpha.formula) == {"C3H5NO"}
     assert every.formula.reshape(-1, 5)[0].tolist() == ["HN", "CH", "CH", "HO", "CH"]
     parts = [composition(one) for one in two.formula[:2]]
@@ -289,7 +289,7 @@ def test_heavy_atoms_scatter_each_on_its_own_and_together_as_their_residues(pept
     bare[0].save(str(folder / "bare.pdb"))
     save(bare, folder / "bare.dcd")
     only = molecule.build_foreign(recipe_of(["bare.dcd"], topology="bare.pdb").simulate, folder).molecule
-    np.testing.assert_allclose(only.scattering_length, alanine)
+    np.testing.assert_allclose(only.scattering_length_A, alanine)
     assert set(only.formula) == {"C3H5NO"}
 
 
@@ -303,7 +303,7 @@ def test_atoms_named_ca_of_a_protein_are_carbon_without_an_element_column(peptid
         molecule.build_foreign(recipe_of(["all.dcd"], topology=name).simulate, folder).molecule
         for name in ("top.pdb", "odd.pdb")
     )
-    np.testing.assert_array_equal(plain.scattering_length, charmm.scattering_length)
+    np.testing.assert_array_equal(plain.scattering_length_A, charmm.scattering_length_A)
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------

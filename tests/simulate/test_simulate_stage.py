@@ -82,7 +82,7 @@ def test_the_stores_hold_what_the_engine_made(tmp_path, simulate, recipe, model)
             for name, value in vars(frames).items():
                 stored = trajectory[name].values[replica, first:last]
                 np.testing.assert_array_equal(stored, value.astype(stored.dtype), err_msg=name)
-    assert set(ensemble.data_vars) | set(ensemble.coords) == {"time", "position", "scattering_length", "bead_width"}
+    assert set(ensemble.data_vars) | set(ensemble.coords) == {"time", "position", "scattering_length_A", "bead_width"}
     assert np.isfinite(ensemble["position"].values).all()
     apart = np.linalg.norm(trajectory["position"].values - ensemble["position"].values[:8], axis=(2, 3))
     assert apart.min() > 0.01  # a simulation of its own, none of the replicas

@@ -62,7 +62,7 @@ def test_a_bead_stands_for_the_heavy_atoms_of_its_residue(load, lines):
         spread = sum(((x - xyz.mean(0)) ** 2).sum() for x in xyz) / len(atoms)
         assert molecule.bead_width[bead] == pytest.approx(math.sqrt(spread / 3), rel=1e-5)
         elements = [line[76:78].strip() for line in atoms]
-        assert molecule.scattering_length[bead] == pytest.approx(sum(SCATTERING_LENGTH_A[e] for e in elements))
+        assert molecule.scattering_length_A[bead] == pytest.approx(sum(SCATTERING_LENGTH_A[e] for e in elements))
         alpha = next(x for line, x in zip(atoms, xyz, strict=True) if line[12:16].strip() == "CA")
         expected = alpha - 0.1 * np.mean(
             [[float(line[a : a + 8]) for a in (30, 38, 46)] for line in lines if line[12:16].strip() == "CA"], axis=0
@@ -77,7 +77,7 @@ def test_hydrogens_change_nothing(load, lines):
         if line[12:16].strip() == "CA":
             with_hydrogen.append(line[:12] + " HA " + line[16:30] + "  99.000" + line[38:76] + " H" + line[78:])
     plain, other = load("\n".join(lines)), load("\n".join(with_hydrogen))
-    np.testing.assert_array_equal(plain.scattering_length, other.scattering_length)
+    np.testing.assert_array_equal(plain.scattering_length_A, other.scattering_length_A)
     np.testing.assert_array_equal(plain.bead_width, other.bead_width)
     np.testing.assert_array_equal(plain.position, other.position)
 
@@ -108,7 +108,7 @@ def test_pdb_and_mmcif_are_the_same_molecule(tmp_path, simulations):
     pdb, cif = load_molecule(path), load_molecule(tmp_path / "adk.cif")
     np.testing.assert_allclose(cif.position, pdb.position, atol=1e-4)
     np.testing.assert_array_equal(cif.residue, pdb.residue)
-    np.testing.assert_array_equal(cif.scattering_length, pdb.scattering_length)
+    np.testing.assert_array_equal(cif.scattering_length_A, pdb.scattering_length_A)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -184,7 +184,7 @@ def test_a_damaged_file_gives_a_molecule_or_a_structure_error(load, lines):
         except StructureError as error:
             outcomes.add("molecule.pdb" in str(error))
         else:
-            for value in (molecule.position, molecule.bead_width, molecule.scattering_length):
+            for value in (molecule.position, molecule.bead_width, molecule.scattering_length_A):
                 assert np.isfinite(value).all()
             assert len(molecule.position) == molecule.topology.n_atoms == len(molecule.residue)
             outcomes.add("read")

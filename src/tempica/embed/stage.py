@@ -107,12 +107,12 @@ def _images(movie: xarray.Dataset) -> Images:
     camera = imaging.camera_of(movie)
     flat = {
         name: movie[name].values.reshape(-1, *movie[name].shape[2:])
-        for name in ("image", "pose_quaternion", "pose_shift", *imaging.FOCUS)
+        for name in ("image", "pose_quaternion", "pose_shift_A", *imaging.FOCUS)
     }
     return Images(
         image=flat["image"].astype(np.float32),
         rotation=imaging.rotation_matrix(flat["pose_quaternion"]),
-        shift_A=flat["pose_shift"],
+        shift_A=flat["pose_shift_A"],
         transfer=camera.transfer(*(flat[name] for name in imaging.FOCUS)),
         power=camera.power(),
     )
@@ -122,4 +122,4 @@ def _optics(movie: xarray.Dataset) -> tuple[Scatterers, float]:
     from tempica.embed.atomic import Scatterers
 
     camera = imaging.camera_of(movie)
-    return Scatterers(camera.scatterer_amplitude, camera.scatterer_width), camera.optics.pixel_size_A
+    return Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A), camera.optics.pixel_size_A

@@ -85,7 +85,7 @@ def bayes_estimate(
     xy = imaging.to_pixels(position, rotation, shift_A, n_pixels, optics.pixel_size_A)
     velocity = 10.0 / optics.pixel_size_A * np.einsum("fij,knj->fkni", rotation[:, :2], prior.shape)
     columns = imaging.project_with_jacobian(
-        xy, velocity, camera.scatterer_amplitude, camera.scatterer_width, n_pixels, optics.pixel_size_A
+        xy, velocity, camera.scatterer_amplitude_A, camera.scatterer_width_A, n_pixels, optics.pixel_size_A
     )
     weight = np.sqrt(imaging.plane_weights(n_pixels) / (camera.power() * noise_variance))
     wave = fft.rfft2(columns) * (camera.transfer(*focus)[:, None] * weight)

@@ -72,7 +72,7 @@ def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.nd
         view["image"].values,
         trajectory["position"].values.astype(np.float64),
         poses["pose_quaternion"].values,
-        poses["pose_shift"].values,
+        poses["pose_shift_A"].values,
         [view[name].values for name in imaging.FOCUS],
     )
     files.save_arrays(out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective)

@@ -35,8 +35,8 @@ class Particles:
     stack: np.ndarray  # (particle,) number among those
     image: np.ndarray  # (particle,) number within the stack, from 0
     optics: dict[str, float]  # pixel_size_A, voltage_kV, spherical_aberration_mm, amplitude_contrast
-    defocus_u: np.ndarray  # Å
-    defocus_v: np.ndarray
+    defocus_u_A: np.ndarray  # Å
+    defocus_v_A: np.ndarray
     defocus_angle: np.ndarray  # rad
     phase_shift: np.ndarray  # rad
     b_factor_A2: np.ndarray
@@ -90,8 +90,8 @@ def read_particles(star: Path) -> Particles:
         stack=stack,
         image=numbers,
         optics=same,
-        defocus_u=u,
-        defocus_v=v,
+        defocus_u_A=u,
+        defocus_v_A=v,
         defocus_angle=np.radians(angle),
         phase_shift=np.radians(columns.get("rlnPhaseShift", np.zeros(n))),
         b_factor_A2=columns.get("rlnCtfBfactor", np.zeros(n)),

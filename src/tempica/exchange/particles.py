@@ -65,7 +65,7 @@ def _optics(movie: xarray.Dataset) -> dict[str, Any]:
         "tempicaNoise": about["noise"],
         **{label: float(about[name]) for name, label in KEPT.items() if name in about},
         **{label: ",".join(map(repr, movie[name].values.tolist())) for name, label in KEPT_TABLES.items()},
-        "tempicaScattering": float(movie["scatterer_amplitude"].sum()),
+        "tempicaScattering": float(movie["scatterer_amplitude_A"].sum()),
         "tempicaImageScale": float(image.encoding.get("scale_factor", 1.0)),
         "tempicaImageOffset": float(image.encoding.get("add_offset", 0.0)),
         **({"tempicaImageLevels": np.iinfo(stored).max} if stored.kind == "u" else {}),
@@ -88,14 +88,14 @@ def _rows(movie: xarray.Dataset, replica: int, first: int, last: int) -> dict[st
         "rlnGroupNumber": [replica + 1] * n,
         "rlnOpticsGroup": [1] * n,
         "rlnRandomSubset": 1 + index % 2,
-        "rlnDefocusU": part["defocus_u"].values,
-        "rlnDefocusV": part["defocus_v"].values,
+        "rlnDefocusU": part["defocus_u_A"].values,
+        "rlnDefocusV": part["defocus_v_A"].values,
         "rlnDefocusAngle": np.degrees(part["defocus_angle"].values),
         "rlnPhaseShift": np.full(n, np.degrees(float(movie.attrs["phase_shift"]))),
         "rlnCtfBfactor": np.full(n, float(movie.attrs["b_factor_A2"])),
     }
     if movie.attrs["pose"] != "hidden":
-        euler, shift = euler_angles(part["pose_quaternion"].values), part["pose_shift"].values
+        euler, shift = euler_angles(part["pose_quaternion"].values), part["pose_shift_A"].values
         columns |= dict(zip(POSES, [*euler.T, *-shift.T], strict=True))
     columns |= {
         "tempicaReplica": [int(part["replica"])] * n,

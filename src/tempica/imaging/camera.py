@@ -18,9 +18,9 @@ from tempica.imaging.radial import damage_filter, frequency_grid, noise_power
 if TYPE_CHECKING:
     import xarray
 
-FOCUS = ("defocus_u", "defocus_v", "defocus_angle", "damage_dose")  # what `Camera.transfer` needs of each frame
+FOCUS = ("defocus_u_A", "defocus_v_A", "defocus_angle", "damage_dose")  # what `Camera.transfer` needs of each frame
 AT_ONCE = 2**22  # pixels of images that are made together: what they pass through takes tens of bytes each
-PARTS = ("scatterer_amplitude", "scatterer_width", "frequency", "noise_power", "dqe")  # a movie's variables
+PARTS = ("scatterer_amplitude_A", "scatterer_width_A", "frequency", "noise_power", "dqe")  # a movie's variables
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +28,20 @@ class Camera:
     """What is the same for all images of a movie."""
 
     optics: Optics
-    scatterer_amplitude: np.ndarray  # (N, K) Å
-    scatterer_width: np.ndarray  # (N, K) Å
+    scatterer_amplitude_A: np.ndarray  # (N, K) Å
+    scatterer_width_A: np.ndarray  # (N, K) Å
     frequency: np.ndarray  # (node,) 1/Å, of the two tables below
     noise_power: np.ndarray  # (node,) relative
     dqe: np.ndarray  # (node,)
 
     def transfer(
-        self, defocus_u: np.ndarray, defocus_v: np.ndarray, defocus_angle: np.ndarray, damage_dose: np.ndarray
+        self, defocus_u_A: np.ndarray, defocus_v_A: np.ndarray, defocus_angle: np.ndarray, damage_dose: np.ndarray
     ) -> np.ndarray:
         """What the signal's Fourier coefficients are multiplied by, (F, D, D//2 + 1) float32.
 
         The contrast transfer function, √DQE, and the damage of a dose (F,) in e/Å².
         """
-        transfer = self.optics.transfer(defocus_u, defocus_v, defocus_angle)
+        transfer = self.optics.transfer(defocus_u_A, defocus_v_A, defocus_angle)
         k = frequency_grid(self.optics.n_pixels, self.optics.pixel_size_A)
         if (self.dqe != 1).any():
             transfer *= np.sqrt(np.interp(k, self.frequency, self.dqe)).astype(np.float32)
@@ -57,7 +57,7 @@ class Camera:
         self,
         position: np.ndarray,
         pose_quaternion: np.ndarray,
-        pose_shift: np.ndarray,
+        pose_shift_A: np.ndarray,
         *focus: np.ndarray,
         device: str = "cpu",
     ) -> np.ndarray:
@@ -67,9 +67,9 @@ class Camera:
         """
         optics = self.optics
         rotation = rotation_matrix(pose_quaternion)
-        xy = to_pixels(position, rotation, pose_shift, optics.n_pixels, optics.pixel_size_A)
+        xy = to_pixels(position, rotation, pose_shift_A, optics.n_pixels, optics.pixel_size_A)
         image = project(
-            xy, self.scatterer_amplitude, self.scatterer_width, optics.n_pixels, optics.pixel_size_A, device=device
+            xy, self.scatterer_amplitude_A, self.scatterer_width_A, optics.n_pixels, optics.pixel_size_A, device=device
         )
         step = max(1, AT_ONCE // optics.n_pixels**2)
         for first in range(0, len(image), step):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tempica.imaging.detector import Detector, Scale
 
 
-VIEW = ("pose_quaternion", "pose_shift", *FOCUS)
+VIEW = ("pose_quaternion", "pose_shift_A", *FOCUS)
 
 
 def levels(

@@ -51,7 +51,7 @@ def run(work: Work) -> None:
     n_replicas, n_frames, n_atoms, _ = trajectory["position"].shape
     camera = camera_of(recipe, *scatterers(recipe, trajectory))
     interval_s = _intervals_s(recipe, trajectory["time"].values)
-    diffusion = diffusion_of(recipe, trajectory["position"][0, 0].values, trajectory["scattering_length"].values)
+    diffusion = diffusion_of(recipe, trajectory["position"][0, 0].values, trajectory["scattering_length_A"].values)
     turn_deg = math.degrees(math.sqrt(2 * diffusion * interval_s[1])) if n_frames > 1 else 0.0
     if diffusion:
         work.progress.say(f"render: the molecule turns by {turn_deg:.3g}° about each axis from frame to frame")
@@ -113,7 +113,7 @@ def run(work: Work) -> None:
         "movie",
         sizes
         | {"y": recipe.n_pixels, "x": recipe.n_pixels, "atom": n_atoms}
-        | {"gaussian": camera.scatterer_width.shape[1], "node": len(camera.frequency)},
+        | {"gaussian": camera.scatterer_width_A.shape[1], "node": len(camera.frequency)},
         chunks={"replica": 1, "time": LAZY_BLOCK_FRAMES if recipe.lazy else BLOCK_FRAMES},
         scale={"image": (scale.factor, scale.offset)},
         dtypes={"image": scale.dtype},

@@ -39,7 +39,7 @@ def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, fr
     view = movie.isel(at)
     clean = imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
-        *(view[name].values for name in ("pose_quaternion", "pose_shift", *imaging.FOCUS)),
+        *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),
     )
     return Example(
         replica=int(movie["replica"].values[replica]),

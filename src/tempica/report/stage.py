@@ -27,7 +27,7 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
 
     trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
     poses = true_poses(run, "report", movie)
-    movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift")})
+    movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     page = render_page(recipe, recipe_text, trajectory, movie, sources, scores, software=store.software())
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'

@@ -35,5 +35,5 @@ def read(run: Path, room: str, kind: str) -> xarray.Dataset:
 
 
 def true_poses(run: Path, room: str, movie: xarray.Dataset) -> xarray.Dataset:
-    """The data set that holds a movie's true `pose_quaternion` and `pose_shift`: the movie itself if it knows them."""
+    """The dataset with a movie's true `pose_quaternion` and `pose_shift_A`: the movie itself if it knows them."""
     return movie if movie.attrs["pose"] == "known" else read(run, room, "poses")

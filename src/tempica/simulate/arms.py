@@ -66,7 +66,7 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         topology=_topology(np.concatenate(owner)),
         position=position - position.mean(0),
         residue=np.arange(1, n + 1),
-        scattering_length=np.full(n, sum(k * SCATTERING_LENGTH_A[name] for name, k in RESIDUE_ATOMS.items())),
+        scattering_length_A=np.full(n, sum(k * SCATTERING_LENGTH_A[name] for name, k in RESIDUE_ATOMS.items())),
         bead_width=np.full(n, BEAD_WIDTH_NM),
         formula=np.full(n, formula(RESIDUE_ATOMS | {"H": RESIDUE_HYDROGENS})),
     )

@@ -63,7 +63,7 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
         topology=topology,
         position=position - position[heavy].mean(0),
         residue=np.array([atom.residue.resSeq for atom in topology.atoms]),
-        scattering_length=np.where(heavy, united, 0.0),
+        scattering_length_A=np.where(heavy, united, 0.0),
         bead_width=np.sqrt(ATOM_WIDTH_NM**2 + carried / united * HYDROGEN_NM**2 / 3),
         formula=np.array(
             [

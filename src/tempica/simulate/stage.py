@@ -130,7 +130,7 @@ def _ensemble_store(
         chunks={"time": engine.BLOCK_FRAMES},
         attributes=about | centre,
     )
-    beads = {"scattering_length": molecule.scattering_length, "bead_width": molecule.bead_width}
+    beads = {"scattering_length_A": molecule.scattering_length_A, "bead_width": molecule.bead_width}
     store.write(path, beads | {"time": time})
     return path, beads
 

@@ -23,7 +23,7 @@ SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "cif", "mmcif", "pdbx") 
 class Molecule:
     """Beads of a protein, or its atoms; positions in nm, centred on their centroid.
 
-    `scattering_length` (Å) is the electron scattering amplitude F(0) of the residue's heavy atoms;
+    `scattering_length_A` (Å) is the electron scattering amplitude F(0) of the residue's heavy atoms;
     `bead_width` (nm) is their root-mean-square spread per axis about their centroid, Rg/√3; `formula` counts the
     residue's atoms, hydrogens included.
     """
@@ -31,7 +31,7 @@ class Molecule:
     topology: mdtraj.Topology
     position: np.ndarray  # (atom, space)
     residue: np.ndarray  # (atom,) residue numbers of the file
-    scattering_length: np.ndarray  # (atom,)
+    scattering_length_A: np.ndarray  # (atom,)
     bead_width: np.ndarray  # (atom,)
     formula: np.ndarray  # (atom,) such as "C3H5NO"
     centre: np.ndarray | None = None  # (space,) nm, of the centroid in the file; none of a molecule without a file
@@ -47,7 +47,7 @@ class Molecule:
             self.topology.subset(atoms),
             self.position[atoms],
             self.residue[atoms],
-            self.scattering_length[atoms],
+            self.scattering_length_A[atoms],
             self.bead_width[atoms],
             self.formula[atoms],
             self.centre,
@@ -116,7 +116,7 @@ def load_molecule(path: Path) -> Molecule:
         topology=model.topology.subset([atom.index for atom in alpha]),
         position=position - position.mean(0),
         residue=numbers,
-        scattering_length=np.array(length),
+        scattering_length_A=np.array(length),
         bead_width=np.array(width),
         formula=np.array(made_of),
         centre=position.mean(0),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tempica.stores.schema import ATTRIBUTES, BEAMLINE, FILES, MOVIE_OPTICS, MOVIE_OPTIONAL, STORES
+from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, MOVIE_OPTICS, MOVIE_OPTIONAL
+from tempica.stores.schema import FILES, STORES
 from tempica.stores.scores import SCORES
-
-if TYPE_CHECKING:
-    pass
 
 
 def all_schemas() -> dict[str, dict[str, Any]]:

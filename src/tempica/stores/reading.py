@@ -22,7 +22,7 @@ def open_store(path: str | Path, kind: str) -> xarray.Dataset:
     path = Path(path)
     verify(path)
     dataset = xarray.open_zarr(path, consolidated=False, chunks=None)
-    schema.check(dataset, kind)
+    schema.check(dataset, kind, path)
     if "lazy" in dataset.attrs:
         from tempica.stores.lazy import with_images
 

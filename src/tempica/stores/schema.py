@@ -1,16 +1,19 @@
-"""What every store holds: dims, dtype and units of each variable; checks; JSON Schemas of all contracts."""
+"""What every store holds: dims, dtype and units of each variable; and the check that it does."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tempica.errors import StoreError
 
 if TYPE_CHECKING:
     import xarray
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Variable:
 
 
 _BEADS = {
-    "scattering_length": Variable(("atom",), "float64", "angstrom", "electron scattering amplitude F(0) of a bead"),
+    "scattering_length_A": Variable(("atom",), "float64", "angstrom", "electron scattering amplitude F(0) of a bead"),
     "bead_width": Variable(("atom",), "float64", "nm", "standard deviation per axis of a bead's own mass"),
 }
 _FORMULA = {
@@ -120,11 +123,11 @@ STORES: dict[str, dict[str, Variable]] = {
             "1",
             "rotation of molecule to view, order x y z w; NaN where hidden",
         ),
-        "pose_shift": Variable(
+        "pose_shift_A": Variable(
             ("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, order x y"
         ),
-        "defocus_u": Variable(("replica", "time"), "float64", "angstrom", "underfocus along the astigmatism angle"),
-        "defocus_v": Variable(("replica", "time"), "float64", "angstrom", "underfocus across it"),
+        "defocus_u_A": Variable(("replica", "time"), "float64", "angstrom", "underfocus along the astigmatism angle"),
+        "defocus_v_A": Variable(("replica", "time"), "float64", "angstrom", "underfocus across it"),
         "defocus_angle": Variable(("replica", "time"), "float64", "rad", "astigmatism angle, from +x"),
         "damage_dose": Variable(
             ("replica", "time"),
@@ -132,10 +135,10 @@ STORES: dict[str, dict[str, Variable]] = {
             "e/angstrom^2",
             "dose whose radiation damage the image shows; 0 where damage is left out",
         ),
-        "scatterer_amplitude": Variable(
+        "scatterer_amplitude_A": Variable(
             ("atom", "gaussian"), "float64", "angstrom", "scattering amplitude F(0) of each Gaussian of a bead or atom"
         ),
-        "scatterer_width": Variable(
+        "scatterer_width_A": Variable(
             ("atom", "gaussian"), "float64", "angstrom", "its standard deviation per axis, B factor included"
         ),
         "frequency": Variable(("node",), "float64", "1/angstrom", "spatial frequency of the two tables below"),
@@ -147,7 +150,7 @@ STORES: dict[str, dict[str, Variable]] = {
         "pose_quaternion": Variable(
             ("replica", "time", "quaternion"), "float64", "1", "true rotation of molecule to view, order x y z w"
         ),
-        "pose_shift": Variable(
+        "pose_shift_A": Variable(
             ("replica", "time", "plane"), "float64", "angstrom", "particle's true place in the box, order x y"
         ),
     },
@@ -211,88 +214,37 @@ STORES: dict[str, dict[str, Variable]] = {
 
 FILES = {"diffraction": "movie"}  # kinds that go by the name of another
 
-ATTRIBUTES = {
-    "title": {"type": "string"},
-    "kind": {"type": "string"},
-    "schema_version": {"const": SCHEMA_VERSION},
-    "recipe": {"type": "string", "description": "TOML text of the recipe"},
-    "seed": {"type": "integer"},
-    "fingerprint": {"type": "string", "description": "digest of everything that the store depends on"},
-    "software": {"type": "object", "additionalProperties": {"type": "string"}},
-    "n_files": {
-        "type": "integer",
-        "description": "files below the store when it was completed, without this one",
-    },
-    "n_bytes": {"type": "integer", "description": "their size"},
-}
 
-MOVIE_OPTICS = {
-    "pixel_size_A": "angstrom",
-    "voltage_kV": "kV",
-    "spherical_aberration_mm": "mm",
-    "amplitude_contrast": "1",
-    "b_factor_A2": "angstrom^2",
-    "bead_b_factor_A2": "angstrom^2",
-    "phase_shift": "rad",
-    "electrons_per_pixel": "1",
-    "noise_std": "1/angstrom",
-}
-
-MOVIE_OPTIONAL: dict[str, Any] = {
-    "signal_std": {
-        "type": "number",
-        "unit": "1/angstrom",
-        "description": "of the noise-free images; its square over that of noise_std is the SNR",
-    },
-    "pose_error_deg": {"type": "number", "unit": "degree", "description": "of approximate poses, about each axis"},
-    "pose_error_A": {"type": "number", "unit": "angstrom", "description": "of approximate poses, each axis"},
-    "turn_deg": {
-        "type": "number",
-        "unit": "degree",
-        "description": "standard deviation of a diffusing molecule's rotation from frame to frame, about each axis",
-    },
-    "lazy": {
-        "type": "object",
-        "description": "there where images are not stored: what they are made with, besides the movie",
-        "properties": {
-            "scale_factor": {"type": "number", "unit": "1/angstrom"},
-            "add_offset": {"type": "number", "unit": "1/angstrom"},
-            "levels": {"type": "integer", "description": "highest digital level; 255 if not there"},
-            "n_pixels": {"type": "integer", "unit": "pixel"},
-            "trajectory": {"type": "string", "description": "fingerprint of the trajectory they are of"},
-        },
-        "required": ["scale_factor", "add_offset", "n_pixels", "trajectory"],
-    },
-}
-
-
-BEAMLINE = {
-    "photon_energy_eV": "eV",
-    "wavelength_A": "angstrom",
-    "detector_distance_mm": "mm",
-    "pixel_size_um": "um",
-    "beam_stop_radius_mm": "mm",
-    "b_factor_A2": "angstrom^2",
-    "photons_per_um2": "1/um^2",
-    "pulse_jitter": "1",
-    "background_photons": "photon",
-}
-
-
-def check(dataset: xarray.Dataset, kind: str) -> None:
-    """Raise StoreError unless the dataset has every variable of its kind, with its dims and dtype."""
+def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:
+    """Raise StoreError unless a dataset, opened from `path`, has every variable of its kind with its dims and dtype."""
     if dataset.attrs.get("kind") != kind:
-        raise StoreError(f"The store is of kind {dataset.attrs.get('kind')!r}, but {kind!r} is needed.")
+        raise StoreError(f"The store {path} is of kind {dataset.attrs.get('kind')!r}, but {kind!r} is needed.")
     if dataset.attrs.get("schema_version") != SCHEMA_VERSION:
         raise StoreError(
-            f"The store has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads"
-            f" {SCHEMA_VERSION}."
+            f"The store {path} has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads"
+            f" {SCHEMA_VERSION}. Make it again with: tempica run {path.parent} (what is there is kept in"
+            f" {path.parent / 'superseded'}), or read it with xarray.open_zarr(path, consolidated=False)."
         )
     for name, rule in STORES[kind].items():
         if name not in dataset.variables:
             if (kind, name) == ("movie", "image") and "lazy" in dataset.attrs:
                 continue
-            raise StoreError(f"The {kind} store lacks the variable '{name}'. Simulate or import it again.")
+            raise StoreError(f"The {kind} store {path} lacks the variable '{name}'. Simulate or import it again.")
         variable = dataset[name]
         if variable.dims != rule.dims:
-            raise StoreError(f"'{name}' of the {kind} store has dims {variable.dims}; the schema says {rule.dims}.")
+            raise StoreError(
+                f"'{name}' of the {kind} store {path} has dims {variable.dims}; the schema says {rule.dims}."
+                " Simulate or import it again."
+            )
+        dtype = _stored_dtype(variable)
+        if dtype not in (rule.dtype, *rule.other_dtypes):
+            raise StoreError(
+                f"'{name}' of the {kind} store {path} has dtype {dtype}; the schema says"
+                f" {' or '.join((rule.dtype, *rule.other_dtypes))}. Simulate or import it again."
+            )
+
+
+def _stored_dtype(variable: xarray.DataArray) -> str:
+    """Dtype of a variable on disk: decoding turns packed integers into floats."""
+    dtype = np.dtype(variable.encoding.get("dtype", variable.dtype))
+    return "string" if dtype.kind in "TUO" else dtype.name

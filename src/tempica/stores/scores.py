@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tempica.stores.schema import SCHEMA_VERSION
-
-if TYPE_CHECKING:
-    pass
-
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 

@@ -57,8 +57,8 @@ def measure_block(
     image = camera.clean_images(position, *(view[name] for name in recording.VIEW), device=device)
     optics = camera.optics
     rotation = imaging.rotation_matrix(view["pose_quaternion"])
-    xy = imaging.to_pixels(position, rotation, view["pose_shift"], optics.n_pixels, optics.pixel_size_A)
-    reach_A = np.abs(xy - optics.n_pixels // 2) * optics.pixel_size_A + EDGE * camera.scatterer_width.max(1)[:, None]
+    xy = imaging.to_pixels(position, rotation, view["pose_shift_A"], optics.n_pixels, optics.pixel_size_A)
+    reach_A = np.abs(xy - optics.n_pixels // 2) * optics.pixel_size_A + EDGE * camera.scatterer_width_A.max(1)[:, None]
     files.save_arrays(
         out,
         variance=image.var((1, 2), dtype=np.float64),
@@ -92,7 +92,7 @@ def write_block(
 def write_views_of_replica(views: Path, store_path: Path, replica: int, *, true: bool) -> None:
     """Views of a whole replica into a lazy movie's store, or true poses into theirs."""
     found = files.load_arrays(views)
-    stated = {name: found[name] for name in ("pose_quaternion", "pose_shift")} if true else _stated(found)
+    stated = {name: found[name] for name in ("pose_quaternion", "pose_shift_A")} if true else _stated(found)
     store.write(store_path, stated, replica=replica)
 
 

@@ -21,9 +21,9 @@ class Views:
     """Pose, focus and dose of frames; arrays over frame."""
 
     pose_quaternion: np.ndarray  # (frame, 4), order x y z w
-    pose_shift: np.ndarray  # (frame, 2) Å, order x y
-    defocus_u: np.ndarray  # (frame,) Å
-    defocus_v: np.ndarray
+    pose_shift_A: np.ndarray  # (frame, 2) Å, order x y
+    defocus_u_A: np.ndarray  # (frame,) Å
+    defocus_v_A: np.ndarray
     defocus_angle: np.ndarray  # rad
     damage_dose: np.ndarray  # e/Å²
 
@@ -71,7 +71,7 @@ def stated_poses(
     Errors are normal, of the rotation about each axis and of the shift along each; one a frame, or where poses are
     fixed one a molecule.
     """
-    true = {"pose_quaternion": views.pose_quaternion, "pose_shift": views.pose_shift}
+    true = {"pose_quaternion": views.pose_quaternion, "pose_shift_A": views.pose_shift_A}
     poses = recipe.poses
     if poses.knowledge == "hidden":
         return {name: np.full_like(value, np.nan) for name, value in true.items()}
@@ -86,7 +86,7 @@ def stated_poses(
     turn = imaging.quaternion_of(math.radians(poses.error_deg) * draw[:, :3])
     return {
         "pose_quaternion": imaging.quaternion_product(true["pose_quaternion"], turn),
-        "pose_shift": true["pose_shift"] + poses.error_A * draw[:, 3:],
+        "pose_shift_A": true["pose_shift_A"] + poses.error_A * draw[:, 3:],
     }
 
 

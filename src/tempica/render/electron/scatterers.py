@@ -24,7 +24,7 @@ def scatterers(recipe: RenderRecipe, trajectory: xarray.Dataset) -> tuple[np.nda
     """
     scattering = recipe.scattering
     if isinstance(scattering, BeadScattering):
-        amplitude = scattering.solvent_contrast * trajectory["scattering_length"].values
+        amplitude = scattering.solvent_contrast * trajectory["scattering_length_A"].values
         width = np.sqrt((10 * trajectory["bead_width"].values) ** 2 + recipe.bead_b_factor_A2 / (8 * np.pi**2))
         return amplitude[:, None], width[:, None]
     elements, hydrogens = atoms_of([str(text) for text in trajectory["formula"].values])

@@ -34,7 +34,7 @@ BLOCK_FRAMES = 100
 SCALE_FRAMES = 500  # particles from which the scale of a foreign stack is learned
 SCALE_STRUCTURES = 16  # structures of the ensemble that are expected in them
 CERTAIN = 5.0  # standard errors of that scale below which the images do not show the molecule
-VIEW = ("pose_quaternion", "pose_shift", "defocus_u", "defocus_v", "defocus_angle")
+VIEW = ("pose_quaternion", "pose_shift_A", "defocus_u_A", "defocus_v_A", "defocus_angle")
 
 
 def check(recipe: Recipe, folder: Path) -> None:
@@ -131,8 +131,8 @@ def run(work: Work) -> None:
     store.write(
         movie,
         {
-            "scatterer_amplitude": shown * ensemble["scattering_length"].values[:, None],
-            "scatterer_width": optics.width_A(ensemble["bead_width"].values)[:, None],
+            "scatterer_amplitude_A": shown * ensemble["scattering_length_A"].values[:, None],
+            "scatterer_width_A": optics.width_A(ensemble["bead_width"].values)[:, None],
             "damage_dose": dose,
             **particles.tables,
         }
@@ -169,7 +169,7 @@ def look_block(
     number = replica * plan["image"].shape[1] + np.arange(first, last)
     chosen = np.flatnonzero(number % every == 0)
     overlap = np.zeros((2, len(chosen)))
-    posed = bool(np.isfinite(plan["pose_shift"][replica]).all())
+    posed = bool(np.isfinite(plan["pose_shift_A"][replica]).all())
     if len(chosen) and posed and not digital:
         model = _model(run, plan, optics, replica, first + chosen)
         model -= model.mean((1, 2), keepdims=True)
@@ -201,13 +201,13 @@ def _model(
     """What some frames of a replica show on average over structures of the ensemble."""
     ensemble = read(run, "render", "ensemble")
     chosen = np.unique(np.linspace(0, ensemble.sizes["time"] - 1, SCALE_STRUCTURES).astype(int))
-    length, width = ensemble["scattering_length"].values, optics.width_A(ensemble["bead_width"].values)
+    length, width = ensemble["scattering_length_A"].values, optics.width_A(ensemble["bead_width"].values)
     view = {name: plan[name][replica, frames] for name in VIEW}
     rotation = imaging.rotation_matrix(view["pose_quaternion"])
     potential = np.zeros((len(frames), optics.n_pixels, optics.n_pixels), np.float32)
     for structure in ensemble["position"].values[chosen]:
         place = np.broadcast_to(structure, (len(frames), *structure.shape))
-        xy = imaging.to_pixels(place, rotation, view["pose_shift"], optics.n_pixels, optics.pixel_size_A)
+        xy = imaging.to_pixels(place, rotation, view["pose_shift_A"], optics.n_pixels, optics.pixel_size_A)
         potential += imaging.project(xy, length, width, optics.n_pixels, optics.pixel_size_A)
     return imaging.through_optics(potential / len(chosen), optics.transfer(*(view[name] for name in VIEW[2:])))
 
@@ -249,7 +249,7 @@ def _views(
         shift = shift + (imaging.rotation_matrix(quaternion) @ away_A)[..., :2]
     return {
         "pose_quaternion": quaternion,
-        "pose_shift": shift,
+        "pose_shift_A": shift,
         **{name: getattr(particles, name)[plan.row] for name in VIEW[2:]},
     }
 

@@ -50,7 +50,7 @@ def phase_shift(particles: Particles, star: Path) -> float:
 
 def visible_share(particles: Particles, ensemble: xarray.Dataset) -> float:
     """How much of the molecule's scattering an export of ours shows: less than all where there is solvent."""
-    shown, whole = particles.store.get("tempicaScattering"), float(ensemble["scattering_length"].sum())
+    shown, whole = particles.store.get("tempicaScattering"), float(ensemble["scattering_length_A"].sum())
     return 1.0 if shown is None or abs(shown / whole - 1) < 1e-9 else shown / whole
 
 

@@ -17,7 +17,8 @@ from tempica.recipe.experiment import Recipe
 from tempica.recipe.xfel import XfelRecipe
 from tempica.render.xfel.shots import count_dtype, counted, orientations, pulses
 from tempica.runs.reading import read
-from tempica.stores import schema, store
+from tempica.stores import store
+from tempica.stores.attributes import BEAMLINE
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +52,7 @@ def run(work: Work) -> None:
             "polarisation": recipe.polarisation,
             "wavelength_A": beamline.wavelength_A,
         }
-        | {name: getattr(recipe, name) for name in schema.BEAMLINE if name != "wavelength_A"},
+        | {name: getattr(recipe, name) for name in BEAMLINE if name != "wavelength_A"},
     )
     about = {name: trajectory[name].values for name in ("replica", "time", "label", "molecule", "bead_width")}
     about |= {"formula": trajectory["formula"].values.tolist(), "mask": beamline.mask}

@@ -103,7 +103,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
         position=position[chosen] - position[chosen].mean(0),
         centre=position[chosen].mean(0),
         residue=np.array([topology.atom(i).residue.resSeq for i in chosen]),
-        scattering_length=length,
+        scattering_length_A=length,
         bead_width=width,
         formula=made_of,
     )

@@ -1,0 +1,74 @@
+"""Attributes of the stores, beside their variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tempica.stores.schema import SCHEMA_VERSION
+
+ATTRIBUTES = {
+    "title": {"type": "string"},
+    "kind": {"type": "string"},
+    "schema_version": {"const": SCHEMA_VERSION},
+    "recipe": {"type": "string", "description": "TOML text of the recipe"},
+    "seed": {"type": "integer"},
+    "fingerprint": {"type": "string", "description": "digest of everything that the store depends on"},
+    "software": {"type": "object", "additionalProperties": {"type": "string"}},
+    "n_files": {
+        "type": "integer",
+        "description": "files below the store when it was completed, without this one",
+    },
+    "n_bytes": {"type": "integer", "description": "their size"},
+}
+
+MOVIE_OPTICS = {
+    "pixel_size_A": "angstrom",
+    "voltage_kV": "kV",
+    "spherical_aberration_mm": "mm",
+    "amplitude_contrast": "1",
+    "b_factor_A2": "angstrom^2",
+    "bead_b_factor_A2": "angstrom^2",
+    "phase_shift": "rad",
+    "electrons_per_pixel": "1",
+    "noise_std": "1/angstrom",
+}
+
+MOVIE_OPTIONAL: dict[str, Any] = {
+    "signal_std": {
+        "type": "number",
+        "unit": "1/angstrom",
+        "description": "of the noise-free images; its square over that of noise_std is the SNR",
+    },
+    "pose_error_deg": {"type": "number", "unit": "degree", "description": "of approximate poses, about each axis"},
+    "pose_error_A": {"type": "number", "unit": "angstrom", "description": "of approximate poses, each axis"},
+    "turn_deg": {
+        "type": "number",
+        "unit": "degree",
+        "description": "standard deviation of a diffusing molecule's rotation from frame to frame, about each axis",
+    },
+    "lazy": {
+        "type": "object",
+        "description": "there where images are not stored: what they are made with, besides the movie",
+        "properties": {
+            "scale_factor": {"type": "number", "unit": "1/angstrom"},
+            "add_offset": {"type": "number", "unit": "1/angstrom"},
+            "levels": {"type": "integer", "description": "highest digital level; 255 if not there"},
+            "n_pixels": {"type": "integer", "unit": "pixel"},
+            "trajectory": {"type": "string", "description": "fingerprint of the trajectory they are of"},
+        },
+        "required": ["scale_factor", "add_offset", "n_pixels", "trajectory"],
+    },
+}
+
+
+BEAMLINE = {
+    "photon_energy_eV": "eV",
+    "wavelength_A": "angstrom",
+    "detector_distance_mm": "mm",
+    "pixel_size_um": "um",
+    "beam_stop_radius_mm": "mm",
+    "b_factor_A2": "angstrom^2",
+    "photons_per_um2": "1/um^2",
+    "pulse_jitter": "1",
+    "background_photons": "photon",
+}
