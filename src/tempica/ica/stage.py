@@ -34,7 +34,7 @@ def run(work: Work) -> None:
     work.run_chains("methods", [[(m, partial(train_method, recipe, work.run, m, results[m]))] for m in order])
 
     found = {method: files.load_arrays(path) for method, path in results.items()}
-    latents = read(work.run, "ica", "latents")
+    latents = work.read("latents")
     n_replicas, n_frames, n_modes = latents["latent"].shape
     shape = (len(methods), 2, n_replicas, n_frames, max(n_modes, recipe.train.n_components))
     source, variance = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -69,7 +69,7 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     if method in OF_IMAGES:
         files.save_arrays(out, unmixed=OF_IMAGES[method](recipe, run, split))
         return
-    latents = read(run, "ica", "latents")
+    latents = read(run, "train", "latents")
     mean, covariance = latents["latent"].values, latents["latent_covariance"].values
     n_frames, n_modes = mean.shape[1:]
     X, covariance = mean.reshape(-1, n_modes), covariance.reshape(-1, n_modes, n_modes)
@@ -100,7 +100,7 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
     else:
         from tempica.ica.contrastive.tcl import TCL
 
-        labels = read(run, "ica", "movie")["label"].values.reshape(-1)
+        labels = read(run, "train", "movie")["label"].values.reshape(-1)
         model = TCL(recipe.train.n_components, random_state=seeds.integer(recipe.seed, "tcl"))
         model.fit(X[seen], labels[seen], validation=~train[seen], log=partial(_tell, run, method))
     from tempica.ica.smoothing.smoothing import smooth
@@ -114,7 +114,7 @@ def train_method(recipe: Recipe, run: Path, method: str, out: Path) -> None:
 
 def _molecules(run: Path) -> np.ndarray:
     """Number (frame,) of each frame's molecule: to the estimators a replica, since frames of two are no pair."""
-    molecule = read(run, "ica", "movie")["molecule"].values
+    molecule = read(run, "train", "movie")["molecule"].values
     begins = np.ones(molecule.shape, dtype=bool)
     begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
     return np.cumsum(begins)
@@ -140,7 +140,7 @@ def _pca_of_pixels(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     """Principal components (frame, n_components) of the images themselves: what ignoring the pose gives."""
     from sklearn.decomposition import IncrementalPCA
 
-    images = read(run, "ica", "movie")["image"]
+    images = read(run, "train", "movie")["image"]
     n = recipe.train.n_components
     rank = min(4 * n + 16, images.shape[1])
     pca = IncrementalPCA(rank)
@@ -153,7 +153,7 @@ def _pcl_of_images(recipe: Recipe, run: Path, split: np.ndarray) -> np.ndarray:
     """Sources (frame, n_components) that PCL finds in the images themselves."""
     from tempica.ica.contrastive.pcl import PCL
 
-    images = read(run, "ica", "movie")["image"]
+    images = read(run, "train", "movie")["image"]
     n_frames = images.shape[1]
     role, replicas = np.repeat(split, n_frames), _molecules(run)
     seen = role != "held_out"
