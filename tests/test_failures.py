@@ -16,7 +16,7 @@ from tempica import cli
 from tempica.runs.stages import STAGES
 from tempica.runs.work import Work
 
-MADE = {"train": "sources.zarr"} | {stage: makes[-1] for stage, (_, makes) in STAGES.items()}
+MADE = {name: stage.makes[-1] for name, stage in STAGES.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def fail(
     def failing(stage: str, failure: object) -> tuple[Path, object]:
         path = run / MADE[stage]
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-        monkeypatch.setattr(importlib.import_module(f"tempica.{STAGES[stage][0]}.stage"), "run", failure)
+        monkeypatch.setattr(importlib.import_module(f"tempica.{STAGES[stage].room}.stage"), "run", failure)
         monkeypatch.setattr(sys, "argv", ["tempica", stage, str(run), "--jobs", "1"])
 
         def end() -> tuple[object, str]:

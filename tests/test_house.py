@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tempica.errors import TruthError
-from tempica.runs.reading import READS, read
+from tempica.runs.reading import read
+from tempica.runs.stages import STAGES
 from tempica.stores import json_schemas, schema
 from tempica.stores.scores import SCORES
 
@@ -56,19 +57,20 @@ def test_only_store_touches_zarr() -> None:
         assert not opens or path.parent.name == "stores", f"{path} opens zarr stores itself"
 
 
-@pytest.mark.parametrize("room", ["embed", "ica"])
-def test_embed_and_ica_cannot_open_the_truth(room: str, small_run: Path) -> None:
+@pytest.mark.parametrize(("room", "stage"), [("embed", "embed"), ("ica", "train")])
+def test_embed_and_ica_cannot_open_the_truth(room: str, stage: str, small_run: Path) -> None:
+    assert STAGES[stage].room == room
     for kind in ("trajectory", "poses"):
-        assert kind not in READS[room]
+        assert kind not in STAGES[stage].reads
         with pytest.raises(TruthError):
-            read(small_run, room, kind)
+            read(small_run, stage, kind)
     for path in (SOURCE / room).rglob("*.py"):
         text = path.read_text()
         assert not re.search(r"open_store|open_movie|tempica\.lazy|import lazy", text)
         assert "trajectory" not in text
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "read":
-                assert ast.literal_eval(node.args[1]) == room, f"{path} reads as another room"
+                assert ast.literal_eval(node.args[1]) == stage, f"{path} reads as another stage"
 
 
 def test_embed_and_train_give_the_same_without_the_truth(small_run: Path, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ import click
 
 from tempica._version import __version__
 from tempica.errors import TempicaError, WorkerError
+from tempica.runs.stages import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
 # what the system refuses since it was asked for the wrong thing; of other failures the machine is the cause
 _MISTAKES = {
@@ -57,15 +57,15 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @cli.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--until", type=click.Choice(STAGES), help="Last stage to do.")
+@click.option("--until", type=click.Choice(list(STAGES)), help="Last stage to do.")
 @_options
 def run(recipe: Path, until: str | None, **options: Any) -> None:
     """Do every stage that is not up to date, and show the scores.
 
     RECIPE is a TOML file, or the folder of an earlier run.
     """
-    stages = STAGES[: STAGES.index(until) + 1] if until else STAGES
-    _execute(recipe, stages, **options)
+    stages = list(STAGES)
+    _execute(recipe, stages[: stages.index(until) + 1] if until else stages, **options)
 
 
 def _stage_command(stage: str, help_text: str) -> None:
@@ -89,15 +89,8 @@ _ARRAY = """On Slurm, with n_replicas = 8 (0 … 7, and 8 is the ensemble), comp
 \b
   sbatch --array=0-8 --wrap='tempica simulate RECIPE --replica $SLURM_ARRAY_TASK_ID'"""
 
-for _stage, _help in (
-    ("simulate", f"Move the molecule: trajectory.zarr, with the truth, and ensemble.zarr.\n\n{_ARRAY}"),
-    ("render", "Photograph the trajectory: movie.zarr."),
-    ("embed", "Turn images into posteriors of displacement modes: latents.zarr."),
-    ("train", "Unmix the latents into sources: sources.zarr."),
-    ("evaluate", "Score the sources against the truth: scores.json."),
-    ("report", "Write report.html."),
-):
-    _stage_command(_stage, _help)
+for _stage in STAGES.values():
+    _stage_command(_stage.name, f"{_stage.help}\n\n{_ARRAY}" if _stage.name == "simulate" else _stage.help)
 
 
 @cli.command("export")

@@ -8,11 +8,10 @@ their marks and completes the stage.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 
@@ -20,13 +19,10 @@ from tempica._version import __version__
 from tempica.errors import RecipeError, StoreError, TempicaError
 from tempica.progress import Progress
 from tempica.recipe import experiment
-from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
-from tempica.recipe.xfel import XfelRecipe
 from tempica.runs import locks, pool
 from tempica.runs.folder import Run, open_run, stamp
 from tempica.runs.foreign import LARGE
-from tempica.runs.reading import READS
 from tempica.runs.stages import STAGES
 from tempica.runs.work import Lease, Work
 from tempica.stores import store
@@ -145,17 +141,10 @@ def execute(
 ) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
     check_methods(run.recipe, f"The recipe {run.recipe.name}")
-    _refuse(run.recipe, stages, device)
-    if run.undigested > LARGE:
-        progress.say(f"reading {run.undigested / 1e9:.0f} GB of trajectory files for their digest, this once")
-    if run.recipe.particles is not None:
-        stages = _without_truth(run, stages, progress)
-    if not run.is_current("simulate") or (run.recipe.particles is not None and not run.is_current("render")):
-        run.verify_foreign()
-    if not run.is_current("simulate"):
-        importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
-    if run.recipe.particles is not None and not run.is_current("render"):
-        importlib.import_module("tempica.render.particles.stage").check(run.recipe, run.source)
+    stages = _possible(run.recipe, stages, device, progress)
+    if run.foreign.undigested > LARGE:
+        progress.say(f"reading {run.foreign.undigested / 1e9:.0f} GB of trajectory files once, for their digest")
+    _check(run)
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(pool.dask_cluster(scheduler)) if scheduler else None
         stack.callback(os.close, run.claim(progress.say))
@@ -184,34 +173,36 @@ def execute(
         return todo
 
 
-def _refuse(recipe: Recipe, stages: Sequence[str], device: str) -> None:
-    """Raise RecipeError, before anything is done, when a stage asked for has no use for the recipe's images."""
-    without = [stage for stage in stages if stage not in ("simulate", "render")]
-    if isinstance(recipe.render, XfelRecipe) and without:
-        raise RecipeError(
-            f"render.kind = 'xfel': {', '.join(without)} cannot be done, since no estimator of this version has a model"
-            " of diffraction patterns. Make them with --until render; tempica export --to cxi hands them on."
-        )
-    if isinstance(recipe.render, XfelRecipe) and device == "cuda":
-        raise RecipeError("render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu.")
-    if isinstance(recipe.render, RenderRecipe) and recipe.render.poses.knowledge == "hidden" and without:
-        raise RecipeError(
-            f"render.poses.knowledge = 'hidden': {', '.join(without)} cannot be done, since this version embeds images"
-            " whose poses are known or approximate. Make the movie with --until render, or take one of those."
-        )
+def _possible(recipe: Recipe, stages: Sequence[str], device: str, progress: Progress) -> list[str]:
+    """Those of the stages that a recipe can go through.
+
+    Raises RecipeError for others, except where all stages are asked for and the table lets a run end without them.
+    """
+    refusals = {stage: sentence for stage in stages if (sentence := STAGES[stage].refuses(recipe, device)) is not None}
+    left_out = {stage: STAGES[stage].left_out for stage in refusals}
+    if refusals and (len(stages) < len(STAGES) or not all(left_out.values())):
+        raise RecipeError(next(iter(refusals.values())))
+    for reason in dict.fromkeys(left_out.values()):
+        names = [stage for stage in left_out if left_out[stage] == reason]
+        progress.say(f"{reason}: {' and '.join(names)} are left out")
+    return [stage for stage in stages if stage not in refusals]
 
 
-def _without_truth(run: Run, stages: Sequence[str], progress: Progress) -> Sequence[str]:
-    """The stages that images of another program can go through: nobody knows what their molecule did."""
-    scoring = [stage for stage in stages if stage in ("evaluate", "report")]
-    if scoring and len(stages) < len(STAGES):
-        raise RecipeError(
-            f"The images of {run.path} are of another program, and what their molecule did is not known: there is no"
-            f" truth to {scoring[0]} against. The run ends with sources.zarr: tempica run {run.path} --until train"
-        )
-    if scoring:
-        progress.say("the images are of another program, without a truth: evaluate and report are left out")
-    return [stage for stage in stages if stage not in scoring]
+def _check(run: Run) -> None:
+    """Raise what is wrong with the molecule, the images or the files of other programs before anything is written."""
+    molecule_is_made = run.is_current("simulate")
+    images_are_foreign = run.recipe.particles is not None
+    images_are_made = not images_are_foreign or run.is_current("render")
+    if not (molecule_is_made and images_are_made):
+        run.foreign.verify()
+    if not molecule_is_made:
+        from tempica.simulate import stage as simulate
+
+        simulate.check(run.recipe, run.source)
+    if not images_are_made:
+        from tempica.render.particles import stage as particles
+
+        particles.check(run.recipe, run.source)
 
 
 def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
@@ -220,7 +211,9 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
     Any number of such processes may be at work in one folder, each with a replica of its own. None of them seals
     a store or moves anything: a run does that once they have ended.
     """
-    importlib.import_module("tempica.simulate.stage").check(run.recipe, run.source)
+    from tempica.simulate.stage import check
+
+    check(run.recipe, run.source)
     check_methods(run.recipe, f"The recipe {run.recipe.name}")
     if run.recipe.particles is not None:
         raise RecipeError("--replica: of a recipe with particles only the ensemble is simulated. Leave --replica out.")
@@ -265,22 +258,53 @@ def _work(
 
 
 def _make(work: Work) -> None:
-    room = STAGES[work.stage][0]
+    """Hand the work to its room. A damaged input is a better diagnosis than an error that it may have caused."""
+    stage = STAGES[work.stage]
     try:
-        importlib.import_module(f"tempica.{room}.stage").run(work)
+        _room(stage.room)(work)
     except (TempicaError, BrokenExecutor, MemoryError):
         raise
     except Exception:
-        for kind in READS[room]:  # a damaged input is the better diagnosis; a run need not have all of them
+        for kind in stage.reads:  # a run need not have all of them
             if (path := work.run / store.file_name(kind)).exists():
                 store.read_all(path)
         raise
 
 
+def _room(name: str) -> Callable[[Work], None]:
+    """The function that does a room's stage. Rooms are imported only when they have something to do."""
+    match name:
+        case "simulate":
+            from tempica.simulate import stage as simulate
+
+            return simulate.run
+        case "render":
+            from tempica.render import stage as render
+
+            return render.run
+        case "embed":
+            from tempica.embed import stage as embed
+
+            return embed.run
+        case "ica":
+            from tempica.ica import stage as ica
+
+            return ica.run
+        case "evaluate":
+            from tempica.evaluate import stage as evaluate
+
+            return evaluate.run
+        case "report":
+            from tempica.report import stage as report
+
+            return report.run
+    raise KeyError(name)
+
+
 def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, device: str) -> None:
     outputs = run.outputs(stage)
     digest = run.fingerprints[stage]
-    shelf = run.set_aside([name for name in STAGES[stage][1] if stamp(run.path / name) not in (None, digest)])
+    shelf = run.set_aside([name for name in STAGES[stage].makes if stamp(run.path / name) not in (None, digest)])
     if shelf is not None:
         progress.say(f"{stage}: the recipe has changed; what was there is kept in {shelf}")
     for other in run.hidden.glob(f"{stage}-*"):

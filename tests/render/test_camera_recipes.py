@@ -11,7 +11,8 @@ from tempica.progress import Progress
 from tempica.render import stage
 from tempica.render.electron.blocks import camera_of
 from tempica.render.electron.scatterers import remarks, scatterers
-from tempica.runs.reading import READS, read, true_poses
+from tempica.runs.reading import read, true_poses
+from tempica.runs.stages import STAGES
 from tempica.runs.work import Work
 from tempica.stores import lazy, reading, store
 from tests.render.test_render_stage import N_ATOMS, N_REPLICAS, Inline, make_run, recipe_with
@@ -148,8 +149,8 @@ def test_hidden_poses_lie_where_only_scoring_can_read_them(tmp_path):
     movie = render(camera_recipe(poses={"knowledge": "hidden"}), run)
     true = true_poses(run, "evaluate", movie)
     np.testing.assert_allclose(np.linalg.norm(true["pose_quaternion"].values, axis=-1), 1, rtol=1e-12)
-    for room in ("embed", "ica"):
-        assert "poses" not in READS[room]
+    for name in ("embed", "train"):
+        assert "poses" not in STAGES[name].reads
 
 
 def test_atoms_scatter_as_their_table_says(tmp_path):

@@ -48,7 +48,7 @@ def run(work: Work) -> None:
 def _write_sources(work: Work, about: dict[str, Any], folder: Path) -> None:
     names = list(about)
     found = {name: files.load_arrays(folder / f"{name}.npz") for name in names}
-    latents = read(work.run, "ica", "latents")
+    latents = work.read("latents")
     n_replicas, n_frames, n_modes = latents["latent"].shape
     widest = max([n_modes, work.recipe.train.n_components, *(each["unmixed"].shape[-1] for each in found.values())])
     shape = (len(names), len(STAGES), n_replicas, n_frames, widest)
@@ -90,7 +90,7 @@ class Frames:
 
     @classmethod
     def of(cls, recipe: Recipe, run: Path) -> Frames:
-        movie = read(run, "ica", "movie")
+        movie = read(run, "train", "movie")
         molecule = movie["molecule"].values
         begins = np.ones(molecule.shape, dtype=bool)
         begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
@@ -149,7 +149,7 @@ def _fit(model: Any, row: Method, recipe: Recipe, run: Path, data: Frames, state
         X, covariance = _latents(run)
         X, given["covariance"] = X[chosen], covariance[chosen]
     else:
-        images = read(run, "ica", "movie")["image"]
+        images = read(run, "train", "movie")["image"]
         some = np.flatnonzero(chosen.reshape(data.n_replicas, -1)[:, 0])
         X = np.concatenate([_images(images, r) for r in some.tolist()])
     labels = data.labels[chosen] if data.labels is not None and row.needs.startswith("labels") else None
@@ -182,7 +182,7 @@ def _unmixed(model: Any, row: Method, recipe: Recipe, run: Path, data: Frames) -
 
 def _latents(run: Path) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (frame, mode) and covariances (frame, mode, mode) of all frames."""
-    latents = read(run, "ica", "latents")
+    latents = read(run, "train", "latents")
     mean, covariance = latents["latent"].values, latents["latent_covariance"].values
     n = mean.shape[-1]
     return mean.reshape(-1, n), covariance.reshape(-1, n, n)
@@ -196,7 +196,7 @@ def _of_latents(run: Path) -> dict[str, np.ndarray]:
 
 def _of_images(model: Any, row: Method, run: Path, data: Frames) -> dict[str, np.ndarray]:
     """Sources of all images, a replica at a time."""
-    images = read(run, "ica", "movie")["image"]
+    images = read(run, "train", "movie")["image"]
     sources = [model.transform(_images(images, r), **row.options) for r in range(data.n_replicas)]
     return {"unmixed": np.concatenate(sources)}
 
@@ -205,7 +205,7 @@ def _pca_of_pixels(recipe: Recipe, run: Path, data: Frames) -> np.ndarray:
     """Principal components (frame, n_components) of the images themselves: what ignoring the pose gives."""
     from sklearn.decomposition import IncrementalPCA
 
-    images = read(run, "ica", "movie")["image"]
+    images = read(run, "train", "movie")["image"]
     n = recipe.train.n_components
     rank = min(4 * n + 16, images.shape[1])
     pca = IncrementalPCA(rank)

@@ -22,8 +22,8 @@ from tempica.errors import StoreError
 from tempica.recipe.experiment import Recipe, load_recipe
 from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.runs import locks
-from tempica.runs.foreign import _digest, _place
-from tempica.runs.layout import RECORD, fingerprint, recorded, structure_path, trajectory_path
+from tempica.runs.foreign import ForeignFiles, digest
+from tempica.runs.layout import RECORD, fingerprint, recorded, structure_path
 from tempica.runs.stages import STAGES
 from tempica.stores import files, schema, store
 
@@ -48,94 +48,37 @@ class Run:
     def fingerprints(self) -> dict[str, str]:
         """Digest of everything that each stage's output depends on, the stages before it included."""
         digests: dict[str, str] = {}
-        molecule, particles = self.recipe.simulate.molecule, self.recipe.particles
-        moved = [self.foreign[name]["sha256"] for name in molecule.trajectory_files]
-        content = [*map(_digest, self._structures()), *moved]
-        if isinstance(molecule, TrajectoryRecipe) and particles is None:
-            content += self.recipe.splits  # the ensemble is taken from the training replicas
-        before = fingerprint(__version__, schema.SCHEMA_VERSION, self.recipe.name, self.recipe.seed, *content)
+        recipe, molecule = self.recipe, self.recipe.simulate.molecule
+        content = [digest(path) for path in self._structures()]
+        content += [self.foreign.records[name]["sha256"] for name in molecule.trajectory_files]
+        if isinstance(molecule, TrajectoryRecipe) and recipe.particles is None:
+            content += recipe.splits  # the ensemble is taken from the training replicas
+        before = fingerprint(__version__, schema.SCHEMA_VERSION, recipe.name, recipe.seed, *content)
         for stage in STAGES:
-            section = getattr(self.recipe, stage).model_dump(
-                mode="json",
-                # their content counts, not their place
-                exclude={"molecule": {"structure", "second_structure", "topology", "files"}},
-            )
-            if stage == "render" and particles is not None:
-                images = [
-                    about["sha256"] for name, about in self.foreign.items() if name not in molecule.trajectory_files
-                ]
-                section = {"particles": particles.model_dump(mode="json", exclude={"star"}), "images": images}
-            before = digests[stage] = fingerprint(before, stage, section)
+            before = digests[stage] = fingerprint(before, stage, self._section(stage))
         return digests
 
-    def outputs(self, stage: str) -> tuple[str, ...]:
-        """What a stage makes in this run.
+    def _section(self, stage: str) -> dict[str, Any]:
+        """What a stage's output depends on beside the stages before it; of files the content counts, not the place."""
+        molecule, particles = self.recipe.simulate.molecule, self.recipe.particles
+        if stage == "render" and particles is not None:
+            records = self.foreign.records.items()
+            images = [about["sha256"] for name, about in records if name not in molecule.trajectory_files]
+            return {"particles": particles.model_dump(mode="json", exclude={"star"}), "images": images}
+        return getattr(self.recipe, stage).model_dump(
+            mode="json", exclude={"molecule": {"structure", "second_structure", "topology", "files"}}
+        )
 
-        No trajectory where the images are of another program; true poses only where the movie does not tell them.
-        """
-        absent = {"trajectory.zarr"} if self.recipe.particles else set()
-        if self.recipe.particles or not self.recipe.hides_poses:
-            absent.add("poses.zarr")
-        return tuple(name for name in STAGES[stage][1] if name not in absent)
+    def outputs(self, stage: str) -> tuple[str, ...]:
+        """The files that a stage makes in this run."""
+        return STAGES[stage].outputs(self.recipe)
 
     def _structures(self) -> list[Path]:
         return [self.structure(name) for name in self.recipe.simulate.molecule.structure_files]
 
     @cached_property
-    def foreign(self) -> dict[str, dict[str, Any]]:
-        """What is known of each file of another program by the name that the recipe gives it; see `recipe.recorded`.
-
-        Image stacks, which a STAR file names, go by their path. A run folder goes by its own record. Elsewhere files
-        are digested, unless the run knows them by place, size and time of change.
-        """
-        known, found = recorded(self.path), {}
-        if self._written_down:
-            return known
-        for name, place in self._foreign_places.items():
-            same = (about for about in known.values() if place.items() <= about.items())
-            found[name] = next(same, place | {"sha256": _digest(Path(place["path"]))})
-        return found
-
-    @property
-    def undigested(self) -> int:
-        """Bytes of other programs' files that this run does not know."""
-        if self._written_down:
-            return 0
-        known = recorded(self.path).values()
-        places = self._foreign_places.values()
-        return sum(place["bytes"] for place in places if not any(place.items() <= about.items() for about in known))
-
-    @property
-    def _written_down(self) -> bool:
-        return self.source == self.path and all(name in recorded(self.path) for name in self.recipe.foreign_files)
-
-    @cached_property
-    def _foreign_places(self) -> dict[str, dict[str, Any]]:
-        names = self.recipe.foreign_files
-        paths = {name: trajectory_path(self.source, name).resolve() for name in names}
-        if self.recipe.particles is not None:
-            from tempica.exchange.particle_file import read_particles
-
-            stacks = read_particles(paths[self.recipe.particles.star]).stacks
-            paths |= {stack: Path(stack).resolve() for stack in stacks}
-        return {name: _place(path) for name, path in paths.items()}
-
-    def verify_foreign(self) -> None:
-        """Raise StoreError when another program's file that this run has written down has gone or changed since."""
-        for about in self.foreign.values() if self._written_down else ():
-            path = Path(about["path"])
-            if not path.is_file():
-                raise StoreError(
-                    f"The file {path}, from which the run {self.path} is made, has gone. Put it back, or import it from"
-                    " its new place into the same run with the same recipe."
-                )
-            if _place(path) != {key: about[key] for key in ("path", "bytes", "modified")} and (
-                (now := _digest(path)) != about["sha256"]
-            ):
-                raise StoreError(
-                    f"The file {path} has changed since the run {self.path} began: its SHA-256 was"
-                    f" {about['sha256'][:16]}… and is {now[:16]}…. Restore it, or import it into another run."
-                )
+    def foreign(self) -> ForeignFiles:
+        return ForeignFiles(self.path, self.source, self.recipe)
 
     def is_current(self, stage: str) -> bool:
         """Whether a stage's outputs are complete and belong to this recipe. Raises StoreError when damaged."""
@@ -230,11 +173,11 @@ class Run:
             if not kept.exists():
                 shutil.copyfile(path, kept.with_name(path.name + ".new"))
                 os.replace(kept.with_name(path.name + ".new"), kept)
-        known = recorded(self.path)
-        if self.foreign and known != self.foreign:
-            if {a["sha256"] for a in known.values()} - {a["sha256"] for a in self.foreign.values()}:
+        known, records = recorded(self.path), self.foreign.records
+        if records and known != records:
+            if {about["sha256"] for about in known.values()} - {about["sha256"] for about in records.values()}:
                 self.set_aside([RECORD])
-            files.write_json(self.path / RECORD, self.foreign)
+            files.write_json(self.path / RECORD, records)
 
     def _outdated(self) -> list[str]:
         """What was kept with the run and is not what this recipe says."""

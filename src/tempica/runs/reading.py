@@ -1,4 +1,4 @@
-"""Who may read which store of a run."""
+"""Stores of a run, opened for a stage that may read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempica.errors import TruthError
+from tempica.runs.stages import STAGES
 from tempica.stores.reading import open_store
 from tempica.stores.store import file_name
 
@@ -13,27 +14,18 @@ if TYPE_CHECKING:
     import xarray
 
 
-# Who may read what. The truth lies in trajectory.zarr and poses.zarr alone: embed and ica must do without it.
-READS = {
-    "simulate": (),
-    "render": ("trajectory", "ensemble"),
-    "embed": ("movie", "ensemble"),
-    "ica": ("movie", "latents"),
-    "evaluate": ("trajectory", "poses", "movie", "ensemble", "latents", "sources"),
-    "report": ("trajectory", "poses", "movie", "sources"),
-}
+def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
+    """A completed store of a run, opened for a stage.
 
-
-def read(run: Path, room: str, kind: str) -> xarray.Dataset:
-    """A completed store of a run, opened for a room.
-
-    Raises TruthError when the room must not see it and StoreError when it is missing, incomplete or damaged.
+    Raises TruthError when the table of stages does not let the stage see it, and StoreError when it is missing,
+    incomplete or damaged.
     """
-    if kind not in READS[room]:
-        raise TruthError(f"The room '{room}' may read {' and '.join(READS[room]) or 'no store'}, not '{kind}'.")
+    allowed = STAGES[stage].reads
+    if kind not in allowed:
+        raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
     return open_store(Path(run) / file_name(kind), kind)
 
 
-def true_poses(run: Path, room: str, movie: xarray.Dataset) -> xarray.Dataset:
-    """The dataset with a movie's true `pose_quaternion` and `pose_shift_A`: the movie itself if it knows them."""
-    return movie if movie.attrs["pose"] == "known" else read(run, room, "poses")
+def true_poses(run: Path, stage: str, movie: xarray.Dataset) -> xarray.Dataset:
+    """The data set that holds a movie's true poses: the movie itself if it knows them, else the store of poses."""
+    return movie if movie.attrs["pose"] == "known" else read(run, stage, "poses")

@@ -1,13 +1,140 @@
-"""The table of stages."""
+"""The table of stages: what each reads, what it makes, and for which recipes it cannot be done.
+
+A new stage is a room (`<room>/stage.py` with `run(work)`, called in `pipeline`), a section of the recipe under the
+stage's name, a schema of what it makes, and a row here. The command line reads this table for its verbs, so nothing
+heavy is imported.
+"""
 
 from __future__ import annotations
 
-# stage -> (room, what it makes)
-STAGES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "simulate": ("simulate", ("ensemble.zarr", "trajectory.zarr")),
-    "render": ("render", ("poses.zarr", "movie.zarr")),
-    "embed": ("embed", ("latents.zarr",)),
-    "train": ("ica", ("sources.zarr",)),
-    "evaluate": ("evaluate", ("scores.json",)),
-    "report": ("report", ("report.html",)),
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tempica.recipe.experiment import Recipe
+
+# (stage, recipe, device) -> the sentence that says why this stage cannot be done, or None
+Rule = Callable[[str, "Recipe", str], str | None]
+
+
+def _no_model_of_diffraction(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind != "xfel":
+        return None
+    return (
+        f"render.kind = 'xfel': {stage} cannot be done, since no estimator of this version has a model of diffraction"
+        " patterns. Make them with --until render; tempica export --to cxi converts them for other programs."
+    )
+
+
+def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind != "xfel" or device != "cuda":
+        return None
+    return "render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu."
+
+
+def _no_hidden_poses(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.poses.knowledge != "hidden":
+        return None
+    return (
+        f"render.poses.knowledge = 'hidden': {stage} cannot be done, since this version embeds only images whose poses"
+        " are known or approximate. Make the movie with --until render, or choose one of those."
+    )
+
+
+def _no_truth(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.particles is None:
+        return None
+    return (
+        f"{stage} cannot be done: the images are of another program, and what their molecule did is not known, so"
+        " there is no truth to evaluate against. The run ends with sources.zarr (--until train)."
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One row of the table."""
+
+    name: str
+    room: str  # the package under tempica/ that does it
+    reads: tuple[str, ...]  # kinds of stores that it may open
+    makes: tuple[str, ...]  # files in the run folder, in the order in which they are completed
+    help: str
+    rules: tuple[Rule, ...] = ()
+    left_out: str = ""  # what a run of all stages says when it leaves this one out; empty where it must not
+
+    def refuses(self, recipe: Recipe, device: str = "cpu") -> str | None:
+        """Why this stage cannot be done for a recipe on a device; None if it can."""
+        sentences = (rule(self.name, recipe, device) for rule in self.rules)
+        return next((sentence for sentence in sentences if sentence is not None), None)
+
+    def outputs(self, recipe: Recipe) -> tuple[str, ...]:
+        """The files of `makes` that this recipe has.
+
+        There is no trajectory where the images are of another program, and true poses are stored only where the movie
+        does not tell them.
+        """
+        absent = {"trajectory.zarr"} if recipe.particles is not None else set()
+        if recipe.particles is not None or not recipe.hides_poses:
+            absent.add("poses.zarr")
+        return tuple(name for name in self.makes if name not in absent)
+
+
+_IMAGES_EMBED = (_no_model_of_diffraction, _no_hidden_poses)
+_WITHOUT_TRUTH = "the images are of another program, without a truth"
+
+# The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "simulate",
+            room="simulate",
+            reads=(),
+            makes=("ensemble.zarr", "trajectory.zarr"),
+            help="Move the molecule: trajectory.zarr, with the truth, and ensemble.zarr.",
+        ),
+        Stage(
+            "render",
+            room="render",
+            reads=("trajectory", "ensemble"),
+            makes=("poses.zarr", "movie.zarr"),
+            help="Image the trajectory: movie.zarr.",
+            rules=(_no_diffraction_on_gpu,),
+        ),
+        Stage(
+            "embed",
+            room="embed",
+            reads=("movie", "ensemble"),
+            makes=("latents.zarr",),
+            help="Turn images into posteriors of displacement modes: latents.zarr.",
+            rules=_IMAGES_EMBED,
+        ),
+        Stage(
+            "train",
+            room="ica",
+            reads=("movie", "latents"),
+            makes=("sources.zarr",),
+            help="Unmix the latents into sources: sources.zarr.",
+            rules=_IMAGES_EMBED,
+        ),
+        Stage(
+            "evaluate",
+            room="evaluate",
+            reads=("trajectory", "poses", "movie", "ensemble", "latents", "sources"),
+            makes=("scores.json",),
+            help="Score the sources against the truth: scores.json.",
+            rules=(*_IMAGES_EMBED, _no_truth),
+            left_out=_WITHOUT_TRUTH,
+        ),
+        Stage(
+            "report",
+            room="report",
+            reads=("trajectory", "poses", "movie", "sources"),
+            makes=("report.html",),
+            help="Write report.html.",
+            rules=(*_IMAGES_EMBED, _no_truth),
+            left_out=_WITHOUT_TRUTH,
+        ),
+    )
 }

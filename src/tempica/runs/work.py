@@ -8,12 +8,16 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
 from tempica.runs import locks, pool
+from tempica.runs.reading import read
 from tempica.stores import store
+
+if TYPE_CHECKING:
+    import xarray
 
 Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
 
@@ -45,6 +49,10 @@ class Work:
         total = sum(map(len, chains))
         with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
             pool.run_chains(self.executor, left, advance)
+
+    def read(self, kind: str) -> xarray.Dataset:
+        """A completed store of the run, if this stage may read it; see `reading.read`."""
+        return read(self.run, self.stage, kind)
 
     def is_done(self, key: str) -> bool:
         return (self.folder / "done" / key).exists()
