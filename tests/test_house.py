@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -18,42 +19,85 @@ from tempica.runs.stages import STAGES
 from tempica.stores import json_schemas, schema
 from tempica.stores.scores import SCORES
 
+from . import imports
 from .conftest import ROOT, tempica, tree
 
 SOURCE = ROOT / "src" / "tempica"
-ROOMS = sorted(path.parent.name for path in SOURCE.glob("*/stage.py"))  # imaging/ is no room: it is shared
 
 
-def _imports(path: Path) -> set[str]:
-    """Every module that a file imports, at whatever depth, with names imported from packages spelled out."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide where they lead"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def test_every_package_has_its_floor() -> None:
+    found = {path.stem if path.is_file() else path.name for path in SOURCE.iterdir() if path.name != "__pycache__"}
+    assert {name for floor in imports.FLOORS for name in floor} == found
 
 
-def test_there_are_six_rooms() -> None:
-    assert ROOMS == ["embed", "evaluate", "ica", "render", "report", "simulate"]
+def test_imports_lead_upward_only() -> None:
+    assert imports.against_the_law(SOURCE) == []
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_never_imports_another_room(room: str) -> None:
-    others = set(ROOMS) - {room}
-    for path in (SOURCE / room).rglob("*.py"):
-        for module in _imports(path):
-            parts = module.split(".")
-            assert not (parts[0] == "tempica" and len(parts) > 1 and parts[1] in others), f"{path} imports {module}"
-        dynamic = [name for other in others for name in (f"tempica.{other}",) if name in path.read_text()]
-        assert not dynamic, f"{path} mentions {dynamic}"
+def test_there_is_no_circle_of_imports() -> None:
+    assert imports.circles(SOURCE) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("seeds.py", "from tempica.recipe.section import Section"),
+        ("recipe/section.py", "from tempica.stores import store"),
+        ("imaging/camera.py", "def f():\n    from tempica.exchange import mrc"),
+        ("runs/work.py", "from tempica.pipeline import run"),
+        ("stores/store.py", "if TYPE_CHECKING:\n    from tempica.runs.folder import Run"),
+        ("embed/stage.py", "def f():\n    from tempica.simulate import engine"),
+        ("report/page.py", "import tempica.ica.methods"),
+        ("pipeline.py", "from tempica.cli import main"),
+        ("ica/base.py", "from tempica.ica.linear.linear import TICA"),
+        ("ica/training/trainer.py", "from tempica.ica.contrastive.pcl import PCL"),
+        ("evaluate/stage.py", "import importlib\nimportlib.import_module('tempica' + '.ica')"),
+        ("embed/stage.py", "def f():\n    __import__('tempica.simulate')"),
+    ],
+)
+def test_a_planted_violation_is_found(place: str, line: str, tmp_path: Path) -> None:
+    shutil.copytree(SOURCE, tmp_path / "tempica")
+    path = tmp_path / "tempica" / place
+    path.write_text(path.read_text() + f"\n{line}\n")
+    (found,) = imports.against_the_law(tmp_path / "tempica")
+    assert found.startswith(place.removesuffix(".py").replace("/", ".")) or found.startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (("imaging/camera.py", "imaging/optics.py"), ("imaging.optics", "imaging.camera")),
+        (("runs/locks.py", "runs/work.py"), ("runs.work", "runs.locks")),
+    ],
+)
+def test_a_planted_circle_is_found(places: tuple[str, str], names: tuple[str, str], tmp_path: Path) -> None:
+    shutil.copytree(SOURCE, tmp_path / "tempica")
+    for place, name in zip(places, names, strict=True):
+        path, (package, module) = tmp_path / "tempica" / place, name.split(".")
+        path.write_text(path.read_text() + f"\ndef deferred():\n    from tempica.{package} import {module}\n")
+    assert any(set(names) <= group for group in imports.circles(tmp_path / "tempica"))
+
+
+def test_modules_and_functions_have_a_size_to_read() -> None:
+    """Median module at most 160 lines, none over 350; a function over 60 lines gives its reason in a comment."""
+    paths = [path for path in SOURCE.rglob("*.py") if path.name != "__init__.py"]
+    lengths = {path: len(path.read_text().splitlines()) for path in paths}
+    assert statistics.median(lengths.values()) <= 160
+    assert {str(path): n for path, n in lengths.items() if n > 350} == {}
+    long = []
+    for path in paths:
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60:  # type: ignore[operator]
+                above = text.splitlines()[node.lineno - 2 - len(node.decorator_list)]
+                if not above.lstrip().startswith("# long:"):
+                    long.append(f"{path.relative_to(SOURCE)}: {node.name}")
+    assert long == []
 
 
 def test_only_store_touches_zarr() -> None:
     for path in SOURCE.rglob("*.py"):
-        opens = any(m.split(".")[0] == "zarr" for m in _imports(path)) or "open_zarr(" in path.read_text()
+        opens = any(m.split(".")[0] == "zarr" for m in imports.imported(path)) or "open_zarr(" in path.read_text()
         assert not opens or path.parent.name == "stores", f"{path} opens zarr stores itself"
 
 
