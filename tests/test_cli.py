@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_no_traceback(tmp_path: Path) -> None:
     )
     assert full.returncode == 1
     assert "File too large" in full.stderr
-    assert "go on with" in full.stderr
+    assert "resume with" in full.stderr
     assert "Traceback" not in full.stderr
 
 
@@ -72,3 +72,24 @@ def test_a_wrong_place_is_a_mistake() -> None:
     assert done.returncode == 2
     assert "/proc/nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_finished_run_shows_its_scores_in_any_encoding(encoding: str, small_run: Path) -> None:
+    command = [sys.executable, "-m", "tempica.cli", "run", str(small_run)]
+    done = subprocess.run(
+        command, capture_output=True, check=False, env=os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"}
+    )
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding)
+    assert "tica" in shown
+    assert "report.html" in shown
+
+
+@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-", "<&- >&- 2>&-", "| true"])
+def test_a_finished_run_needs_nobody_who_reads(redirection: str, small_run: Path) -> None:
+    script = f'set -o pipefail; "$0" -m tempica.cli run "$1" {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", script, sys.executable, str(small_run)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr, "Exception" in done.stderr) == (0, False, False)

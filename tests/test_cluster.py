@@ -27,8 +27,10 @@ Process = subprocess.Popen
 
 
 @contextmanager
-def _cluster(folder: Path, n_workers: int, **settings: object) -> Iterator[tuple[str, list[Process]]]:
-    """Address of a real scheduler on loopback, and its worker processes: no nanny, nothing pinned."""
+def _cluster(
+    folder: Path, n_workers: int, *, threads: int = 1, **settings: object
+) -> Iterator[tuple[str, list[Process]]]:
+    """Address of a real scheduler on loopback, and its worker processes: no nanny, nothing pinned, nothing cached."""
     pytest.importorskip("distributed")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -36,8 +38,9 @@ def _cluster(folder: Path, n_workers: int, **settings: object) -> Iterator[tuple
     address = f"tcp://127.0.0.1:{port}"
     environment = {name: value for name, value in os.environ.items() if name not in pool.THREADS}
     environment |= {f"DASK_DISTRIBUTED__SCHEDULER__{name.upper()}": str(value) for name, value in settings.items()}
+    environment["NUMBA_CACHE_DIR"] = str(folder / "numba")
     commands = [["scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]]
-    commands += n_workers * [["worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]]
+    commands += n_workers * [["worker", address, "--nthreads", str(threads), "--no-nanny", "--no-dashboard"]]
     processes = []
     for number, command in enumerate(commands):
         with (folder / f"{number}.txt").open("w") as log:
@@ -81,6 +84,41 @@ def test_dask_gives_the_same_though_workers_and_parent_are_killed(small_run: Pat
         _, told = again.communicate()
         assert again.returncode == 0, told
         _same_simulation(run, small_run)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_fresh_cluster_compiles_in_any_task(threads: int, small_run: Path, tmp_path: Path) -> None:
+    """Numba is loaded by one task and compiles in another; a second command finds the worker as the first left it."""
+    run = tmp_path / "run"
+    with _cluster(tmp_path, 1, threads=threads) as (address, _):
+        for until in ("simulate", "train"):
+            done = tempica(
+                "run", small_run.parent / "small.toml", "--out", run, "--until", until, "--scheduler", address
+            )
+            assert done.returncode == 0, done.stderr
+            assert "Traceback" not in done.stderr
+    for kind in ("movie", "latents", "sources"):
+        assert tree(run / f"{kind}.zarr") == tree(small_run / f"{kind}.zarr")
+
+
+def test_what_fails_on_a_cluster_is_one_line_with_the_command_that_resumes(tmp_path: Path) -> None:
+    code = """
+import sys
+from tempica import cli, pipeline
+from tempica.runs import pool
+def run(*_, scheduler, **__):
+    with pool.dask_cluster(scheduler) as executor:
+        executor.submit(divmod, 1, 0).result()
+pipeline.run = run
+cli.main()
+"""
+    with _cluster(tmp_path, 1) as (address, _):
+        command = [sys.executable, "-c", code, "run", "r.toml", "--scheduler", address]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert f"the work on the Dask cluster at {address} failed with ZeroDivisionError" in done.stderr
+    assert f"tempica run r.toml --scheduler {address}" in done.stderr
 
 
 @pytest.mark.slow

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,7 @@ def fail(
     return failing
 
 
-def _index(work: Work) -> None:
+def _index(_: object) -> None:
     raise IndexError("index 7 is out of bounds")
 
 
@@ -93,6 +95,21 @@ def test_a_killed_worker_keeps_its_exit_code_and_resume_command(stage: str, fail
     assert how == 1
     assert "a worker process was killed" in said
     assert f"tempica {stage} {run} --jobs 1" in said
+
+
+def _index_in_a_task(work: Work) -> None:
+    work.run_chains("tasks", [[("one", partial(_index, work.stage))]])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_error_in_a_task_is_one_line_with_the_command_that_resumes(stage: str, fail: object) -> None:
+    run, end = fail(stage, _index_in_a_task)
+    how, said = end()
+    assert how == 1
+    assert f"{stage}: a task failed with IndexError: index 7 is out of bounds" in said
+    assert f"tempica {stage} {run} --jobs 1" in said
+    assert "Traceback" not in said
+    assert 'raise IndexError("index 7' in json.loads((run / "log.jsonl").read_text().splitlines()[-1])["traceback"]
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,15 @@ def refused(load, content, *fragments):
     return message
 
 
+def test_a_recipe_from_an_editor_on_windows_loads(tmp_path):
+    """With a byte order mark and line ends of its own."""
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + COMMITTED.read_bytes().replace(b"\n", b"\r\n"))
+    recipe, text = load_recipe(path)
+    assert recipe == load_recipe(COMMITTED)[0]
+    assert text == COMMITTED.read_text(encoding="utf-8")
+
+
 def test_the_committed_recipe_loads_with_its_text():
     recipe, text = load_recipe(COMMITTED)
     assert recipe.name == COMMITTED.stem

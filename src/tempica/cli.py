@@ -38,7 +38,7 @@ _MISTAKES = {
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="tempica")
 def cli() -> None:
-    """Simulate molecules in motion, photograph them over time, and find their degrees of freedom again.
+    """Simulate molecules in motion, image them over time, and recover their degrees of freedom.
 
     A recipe (a TOML file) describes a whole experiment; a run is one folder, runs/<name of the recipe>/.
     """
@@ -79,8 +79,8 @@ def _stage_command(stage: str, help_text: str) -> None:
         click.option(
             "--replica",
             type=click.IntRange(min=0),
-            help="Only this one, beside other processes that do others; the number after the last replica is the"
-            " separate ensemble. For job arrays, as of Slurm.",
+            help="Only this replica, while other processes do others; the number after the last replica stands for"
+            " the separate ensemble. For job arrays, as in Slurm.",
         )(command)
 
 
@@ -110,7 +110,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 
     with _working():
         made = export(run_folder, to, out)
-    click.echo(f"Done: {made}")
+    _tell(f"Done: {made}")
 
 
 @cli.command("import")
@@ -118,7 +118,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 @click.option("--topology", type=click.Path(path_type=Path), help="PDB, mmCIF, GRO, PSF, prmtop …; HDF5 needs none.")
 @click.option("--recipe", type=click.Path(path_type=Path), required=True, help="All but the molecule's files.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given.")
-@click.option("--stride", type=click.IntRange(1), help="Use every so manieth frame.")
+@click.option("--stride", type=click.IntRange(1), help="Use every N-th frame.")
 @click.option("--selection", help="Atoms that become beads, as MDTraj selects; name CA if not given.")
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
@@ -144,7 +144,7 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
         with _working():
             folder, done = pipeline.import_trajectory(files, **options)
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
-    click.echo(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
+    _tell(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
 
 
 @cli.command()
@@ -175,7 +175,7 @@ def schema(out: Path) -> None:
     from tempica.stores.json_schemas import write_schemas
 
     for path in write_schemas(out):
-        click.echo(path)
+        _tell(str(path))
 
 
 def _execute(
@@ -197,11 +197,11 @@ def _execute(
             target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
         )
     if not done:
-        click.echo(f"Everything asked for in {folder} is up to date; nothing was done.")
+        _tell(f"Everything asked for in {folder} is up to date; nothing was done.")
     if ("report" in stages or "evaluate" in stages) and (folder / "scores.json").exists():
         _show_scores(folder, report="report" in stages)
     elif done and replica is None:
-        click.echo(f"Done: {', '.join(done)} in {folder}")
+        _tell(f"Done: {', '.join(done)} in {folder}")
 
 
 def _show_scores(folder: Path, *, report: bool) -> None:
@@ -228,16 +228,28 @@ def _show_scores(folder: Path, *, report: bool) -> None:
                 f"{row['null']:.3f}",
                 ceiling,
             )
-    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    with console.capture() as shown:
+        console.print(table)
+    _tell(shown.get().rstrip("\n"))
     if report:
-        click.echo(f"Report: {folder / 'report.html'}")
+        _tell(f"Report: {folder / 'report.html'}")
+
+
+def _tell(text: str) -> None:
+    """Print a result. The work is done, so it is no error when nobody reads any more."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
 
 
 def main() -> None:
     """Entry point: mistakes in the input end with one message and exit code 2, an interruption with 130.
 
-    What the machine failed at (workers killed, disk or memory full) ends with 1 and the command that goes on.
+    What the machine failed at (workers killed, disk or memory full) ends with 1 and the command that resumes.
     """
+    _make_output_safe()
     for number in (signal.SIGINT, signal.SIGTERM):  # the second is a batch system's way to ask for an end
         signal.signal(number, _stop)
     try:
@@ -259,9 +271,24 @@ def main() -> None:
         _failed(error)
 
 
+def _make_output_safe() -> None:
+    """Let no character that stdout cannot hold, and no stream that was closed, end a finished run with an error."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed; a file opened later would get its number, and receive what is printed
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 @contextlib.contextmanager
 def _working() -> Iterator[None]:
-    """Tells of a pipe that breaks before all is done; of any, click would say nothing."""
+    """Report a pipe that breaks before all is done; click ends silently with any broken pipe."""
     try:
         yield
     except BrokenPipeError as error:
@@ -273,7 +300,7 @@ def _failed(error: OSError | MemoryError) -> None:
         print(f"tempica: {error}. Give another path, or the right to use this one.", file=sys.stderr)
         _leave(2)
     what = f"the memory does not suffice ({error})" if isinstance(error, MemoryError) else str(error)
-    print(f"tempica: {what}; what is done is kept. Once that is mended, go on with:\n  {_command()}", file=sys.stderr)
+    print(f"tempica: {what}; what is done is kept. Fix this, then resume with:\n  {_command()}", file=sys.stderr)
     _leave(1)
 
 

@@ -41,6 +41,17 @@ class WorkerError(TempicaError, RuntimeError):
     """Workers were killed or lost; what is done is kept. The command line adds how to resume and exits with 1."""
 
 
+class TaskError(WorkerError):
+    """A task ended with an error that nobody foresaw; `details` is its traceback, which the run's log keeps."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message, details)  # both, so that it can be sent from a worker
+        self.details = details
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class IdentifiabilityWarning(UserWarning):
     """What was asked for cannot be identified from these data; the message says what, why, and what would mend it."""
 

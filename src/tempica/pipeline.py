@@ -11,12 +11,13 @@ import contextlib
 import os
 import shutil
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from pathlib import Path
 
 from tempica._version import __version__
-from tempica.errors import RecipeError, StoreError, TempicaError
+from tempica.errors import RecipeError, StoreError, TaskError, TempicaError
 from tempica.progress import Progress
 from tempica.recipe import experiment
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
@@ -237,7 +238,7 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
         token = locks.renew(lease, say=progress.say)
         executor = pool.Here()
         run.log(stage="simulate", event="replica started", replica=replica, fingerprint=digest)
-        _make(_work(run, "simulate", (lease, token), executor, progress, replica))
+        _make(run, _work(run, "simulate", (lease, token), executor, progress, replica))
         run.log(stage="simulate", event="replica done", replica=replica)
     return ["simulate"]
 
@@ -257,17 +258,21 @@ def _work(
     return Work(stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease, replica, device)
 
 
-def _make(work: Work) -> None:
+def _make(run: Run, work: Work) -> None:
     """Hand the work to its room. A damaged input is a better diagnosis than an error that it may have caused."""
     stage = STAGES[work.stage]
     try:
         _room(stage.room)(work)
-    except (TempicaError, BrokenExecutor, MemoryError):
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, TempicaError | BrokenExecutor | MemoryError) and not isinstance(error, TaskError):
+            raise
+        details = error.details if isinstance(error, TaskError) else traceback.format_exc()
+        run.log(stage=stage.name, event="failed", error=str(error), traceback=details)
         for kind in stage.reads:  # a run need not have all of them
             if (path := work.run / store.file_name(kind)).exists():
                 store.read_all(path)
+        if isinstance(error, TaskError):
+            raise TaskError(f"{stage.name}: {error} (the traceback is in {run.path / 'log.jsonl'})", details) from None
         raise
 
 
@@ -317,7 +322,7 @@ def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, dev
     run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest)
     if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
         token = locks.renew(run.lease, say=progress.say)
-        _make(_work(run, stage, (run.lease.resolve(), token), executor, progress, device=device))
+        _make(run, _work(run, stage, (run.lease.resolve(), token), executor, progress, device=device))
         locks.renew(run.lease, say=progress.say)  # a task that was done twice may still be at its second end
         for name in outputs:
             if name.endswith(".zarr"):

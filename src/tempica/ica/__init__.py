@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tempica import kernel_cache  # noqa: F401  # first: it must be there before any kernel is declared
+
 if TYPE_CHECKING:
     from tempica.ica.contrastive.gcl import GCL
     from tempica.ica.contrastive.pcl import PCL

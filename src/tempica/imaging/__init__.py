@@ -3,6 +3,7 @@
 Used by `render` to make movies and by `embed`, `evaluate` and `report` to explain them.
 """
 
+from tempica import kernel_cache  # noqa: F401  # first: it must be there before any kernel is declared
 from tempica.imaging.camera import FOCUS, PARTS, Camera, camera_of
 from tempica.imaging.composition import composition, formula, hydrogens_of
 from tempica.imaging.counting import poisson

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Field, Tag, field_validator, model_validator
 
-from tempica.recipe.section import Section, in_unit
+from tempica.recipe.section import Section, in_unit, kind_or
 
 Point = tuple[float, float]  # a node of a table
 
@@ -177,16 +177,6 @@ class DiffusingPoses(_Poses):
 Poses = RandomPoses | FixedPoses | DiffusingPoses
 
 
-def _kind_or(default: str) -> Discriminator:
-    """Tells the variants of a section apart by `kind`, which need not be given."""
-
-    def kind_of(value: Any) -> str:
-        kind = value.get("kind", default) if isinstance(value, dict) else getattr(value, "kind", default)
-        return kind if isinstance(kind, str) else default
-
-    return Discriminator(kind_of)
-
-
 def _at_most(most: float) -> str:
     return "" if math.isinf(most) else f" and at most {most:g}"
 
@@ -212,7 +202,7 @@ class RenderRecipe(Section):
         Annotated[WhiteNoise, Tag("white")]
         | Annotated[ColouredNoise, Tag("coloured")]
         | Annotated[PoissonNoise, Tag("poisson")],
-        _kind_or("white"),
+        kind_or("white"),
     ] = WhiteNoise()
     dose_per_frame_e_A2: float | None = in_unit(
         "e/Å²", "electrons that a frame takes; needed for counting and for damage", default=None, gt=0, le=1e5
@@ -225,14 +215,14 @@ class RenderRecipe(Section):
         "e/Å²", "dose that a molecule has had before its first frame", default=0.0, ge=0, le=1e6
     )
     scattering: Annotated[
-        Annotated[BeadScattering, Tag("beads")] | Annotated[AtomScattering, Tag("atoms")], _kind_or("beads")
+        Annotated[BeadScattering, Tag("beads")] | Annotated[AtomScattering, Tag("atoms")], kind_or("beads")
     ] = BeadScattering()
     bead_b_factor_A2: float = in_unit("Å²", "B factor added to each bead's own width", default=20.0, ge=0, le=1000)
     poses: Annotated[
         Annotated[RandomPoses, Tag("random")]
         | Annotated[FixedPoses, Tag("fixed")]
         | Annotated[DiffusingPoses, Tag("diffusion")],
-        _kind_or("random"),
+        kind_or("random"),
     ] = RandomPoses()
     shift_deviation_A: float = in_unit(
         "Å", "standard deviation of the in-plane shift, each axis", default=3.0, ge=0, le=50

@@ -10,9 +10,9 @@ import json
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import Field, Tag, ValidationError, model_validator
 
 from tempica.errors import RecipeError
 from tempica.recipe.analysis import EmbedRecipe, EvaluateRecipe, ReportRecipe, TrainRecipe
@@ -20,14 +20,9 @@ from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.mistakes import explain
 from tempica.recipe.molecule import ArmsRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe.particles import ParticlesRecipe
-from tempica.recipe.section import Name, Section
+from tempica.recipe.section import Name, Section, kind_or
 from tempica.recipe.simulate import SimulateRecipe
 from tempica.recipe.xfel import XfelRecipe
-
-
-def _kind_of_camera(value: Any) -> str:
-    kind = value.get("kind", "electron") if isinstance(value, dict) else getattr(value, "kind", "electron")
-    return kind if isinstance(kind, str) else "electron"
 
 
 class Recipe(Section):
@@ -37,7 +32,7 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
     simulate: SimulateRecipe
     render: Annotated[
-        Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], Discriminator(_kind_of_camera)
+        Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], kind_or("electron")
     ] = RenderRecipe()
     particles: ParticlesRecipe | None = Field(default=None, description="images of another program; no render then")
     embed: EmbedRecipe = EmbedRecipe()
@@ -46,51 +41,9 @@ class Recipe(Section):
     report: ReportRecipe = ReportRecipe()
 
     @model_validator(mode="after")
-    def _split(self) -> Recipe:
-        kept = self.train.validation_replicas + self.train.held_out_replicas
-        if kept >= self.simulate.n_replicas:
-            raise ValueError(
-                f"train keeps {kept} replicas from training (validation_replicas + held_out_replicas), which"
-                f" must be fewer than simulate.n_replicas = {self.simulate.n_replicas}"
-            )
-        if self.train.n_components > self.embed.n_modes:
-            raise ValueError(
-                f"train.n_components = {self.train.n_components} must not exceed embed.n_modes = {self.embed.n_modes}"
-            )
-        trained = (self.simulate.n_replicas - kept) * self.simulate.n_frames
-        foreign = isinstance(self.simulate.molecule, TrajectoryRecipe) and self.particles is None
-        if foreign and self.simulate.ensemble_frames > trained:
-            raise ValueError(
-                f"simulate.ensemble_frames = {self.simulate.ensemble_frames} must not exceed the {trained} frames of"
-                " the training replicas, of which they are a sample"
-            )
-        if self.train.lag >= self.simulate.n_frames // 2:
-            raise ValueError(
-                f"train.lag = {self.train.lag} must be below half of simulate.n_frames = {self.simulate.n_frames}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _camera(self) -> Recipe:
-        if isinstance(self.render, RenderRecipe) and not (
-            1e-6 <= self.render.snr <= 1e4 or math.isinf(self.render.snr)
-        ):
-            raise ValueError(f"render.snr = {self.render.snr:g} must be from 1e-6 to 1e4, or inf for no noise")
-        molecule = self.simulate.molecule
-        if (
-            isinstance(self.render, RenderRecipe)
-            and self.render.scattering.kind == "atoms"
-            and isinstance(molecule, ArmsRecipe | StructureRecipe)
-        ):
-            raise ValueError(
-                f"render.scattering.kind = 'atoms' needs a trajectory of atoms, and simulate.molecule.kind ="
-                f" '{molecule.kind}' moves one bead a residue. Take kind = 'beads', or a molecule of kind 'atomistic'"
-                " (or 'trajectory', with a selection of all heavy atoms)"
-            )
-        if self.particles is not None and self.render != RenderRecipe():
-            raise ValueError(
-                "particles are images already, with a camera of their own: leave out either particles or render"
-            )
+    def _consistent(self) -> Recipe:
+        for rule in _RULES:
+            rule(self)
         return self
 
     @property
@@ -136,6 +89,77 @@ class Recipe(Section):
         return ["train"] * (self.simulate.n_replicas - len(kept)) + kept
 
 
+# Rules between sections. Each raises ValueError.
+
+
+def _replicas_are_left_to_train(recipe: Recipe) -> None:
+    kept = recipe.train.validation_replicas + recipe.train.held_out_replicas
+    if kept >= recipe.simulate.n_replicas:
+        raise ValueError(
+            f"train keeps {kept} replicas from training (validation_replicas + held_out_replicas), which"
+            f" must be fewer than simulate.n_replicas = {recipe.simulate.n_replicas}"
+        )
+
+
+def _modes_suffice_for_components(recipe: Recipe) -> None:
+    if recipe.train.n_components > recipe.embed.n_modes:
+        raise ValueError(
+            f"train.n_components = {recipe.train.n_components} must not exceed embed.n_modes = {recipe.embed.n_modes}"
+        )
+
+
+def _ensemble_fits_into_training_frames(recipe: Recipe) -> None:
+    trained = recipe.splits.count("train") * recipe.simulate.n_frames
+    foreign = isinstance(recipe.simulate.molecule, TrajectoryRecipe) and recipe.particles is None
+    if foreign and recipe.simulate.ensemble_frames > trained:
+        raise ValueError(
+            f"simulate.ensemble_frames = {recipe.simulate.ensemble_frames} must not exceed the {trained} frames of"
+            " the training replicas, of which they are a sample"
+        )
+
+
+def _lag_is_within_a_replica(recipe: Recipe) -> None:
+    if recipe.train.lag >= recipe.simulate.n_frames // 2:
+        raise ValueError(
+            f"train.lag = {recipe.train.lag} must be below half of simulate.n_frames = {recipe.simulate.n_frames}"
+        )
+
+
+def _snr_is_in_range(recipe: Recipe) -> None:
+    camera = recipe.render
+    if isinstance(camera, RenderRecipe) and not (1e-6 <= camera.snr <= 1e4 or math.isinf(camera.snr)):
+        raise ValueError(f"render.snr = {camera.snr:g} must be from 1e-6 to 1e4, or inf for no noise")
+
+
+def _atoms_scatter_where_atoms_move(recipe: Recipe) -> None:
+    camera, molecule = recipe.render, recipe.simulate.molecule
+    atoms = isinstance(camera, RenderRecipe) and camera.scattering.kind == "atoms"
+    if atoms and isinstance(molecule, ArmsRecipe | StructureRecipe):
+        raise ValueError(
+            f"render.scattering.kind = 'atoms' needs a trajectory of atoms, and simulate.molecule.kind ="
+            f" '{molecule.kind}' moves one bead a residue. Take kind = 'beads', or a molecule of kind 'atomistic'"
+            " (or 'trajectory', with a selection of all heavy atoms)"
+        )
+
+
+def _images_have_one_origin(recipe: Recipe) -> None:
+    if recipe.particles is not None and recipe.render != RenderRecipe():
+        raise ValueError(
+            "particles are images already, with a camera of their own: leave out either particles or render"
+        )
+
+
+_RULES = (
+    _replicas_are_left_to_train,
+    _modes_suffice_for_components,
+    _ensemble_fits_into_training_frames,
+    _lag_is_within_a_replica,
+    _snr_is_in_range,
+    _atoms_scatter_where_atoms_move,
+    _images_have_one_origin,
+)
+
+
 def load_recipe(path: Path) -> tuple[Recipe, str]:
     """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it."""
     text = read_text(path)
@@ -145,7 +169,7 @@ def load_recipe(path: Path) -> tuple[Recipe, str]:
 def read_text(path: Path) -> str:
     """The text of a recipe, unchecked. Raises RecipeError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # editors on Windows begin with a byte order mark
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe {path}. Recipes are TOML files, as in simulations/.") from None
     except UnicodeDecodeError as error:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-VARIANT_FIELDS = ("kind", "process")  # tell the variants of a section apart
+from tempica.recipe.section import tag_of, variant_field
 
 _PLAIN = {
     "model_type": "must be a table",
@@ -20,7 +20,7 @@ _PLAIN = {
 def explain(error: Any, recipe: type[BaseModel]) -> str:
     """One line of pydantic's `error` in a recipe, in a user's words."""
     if error["type"] == "json_invalid":
-        return "  recipe: holds lists or tables that lie too deeply in each other."
+        return "  recipe: lists or tables are nested too deeply."
     path, section, here = _walk(error["loc"], recipe)
     where = ".".join(path) or "recipe"
     if error["type"] == "extra_forbidden":
@@ -28,8 +28,8 @@ def explain(error: Any, recipe: type[BaseModel]) -> str:
     if error["type"] == "missing":
         return f"  {where}: is missing and has no default."
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        field = next(name for name in VARIANT_FIELDS if name in _models(here)[0].model_fields)
-        known = ", ".join(sorted(_tag(model) for model in _models(here)))
+        field = variant_field(_models(here)[0])
+        known = ", ".join(sorted(tag_of(model) for model in _models(here)))
         if not isinstance(error["input"], dict):
             return f"  {where} = {error['input']!r}: must be a table."
         if field not in error["input"]:
@@ -49,7 +49,7 @@ def _walk(location: tuple[int | str, ...], recipe: Any) -> tuple[list[str], Any,
         if isinstance(part, int):
             path.append(str(part))
             continue
-        variants = {_tag(model): model for model in _models(here)}
+        variants = {tag_of(model): model for model in _models(here)}
         if len(variants) > 1 and part in variants:
             here = section = variants[part]
             continue
@@ -65,10 +65,3 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in _models(inner)]
-
-
-def _tag(model: type[BaseModel]) -> str:
-    for name in VARIANT_FIELDS:
-        if name in model.model_fields:
-            return str(get_args(model.model_fields[name].annotation)[0])
-    return model.__name__

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Field, Tag, ValidationInfo, field_validator, model_validator
 
 from tempica.recipe.dynamics import Ar1, Driven, Dynamics, Modulated, Relaxation, TemperatureJump
 from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe.residues import residues
-from tempica.recipe.section import MOST, Name, Section, in_unit
+from tempica.recipe.section import MOST, Name, Section, in_unit, kind_or
 
 # kind -> how many groups of residues; what the groups are
 VARIABLE_KINDS = {"hinge_angle": 3, "dihedral": 4, "rotation": 4, "distance": 2}
@@ -114,18 +114,13 @@ _OF_A_SIMULATION = (
 )  # fields without a meaning for a foreign trajectory
 
 
-def _kind_of_molecule(value: Any) -> str:
-    kind = value.get("kind", "structure") if isinstance(value, dict) else getattr(value, "kind", "structure")
-    return kind if isinstance(kind, str) else "structure"
-
-
 class SimulateRecipe(Section):
     molecule: Annotated[
         Annotated[StructureRecipe, Tag("structure")]
         | Annotated[ArmsRecipe, Tag("arms")]
         | Annotated[AtomisticRecipe, Tag("atomistic")]
         | Annotated[TrajectoryRecipe, Tag("trajectory")],
-        Discriminator(_kind_of_molecule),
+        kind_or("structure"),
     ]
     network: NetworkRecipe = NetworkRecipe()
     collective_variables: list[CollectiveVariableRecipe] = Field(

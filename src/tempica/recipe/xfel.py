@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 
-from tempica.recipe.section import Section, in_unit
+from tempica.recipe.section import Section, in_unit, kind_or
 
 
 class _Orientations(Section):
@@ -26,11 +26,6 @@ class FixedOrientations(_Orientations):
     """One orientation for all frames of a molecule: two pulses follow each other before it has turned."""
 
     kind: Literal["fixed"]
-
-
-def _kind_of_poses(value: Any) -> str:
-    kind = value.get("kind", "random") if isinstance(value, dict) else getattr(value, "kind", "random")
-    return kind if isinstance(kind, str) else "random"
 
 
 class XfelRecipe(Section):
@@ -69,7 +64,7 @@ class XfelRecipe(Section):
     b_factor_A2: float = in_unit("Å²", "B factor of every atom", default=20.0, ge=0, le=1000)
     poses: Annotated[
         Annotated[RandomOrientations, Tag("random")] | Annotated[FixedOrientations, Tag("fixed")],
-        Discriminator(_kind_of_poses),
+        kind_or("random"),
     ] = RandomOrientations()
 
     @property

@@ -28,7 +28,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = 0.0, refusal: st
 
     Raises StoreError, with `refusal`, when somebody else holds it and does not let go within `patience` seconds.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     deadline = time.monotonic() + patience
     while not _try(descriptor, path, shared):
         if time.monotonic() >= deadline:
@@ -45,7 +45,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = 0.0, refusal: st
 def renew(lease: Path, *, patience: float = PATIENCE, say: Callable[[str], None] = lambda _: None) -> str:
     """A new token for a lease; returns it when nobody is at work with an earlier one. Raises StoreError."""
     token = uuid.uuid4().hex
-    descriptor = os.open(lease, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(lease, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         os.pwrite(descriptor, token.encode(), 0)
     finally:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -28,16 +29,19 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
-from tempica.errors import ClusterError, WorkerError
+from tempica import kernel_cache  # noqa: F401  # one folder for all workers
+from tempica.errors import ClusterError, TaskError, TempicaError, WorkerError
 
 Task = Callable[[], object]
+
+_NUMBA = "NUMBA_NUM_THREADS"
 
 # Sums of floating-point numbers depend on how many threads share them; one thread gives one answer.
 THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
+    _NUMBA,
     "OPENMM_CPU_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
@@ -63,15 +67,15 @@ def one_thread() -> Iterator[None]:
 
     Tasks that share a process, as on a Dask worker of several threads, take turns.
     """
-    # a numba that has been loaded looks at its variable again whenever it compiles, and minds a change
-    names = [name for name in THREADS if "numba" not in sys.modules or not name.startswith("NUMBA")]
-    with _turn, _environment(names), contextlib.ExitStack() as stack:
+    with _turn, _environment([name for name in THREADS if name != _NUMBA]), contextlib.ExitStack() as stack:
         if "torch" in sys.modules:
             import torch
 
             stack.callback(torch.set_num_threads, torch.get_num_threads())
             torch.set_num_threads(1)
-        if "numba" in sys.modules:
+        # Numba reads its variable when it is loaded and again whenever it compiles, in this task or a later one, and
+        # raises when the number has changed. So the variable stays as it is, and numba is loaded before it is limited.
+        if os.environ.get(_NUMBA) != "1" or "numba" in sys.modules:
             import numba
 
             stack.callback(numba.set_num_threads, numba.get_num_threads())
@@ -129,7 +133,8 @@ class Here(Executor):
 def dask_cluster(address: str) -> Iterator[Executor]:
     """The workers of a running Dask scheduler.
 
-    Raises ClusterError when there is none, WorkerError when workers are killed again and again or the scheduler goes.
+    Raises ClusterError when there is none, WorkerError when workers are killed again and again or the scheduler goes,
+    and its child TaskError when the work fails in a way that nobody foresaw.
     """
     try:
         import distributed
@@ -158,6 +163,13 @@ def dask_cluster(address: str) -> Iterator[Executor]:
         ) from None
     except (CancelledError, CommClosedError):
         raise WorkerError(f"the Dask scheduler at {address} went away") from None
+    except (TempicaError, OSError, MemoryError):
+        raise
+    except Exception as error:  # such as a task that a worker, or the scheduler, cannot load
+        raise TaskError(
+            f"the work on the Dask cluster at {address} failed with {type(error).__name__}: {error}",
+            traceback.format_exc(),
+        ) from error
     finally:
         client.close()  # the scheduler forgets what waits; what is running goes on to its end, holding its lease
         for logger, level in loggers.items():

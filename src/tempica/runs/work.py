@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tempica.errors import TaskError, TempicaError
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
 from tempica.runs import locks, pool
@@ -78,10 +80,16 @@ class _Marked:
     lease: Lease | None
 
     def __call__(self) -> None:
-        with pool.one_thread(), locks.at_work(*self.lease) if self.lease else contextlib.nullcontext():
-            if not self.mark.exists():
-                self.task()
-                self.mark.touch()
+        try:
+            with pool.one_thread(), locks.at_work(*self.lease) if self.lease else contextlib.nullcontext():
+                if not self.mark.exists():
+                    self.task()
+                    self.mark.touch()
+        except (TempicaError, OSError, MemoryError):
+            raise
+        except Exception as error:  # as text, since not every exception can be sent to another process
+            what = f"a task failed with {type(error).__name__}: {error}"
+            raise TaskError(what, traceback.format_exc()) from None
 
 
 def blocks(n: int, size: int) -> Iterator[tuple[int, int]]:
