@@ -1,4 +1,4 @@
-"""What two rooms need of a series: replicas, runs, pairs, chunks, standard error, [1, c, c cᵀ]."""
+"""What several rooms need of time series: replicas, pairs, chunks, the standard error of a mean, quadratic terms."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ def chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray
     )
 
 
-def _quadratic(variable: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Constant, linear and quadratic terms (frame, term) of standardised variables."""
-    deviation = reference.std(0)
-    z = (variable - reference.mean(0)) / np.where(deviation > 0, deviation, 1.0)
+def quadratic(z: np.ndarray) -> np.ndarray:
+    """Constant, linear and quadratic terms (frame, term) of variables (frame, variable): 1, z_i, z_i z_j for i ≤ j."""
     i, j = np.triu_indices(z.shape[1])
     return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)

@@ -59,7 +59,8 @@ def make_trajectory(run: Path, n_frames: int, n_beads: int) -> None:
         store.write(path, {"position": position}, time=slice(first, first + size))
     beads = {"scattering_length_A": np.full(n_beads, 17.0), "bead_width": np.full(n_beads, 0.19)}
     store.write(path, beads | {"formula": ["C5H8NO"] * n_beads, "time": np.arange(float(n_frames))})
-    store.write(path, {"cv": ["a"], "cv_units": ["rad"], "source_name": ["a"]})
+    store.write(path, {"cv": ["a"], "cv_units": ["rad"], "source_name": ["a"], "replica": np.zeros(1)})
+    store.write(path, {name: np.zeros((1, n_frames)) for name in ("label", "molecule")})
     store.seal(path)
 
 

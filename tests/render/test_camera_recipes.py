@@ -1,12 +1,14 @@
 """What a recipe of the camera asks for, in the movie that comes out; stored and lazy movies hold the same."""
 
 import math
+import shutil
 
 import numpy as np
 import pytest
 
 from tempica import imaging
 from tempica.errors import DataError, RecipeError, StoreError
+from tempica.imaging.recording import VIEW
 from tempica.progress import Progress
 from tempica.render import stage
 from tempica.render.electron.blocks import camera_of
@@ -14,7 +16,7 @@ from tempica.render.electron.scatterers import remarks, scatterers
 from tempica.runs.reading import read, true_poses
 from tempica.runs.stages import STAGES
 from tempica.runs.work import Work
-from tempica.stores import lazy, reading, store
+from tempica.stores import reading, store
 from tests.render.test_render_stage import N_ATOMS, N_REPLICAS, Inline, make_run, recipe_with
 
 POISSON = {"noise": {"kind": "poisson", "dqe": [[0.0, 0.9], [0.3, 0.5]]}, "dose_per_frame_e_A2": 30.0}
@@ -43,7 +45,7 @@ def clean_movie(recipe, run, movie):
         [
             camera.clean_images(
                 trajectory["position"].values[r],
-                *(poses[name].values[r] for name in lazy.VIEW[:2]),
+                *(poses[name].values[r] for name in VIEW[:2]),
                 *(movie[name].values[r] for name in imaging.FOCUS),
             )
             for r in range(N_REPLICAS)
@@ -129,6 +131,25 @@ def test_a_lazy_movie_of_another_trajectory_is_refused(tmp_path):
     (other / "trajectory.zarr").rename(run / "trajectory.zarr")
     with pytest.raises(StoreError, match="made from another trajectory"):
         reading.open_movie(run)["image"].isel(replica=0, time=0).load()
+
+
+@pytest.mark.parametrize("kind", ["trajectory", "poses", "movie"])
+@pytest.mark.parametrize("happens", ["lost", "replaced"])
+def test_what_an_open_lazy_movie_is_made_of_may_go_but_not_change(tmp_path, kind, happens):
+    """Without their positions molecules would be shown at the origin."""
+    recipe = camera_recipe(lazy=True, poses={"knowledge": "hidden"})
+    run, other = make_run(tmp_path / "run"), make_run(tmp_path / "other", spread=2.0, fingerprint="1" * 16)
+    movie = render(recipe, run)
+    movie["image"].isel(replica=0, time=0).load()
+    if happens == "lost":
+        name = {"trajectory": "position", "poses": "pose_shift_A", "movie": "defocus_u_A"}[kind]
+        shutil.rmtree(run / f"{kind}.zarr" / name / "c")
+    else:
+        render(recipe.model_copy(update={"seed": recipe.seed + 1}), other)
+        shutil.rmtree(run / f"{kind}.zarr")
+        (other / f"{kind}.zarr").rename(run / f"{kind}.zarr")
+    with pytest.raises(StoreError, match=rf"{kind}\.zarr .*(damaged|since it was opened)"):
+        movie["image"].isel(replica=1).load()
 
 
 def test_damage_below_a_lazy_movie_is_told(tmp_path):

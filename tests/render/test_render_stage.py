@@ -15,6 +15,7 @@ from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.experiment import Recipe
 from tempica.render import stage
 from tempica.render.electron import blocks as movie_blocks
+from tempica.render.electron import stage as electron
 from tempica.render.electron.poses import random_views
 from tempica.render.electron.scatterers import scatterers
 from tempica.runs.work import Work
@@ -58,6 +59,8 @@ def make_run(folder, spread=1.0, formula=None, broken=None, fingerprint="0" * 16
         "bead_width": rng.uniform(0.1, 0.2, N_ATOMS),
         "replica": np.arange(N_REPLICAS),
         "time": np.arange(N_FRAMES),
+        "label": np.zeros((N_REPLICAS, N_FRAMES)),
+        "molecule": np.zeros((N_REPLICAS, N_FRAMES)),
         "formula": formula or ["C3H5NO"] * N_ATOMS,
         "cv": ["LID"],
         "cv_units": ["rad"],
@@ -122,7 +125,7 @@ def test_without_noise_only_the_levels_differ_from_the_clean_images(tmp_path):
 def test_a_movie_does_not_depend_on_its_blocks(tmp_path, monkeypatch):
     made = []
     for block in (100, 7):
-        monkeypatch.setattr(stage, "BLOCK_FRAMES", block)
+        monkeypatch.setattr(electron, "BLOCK_FRAMES", block)
         made.append(render(recipe_with(n_pixels=18), make_run(tmp_path / str(block))))
     for name in made[0].variables:
         np.testing.assert_array_equal(made[1][name].values, made[0][name].values)

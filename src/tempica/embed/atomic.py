@@ -1,8 +1,8 @@
 """Posterior of mode amplitudes, frame by frame, through the differentiable image formation.
 
-Model of an image: y = C ⊛ P(A (x̄ + Σ_k a_k m_k) + t) + ε, with known pose (A, t) and CTF C, prior a ~ N(0, I)
-and noise ε of known colour, each pixel of variance σ². The maximum of the posterior is found by damped Gauss–Newton
-steps, and the posterior is taken as normal around it (Laplace): covariance (JᵀJ/σ² + I)⁻¹, with J whitened.
+Model of an image: `imaging.linearise` with structures x̄ + Σ_k a_k m_k and the prior a ~ N(0, I). The maximum of the
+posterior is found by damped Gauss–Newton steps, and the posterior is taken as normal around it (Laplace): covariance
+(JᵀJ/σ² + I)⁻¹, with J whitened.
 
 Shape legend: F frame, K mode, N atom, D pixels along an edge, H half plane of a real FFT.
 """
@@ -12,27 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
 
-from tempica import imaging
+from tempica.imaging.linearise import Images, Scatterers, Whitened
 from tempica.imaging.modes import Modes
-
-
-@dataclass(frozen=True)
-class Images:
-    """Images with what is known about each."""
-
-    image: np.ndarray  # (frame, y, x) 1/Å
-    rotation: np.ndarray  # (frame, 3, 3)
-    shift_A: np.ndarray  # (frame, 2)
-    transfer: np.ndarray  # (frame, D, D//2 + 1)
-    power: np.ndarray | float = 1.0  # (D, D//2 + 1) of the noise, relative to white noise
-
-
-@dataclass(frozen=True)
-class Scatterers:
-    amplitude: np.ndarray  # (atom, gaussian) Å
-    width_A: np.ndarray  # (atom, gaussian)
 
 
 @dataclass(frozen=True)
@@ -50,23 +32,12 @@ def posterior(
     Each frame's step solves (JᵀJ/σ² + (1 + μ) I) δ = Jᵀr/σ² − a. A step that does not lower
     |r|²/σ² + |a|² is taken back and its damping μ raised; a step that does lowers μ.
     """
-    n_pixels = images.image.shape[-1]
     n_frames, n_modes = len(images.image), len(modes.shape)
-    velocity = 10.0 / pixel_A * np.einsum("fij,knj->fkni", images.rotation[:, :2], modes.shape)
-    # filtering, weighting by Parseval, whitening and dividing by σ all in one factor per Fourier coefficient
-    weight = np.sqrt(imaging.plane_weights(n_pixels) / (images.power * noise_variance)).astype(np.float32)
-    factor = images.transfer * weight
-    target = fft.rfft2(images.image.astype(np.float32)) * weight
+    whitened = Whitened(images, modes.shape, scatterers, pixel_A, noise_variance, np.float32)
 
     def linearise(amplitude: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         place = modes.mean + np.einsum("fk,knj->fnj", amplitude, modes.shape)
-        xy = imaging.to_pixels(place, images.rotation[which], images.shift_A[which], n_pixels, pixel_A)
-        columns = imaging.project_with_jacobian(
-            xy, velocity[which], scatterers.amplitude, scatterers.width_A, n_pixels, pixel_A
-        )
-        wave = fft.rfft2(columns) * factor[which, None]
-        residual = _real(target[which] - wave[:, 0])
-        jacobian = _real(wave[:, 1:])
+        residual, jacobian = (_real(wave) for wave in whitened.linearise(place, which))
         # matmul and not einsum, whose products round in another way where there is one frame alone
         curvature = (jacobian @ jacobian.swapaxes(1, 2)).astype(np.float64)
         slope = (jacobian @ residual[..., None])[..., 0].astype(np.float64)
@@ -96,7 +67,7 @@ def posterior(
         if len(active) == 0:
             break
     covariance = np.linalg.inv(curvature + identity)
-    return Posterior(amplitude, covariance, misfit * noise_variance / n_pixels**2)
+    return Posterior(amplitude, covariance, misfit * noise_variance / images.image.shape[-1] ** 2)
 
 
 def estimate_noise(images: Images, modes: Modes, scatterers: Scatterers, pixel_A: float, n_iterations: int) -> float:

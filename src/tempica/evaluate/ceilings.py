@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
 
 from tempica import imaging
-from tempica.series import _quadratic
+from tempica.imaging.linearise import Images, Scatterers, Whitened
+from tempica.imaging.modes import principal_modes
+from tempica.series import quadratic
 
 N_MODES = 16  # beyond these, modes of a coarse-grained protein move less than a tenth of a pixel
 
@@ -44,20 +45,17 @@ class Prior:
 
 def learn_prior(position: np.ndarray, collective_variable: np.ndarray, n_modes: int = N_MODES) -> Prior:
     """Prior from true structures (frame, atom, space) and collective variables (frame, cv) of training replicas."""
-    flat = position.reshape(len(position), -1).astype(np.float64)
-    mean = flat.mean(0)
-    n_modes = min(n_modes, len(flat) - 1, flat.shape[1])
-    _, strength, direction = np.linalg.svd(flat - mean, full_matrices=False)
-    shape = (strength[:n_modes, None] / np.sqrt(len(flat)) * direction[:n_modes]).reshape(n_modes, *position.shape[1:])
-    draft = Prior(mean.reshape(position.shape[1:]), shape, collective_variable, np.empty(0), np.empty(0))
+    n_modes = min(n_modes, len(position) - 1, position[0].size)
+    modes = principal_modes(position, n_modes)
+    draft = Prior(modes.mean, modes.shape, collective_variable, np.empty(0), np.empty(0))
     amplitude = draft.amplitude(position)
-    terms = _quadratic(collective_variable, collective_variable)
+    terms = quadratic(_standardised(collective_variable))
     weight, *_ = np.linalg.lstsq(terms, amplitude, rcond=None)
     expected = terms @ weight
     residual = amplitude - expected
     return Prior(
-        draft.mean,
-        shape,
+        modes.mean,
+        modes.shape,
         collective_variable.astype(np.float64),
         expected,
         residual.T @ residual / len(residual),
@@ -79,18 +77,12 @@ def bayes_estimate(
     `position` holds the true structures of the frames, around which the likelihood is expanded; `quaternion` and
     `shift_A` are their true poses, `focus` what imaging.FOCUS names.
     """
-    optics = camera.optics
-    n_pixels, n_modes = optics.n_pixels, len(prior.shape)
-    rotation = imaging.rotation_matrix(quaternion)
-    xy = imaging.to_pixels(position, rotation, shift_A, n_pixels, optics.pixel_size_A)
-    velocity = 10.0 / optics.pixel_size_A * np.einsum("fij,knj->fkni", rotation[:, :2], prior.shape)
-    columns = imaging.project_with_jacobian(
-        xy, velocity, camera.scatterer_amplitude_A, camera.scatterer_width_A, n_pixels, optics.pixel_size_A
-    )
-    weight = np.sqrt(imaging.plane_weights(n_pixels) / (camera.power() * noise_variance))
-    wave = fft.rfft2(columns) * (camera.transfer(*focus)[:, None] * weight)
-    residual = (fft.rfft2(image) * weight - wave[:, 0]).reshape(len(image), -1)
-    jacobian = wave[:, 1:].reshape(len(image), n_modes, -1)
+    images = Images(image, imaging.rotation_matrix(quaternion), shift_A, camera.transfer(*focus), camera.power())
+    scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
+    whitened = Whitened(images, prior.shape, scatterers, camera.optics.pixel_size_A, noise_variance, np.float64)
+    n_frames, n_modes = len(image), len(prior.shape)
+    residual, jacobian = whitened.linearise(position, slice(None))
+    residual, jacobian = residual.reshape(n_frames, -1), jacobian.reshape(n_frames, n_modes, -1)
     information = np.einsum("fkp,flp->fkl", jacobian.conj(), jacobian, optimize=True).real
     evidence = np.einsum("fkp,fp->fk", jacobian.conj(), residual, optimize=True).real
     evidence += np.einsum("fkl,fl->fk", information, prior.amplitude(position))
@@ -103,3 +95,8 @@ def bayes_estimate(
     w = np.exp(log_weight - log_weight.max(1, keepdims=True))
     w /= w.sum(1, keepdims=True)
     return w @ prior.library, 1 / (w**2).sum(1)
+
+
+def _standardised(variable: np.ndarray) -> np.ndarray:
+    deviation = variable.std(0)
+    return (variable - variable.mean(0)) / np.where(deviation > 0, deviation, 1.0)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
+from tempica.series import quadratic
 from tempica.stores import store
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def find_slow_modes(trajectory: xarray.Dataset) -> SlowModes:
             for first in range(0, n_frames, BLOCK):
                 span = slice(max(0, first - LAG), min(n_frames, first + BLOCK))
                 position = trajectory["position"].isel(replica=replica, time=span, atom=atoms).values
-                terms = _terms((variable[replica, span] - centre) / spread)
+                terms = quadratic((variable[replica, span] - centre) / spread)
                 yield replica, span, terms, position.reshape(len(terms), -1).astype(np.float64)
 
     # three passes, a block in memory at a time: what is explained, memory of the rest, series of the slowest
@@ -102,9 +103,3 @@ def _timescale(autocorrelation: np.ndarray, n_frames: int) -> np.ndarray:
     """In frames; the length of a replica at most, beyond which the data say nothing."""
     inside = np.clip(autocorrelation, 1e-300, np.exp(-LAG / n_frames))
     return np.where(autocorrelation > 0, -LAG / np.log(inside), 0.0)
-
-
-def _terms(z: np.ndarray) -> np.ndarray:
-    """Constant, linear and quadratic terms (frame, term)."""
-    i, j = np.triu_indices(z.shape[1])
-    return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)

@@ -1,16 +1,16 @@
-"""Images of a lazy movie: made when they are read, the same bits as a stored movie holds.
+"""Images of a lazy movie: made when they are read, bit for bit those of a stored movie.
 
-A lazy movie keeps of each frame its pose, focus and dose, and of all frames the camera, the scale and the seed. What
-is missing, where the molecule's atoms were, lies in the trajectory, and the true pose of a movie that hides it in
-poses.zarr. This module reads them and hands out images only: who may see a movie sees no more of the truth than is in
-its images. Elsewhere (`xarray.open_zarr`) such a movie is a data set without the variable `image`.
+A lazy movie keeps pose, focus and dose of each frame, and the camera, the scale and the seed of all. Positions come
+from the trajectory, and true poses from poses.zarr if the movie does not state them. This module reads both and hands
+out images only, so that a stage that may read the movie still sees no truth. Other programs (`xarray.open_zarr`) see a
+lazy movie without the variable `image`.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray
@@ -19,18 +19,15 @@ from xarray.core import indexing
 
 from tempica import imaging
 from tempica.errors import StoreError
-from tempica.imaging.recording import VIEW, levels
-from tempica.stores import reading, schema, store
-
-if TYPE_CHECKING:
-    from tempica.imaging.camera import Camera
-    from tempica.imaging.detector import Detector, Scale
+from tempica.imaging.recording import VIEW, Recorder
+from tempica.stores import schema, store
+from tempica.stores.opening import open_stored
 
 BLOCK_FRAMES = 100  # made at a time
 
 
 def with_images(movie: xarray.Dataset, run: Path) -> xarray.Dataset:
-    """A lazy movie with its variable `image`, which lies in a run folder beside what it is made from."""
+    """A lazy movie with its variable `image`; `run` is the folder that holds the movie and what it is made from."""
     rule = schema.STORES["movie"]["image"]
     array = _Images(movie, run)
     about = {"units": rule.units, "long_name": rule.description}
@@ -40,13 +37,13 @@ def with_images(movie: xarray.Dataset, run: Path) -> xarray.Dataset:
 
 
 def scale_of(movie: xarray.Dataset) -> dict[str, Any]:
-    """What a lazy movie says of its digital levels."""
+    """Digital levels of a lazy movie: the arguments of `imaging.Scale`."""
     about = movie.attrs["lazy"]
     return {"factor": about["scale_factor"], "offset": about["add_offset"], "levels": about.get("levels", 255)}
 
 
 class _Images(BackendArray):
-    """What xarray indexes; nothing is opened before the first image is asked for."""
+    """The array that xarray indexes; other stores are opened when the first image is read."""
 
     def __init__(self, movie: xarray.Dataset, run: Path) -> None:
         self._movie, self._run = movie, run
@@ -70,7 +67,6 @@ class _Images(BackendArray):
         return image[tuple(0 if isinstance(part, int | np.integer) else slice(None) for part in key[:2])]
 
     def _block(self, replica: int, frames: np.ndarray) -> np.ndarray:
-        camera, detector, scale = self._parts
         at = {"replica": replica, "time": frames}
         poses, trajectory = self._poses, self._trajectory
         try:
@@ -82,18 +78,18 @@ class _Images(BackendArray):
                 if kind == "trajectory" or poses is not self._movie:
                     store.read_all(self._run / f"{kind}.zarr")
             raise
-        seed = int(self._movie.attrs["seed"])
-        return levels(camera, detector, scale, seed, replica, frames, position, view)
+        return self._recorder.levels(replica, frames, position, view)
 
     @cached_property
-    def _parts(self) -> tuple[Camera, Detector, Scale]:
-        camera = imaging.camera_of(self._movie)
-        return camera, imaging.detector_of(self._movie, camera), imaging.Scale(**scale_of(self._movie))
+    def _recorder(self) -> Recorder:
+        movie, camera = self._movie, imaging.camera_of(self._movie)
+        scale = imaging.Scale(**scale_of(movie))
+        return Recorder(camera, imaging.detector_of(movie, camera), scale, int(movie.attrs["seed"]))
 
     @cached_property
     def _trajectory(self) -> xarray.Dataset:
         path = self._run / "trajectory.zarr"
-        trajectory = reading.open_store(path, "trajectory")
+        trajectory = open_stored(path, "trajectory")
         if trajectory.attrs["fingerprint"] != self._movie.attrs["lazy"]["trajectory"]:
             raise StoreError(
                 f"The lazy movie in {self._run} was made from another trajectory than {path}, so that its images cannot"
@@ -105,7 +101,7 @@ class _Images(BackendArray):
     def _poses(self) -> xarray.Dataset:
         if self._movie.attrs["pose"] == "known":
             return self._movie
-        poses = reading.open_store(self._run / "poses.zarr", "poses")
+        poses = open_stored(self._run / "poses.zarr", "poses")
         if poses.attrs["fingerprint"] != self._movie.attrs["fingerprint"]:
             raise StoreError(
                 f"{self._run / 'poses.zarr'} is of another movie than the lazy one beside it. Render again:"

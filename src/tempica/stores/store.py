@@ -50,13 +50,13 @@ def verify(path: Path) -> dict[str, Any]:
         promised = int(attributes["n_files"]), int(attributes["n_bytes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"The store {path} is damaged: its zarr.json cannot be read ({type(error).__name__}). {_remedy(path)}"
+            f"The store {path} is damaged: its zarr.json cannot be read ({type(error).__name__}). {remedy(path)}"
         ) from None
     found = _extent(path)
     if found != promised:
         raise StoreError(
             f"The store {path} is damaged: it has {found[0]} files of {found[1]} bytes and was completed with"
-            f" {promised[0]} files of {promised[1]} bytes. {_remedy(path)}"
+            f" {promised[0]} files of {promised[1]} bytes. {remedy(path)}"
         )
     return attributes
 
@@ -73,7 +73,7 @@ def read_all(path: Path) -> None:
             raise
         except Exception as error:  # whatever the decoder makes of the damage
             raise StoreError(
-                f"The store {path} is damaged: its variable '{name}' cannot be read ({error}). {_remedy(path)}"
+                f"The store {path} is damaged: its variable '{name}' cannot be read ({error}). {remedy(path)}"
             ) from error
 
 
@@ -230,5 +230,6 @@ def _extent(path: Path) -> tuple[int, int]:
     return files - 1, size - (root.stat().st_size if root.exists() else 0)
 
 
-def _remedy(path: Path) -> str:
+def remedy(path: Path) -> str:
+    """What to do about a damaged store."""
     return f"Nothing was changed. Restore it, or move it away and run again to make a new {path.name}."

@@ -8,14 +8,14 @@ import numpy as np
 
 from tempica import imaging
 from tempica.errors import DataError
-from tempica.imaging import recording
+from tempica.imaging.recording import VIEW, Recorder
 from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.experiment import Recipe
 from tempica.render.electron.poses import Views, movie_views, stated_poses
 from tempica.runs.reading import read
 from tempica.stores import files, store
 
-EDGE = 3.0  # standard deviations of a Gaussian that belong to a molecule
+EDGE = 3.0  # standard deviations of a Gaussian that count as part of the molecule
 
 
 def optics_of(recipe: RenderRecipe) -> imaging.Optics:
@@ -39,7 +39,7 @@ def camera_of(recipe: RenderRecipe, amplitude: np.ndarray, width_A: np.ndarray) 
 def write_views(
     recipe: Recipe, run: Path, out: Path, interval_s: np.ndarray, diffusion_per_s: float, replica: int
 ) -> None:
-    """True views of a replica, and the poses that the movie states."""
+    """True views of a replica, and the poses that the movie states, into a file."""
     molecule = read(run, "render", "trajectory")["molecule"].isel(replica=replica).values
     views = movie_views(recipe.microscope, recipe.seed, replica, molecule, interval_s, diffusion_per_s)
     stated = stated_poses(recipe.microscope, recipe.seed, replica, molecule, views)
@@ -49,12 +49,12 @@ def write_views(
 def measure_block(
     camera: imaging.Camera, run: Path, views: Path, out: Path, replica: int, first: int, last: int, device: str
 ) -> None:
-    """Per-frame variance, mean and extremes of the clean images, from which noise and scale are set.
+    """Per frame: variance, mean and extremes of the clean image, and the molecule's reach from the box's centre in Å.
 
-    And how far the molecule reaches from the middle of the box, in Å.
+    Noise and scale of the movie are set from them.
     """
     position, view = _block(run, views, replica, first, last)
-    image = camera.clean_images(position, *(view[name] for name in recording.VIEW), device=device)
+    image = camera.clean_images(position, *(view[name] for name in VIEW), device=device)
     optics = camera.optics
     rotation = imaging.rotation_matrix(view["pose_quaternion"])
     xy = imaging.to_pixels(position, rotation, view["pose_shift_A"], optics.n_pixels, optics.pixel_size_A)
@@ -70,30 +70,19 @@ def measure_block(
 
 
 def write_block(
-    camera: imaging.Camera,
-    detector: imaging.Detector,
-    scale: imaging.Scale,
-    seed: int,
-    run: Path,
-    views: Path,
-    movie: Path,
-    replica: int,
-    first: int,
-    last: int,
-    device: str,
+    recorder: Recorder, run: Path, views: Path, movie: Path, replica: int, first: int, last: int, device: str
 ) -> None:
-    """Noisy, digitised images of a block into the movie store, with what the movie says of their views."""
+    """Noisy, digitised images of a block into the movie store, with what the movie states of their views."""
     position, view = _block(run, views, replica, first, last)
-    frames = np.arange(first, last)
-    image = recording.levels(camera, detector, scale, seed, replica, frames, position, view, device)
+    image = recorder.levels(replica, np.arange(first, last), position, view, device)
     store.write(movie, {"image": image, **_stated(view)}, replica=replica, time=slice(first, last))
 
 
 def write_views_of_replica(views: Path, store_path: Path, replica: int, *, true: bool) -> None:
     """Views of a whole replica into a lazy movie's store, or true poses into theirs."""
-    found = files.load_arrays(views)
-    stated = {name: found[name] for name in ("pose_quaternion", "pose_shift_A")} if true else _stated(found)
-    store.write(store_path, stated, replica=replica)
+    view = files.load_arrays(views)
+    values = {name: view[name] for name in ("pose_quaternion", "pose_shift_A")} if true else _stated(view)
+    store.write(store_path, values, replica=replica)
 
 
 def _stated(view: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -109,6 +98,6 @@ def _block(run: Path, views: Path, replica: int, first: int, last: int) -> tuple
         frame, atom, _ = bad[0].tolist()
         raise DataError(
             f"The trajectory has no numbers for the position of atom {atom} in frame {first + frame} of replica"
-            f" {replica}: {position[frame, atom]} nm. Look there for where the simulation broke down, and make it anew."
+            f" {replica}: {position[frame, atom]} nm. The simulation broke down at or before that frame; make it again."
         )
     return position, {name: value[first:last] for name, value in files.load_arrays(views).items()}
