@@ -13,10 +13,11 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import StructureError
+from tempica.exchange.plain_paths import ending, plain_path
 from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
 from tempica.recipe.residues import spans, told
 
-SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "cif", "mmcif", "pdbx") for zipped in ("", ".gz"))
+SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "ent", "cif", "mmcif", "pdbx") for zipped in ("", ".gz"))
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
         raise StructureError(f"The structure file {path} {fault}. Correct `structure` in the recipe.")
     if path.stat().st_size == 0:
         raise StructureError(f"The structure file {path} is empty: it has 0 bytes. Copy it again.")
-    if not path.name.endswith(SUFFIXES):
+    if not path.name.lower().endswith(SUFFIXES):
         raise StructureError(
             f"The structure file {path} must have a name that ends in one of {', '.join(SUFFIXES)}: the ending says how"
             " to read it."
@@ -138,11 +139,11 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on remarks and records that do not concern us
-            model = mdtraj.load(str(path))
+            model = mdtraj.load(plain_path(path))
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
             f"The structure file {path} cannot be read ({type(error).__name__}: {error}): it is damaged, or no"
-            f" {'PDB' if '.pdb' in path.name else 'mmCIF'} file. Copy or convert it again."
+            f" {'PDB' if ending(path).startswith('.pdb') else 'mmCIF'} file. Copy or convert it again."
         ) from error
     if not np.isfinite(model.xyz[0]).all():
         raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
