@@ -119,9 +119,9 @@ def test_a_missing_file_is_named(tmp_path):
     (tmp_path / "empty.pdb").touch()
     with pytest.raises(StructureError, match="is empty: it has 0 bytes"):
         load_molecule(tmp_path / "empty.pdb")
-    (tmp_path / "ADK.PDB").write_text("ATOM\n")
-    with pytest.raises(StructureError, match=r"ADK\.PDB must have a name that ends in one of \.pdb"):
-        load_molecule(tmp_path / "ADK.PDB")
+    (tmp_path / "ADK.XYZ").write_text("ATOM\n")
+    with pytest.raises(StructureError, match=r"ADK\.XYZ must have a name that ends in one of \.pdb"):
+        load_molecule(tmp_path / "ADK.XYZ")
 
 
 X, NUMBER, NAME, ELEMENT = slice(30, 38), slice(22, 26), slice(12, 16), slice(76, 78)

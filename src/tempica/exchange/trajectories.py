@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tempica.errors import FormatError
+from tempica.exchange.plain_paths import plain_path
 
 if TYPE_CHECKING:
     import mdtraj
@@ -72,7 +73,7 @@ def _write(
     with progress.task("export", "blocks of frames", n_replicas * len(starts), 0) as advance:
         for replica in range(n_replicas):
             number = int(trajectory["replica"][replica])
-            with opened(str(folder / f"replica{number:05d}{ending}"), "w") as file:
+            with opened(f"{plain_path(folder)}/replica{number:05d}{ending}", "w") as file:
                 for first in starts:
                     part = trajectory.isel(replica=replica, time=slice(first, first + BLOCK_FRAMES))
                     file.write(**content(part["position"].values, part["time"].values))

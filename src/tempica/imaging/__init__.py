@@ -5,7 +5,7 @@ Used by `render` to make movies and by `embed`, `evaluate` and `report` to expla
 
 from tempica import kernel_cache  # noqa: F401  # first: it must be there before any kernel is declared
 from tempica.imaging.camera import FOCUS, PARTS, Camera, camera_of
-from tempica.imaging.composition import composition, formula, hydrogens_of
+from tempica.imaging.composition import AVERAGE_RESIDUE, RESIDUES, composition, formula, hydrogens_of
 from tempica.imaging.counting import poisson
 from tempica.imaging.detector import Detector, Scale, detector_of
 from tempica.imaging.geometry import quaternion_between, quaternion_of, quaternion_product, rotation_matrix, to_pixels
@@ -24,9 +24,11 @@ from tempica.imaging.radial import critical_exposure_e_A2, damage_filter, freque
 from tempica.imaging.scattering import SCATTERING_LENGTH_A, gaussians, refit_error, solvent_contrast, solvent_gaussians
 
 __all__ = [
+    "AVERAGE_RESIDUE",
     "CUTOFF",
     "FOCUS",
     "PARTS",
+    "RESIDUES",
     "SCATTERING_LENGTH_A",
     "Camera",
     "Detector",

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 
 from tempica.errors import StructureError
 
-# hydrogens of a residue within a chain at pH 7
-HYDROGENS = {
-    "ALA": 5, "ARG": 13, "ASN": 6, "ASP": 4, "CYS": 5, "GLN": 8, "GLU": 6, "GLY": 3, "HIS": 7, "ILE": 11,
-    "LEU": 11, "LYS": 13, "MET": 9, "PHE": 9, "PRO": 7, "SER": 5, "THR": 7, "TRP": 10, "TYR": 9, "VAL": 9,
-}  # fmt: skip
-HYDROGENS_A_HEAVY_ATOM = 1.0  # of the average residue: C4.9 N1.35 O1.48 S0.04 has 7.76
+# residues within a chain at pH 7; names of protonation states as Amber and CHARMM write them
+RESIDUES = {
+    "ALA": "C3H5NO", "ARG": "C6H13N4O", "ASN": "C4H6N2O2", "ASP": "C4H4NO3", "CYS": "C3H5NOS", "GLN": "C5H8N2O2",
+    "GLU": "C5H6NO3", "GLY": "C2H3NO", "HIS": "C6H7N3O", "ILE": "C6H11NO", "LEU": "C6H11NO", "LYS": "C6H13N2O",
+    "MET": "C5H9NOS", "PHE": "C9H9NO", "PRO": "C5H7NO", "SER": "C3H5NO2", "THR": "C4H7NO2", "TRP": "C11H10N2O",
+    "TYR": "C9H9NO2", "VAL": "C5H9NO", "MSE": "C5H9NOSe", "ASH": "C4H5NO3", "GLH": "C5H7NO3", "LYN": "C6H12N2O",
+    "CYX": "C3H4NOS", "CYM": "C3H4NOS", "HIP": "C6H8N3O", "HSP": "C6H8N3O",
+} | dict.fromkeys(("HID", "HIE", "HSD", "HSE"), "C6H7N3O")  # fmt: skip
+AVERAGE_RESIDUE = {"C": 4.9, "N": 1.35, "O": 1.48, "S": 0.04, "H": 7.76}  # of globular proteins
+HYDROGENS_A_HEAVY_ATOM = 1.0  # of the average residue
 
 
 def formula(counts: Mapping[str, float]) -> str:
@@ -50,4 +54,4 @@ def hydrogens_of(residue: str, n_heavy: int) -> float:
 
     Structures by X-ray diffraction or electron microscopy show none, and they hold an eighth of the electrons.
     """
-    return HYDROGENS.get(residue, HYDROGENS_A_HEAVY_ATOM * n_heavy)
+    return composition(RESIDUES[residue])["H"] if residue in RESIDUES else HYDROGENS_A_HEAVY_ATOM * n_heavy

@@ -9,15 +9,12 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import RecipeError
-from tempica.imaging import SCATTERING_LENGTH_A, formula
+from tempica.imaging import AVERAGE_RESIDUE, SCATTERING_LENGTH_A, formula
 from tempica.recipe.molecule import ArmsRecipe
+from tempica.simulate.beads import BEAD_WIDTH_NM
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.structures import Molecule
 
-# heavy atoms of the average residue of globular proteins, and their spread about its centre
-RESIDUE_ATOMS = {"C": 4.9, "N": 1.35, "O": 1.48, "S": 0.04}
-RESIDUE_HYDROGENS = 7.76
-BEAD_WIDTH_NM = 0.2
 JOINT_HEIGHT = 0.6  # of a joint above the hub, in bead spacings
 MOST_BEADS = 5_000
 HEAD_NM = 0.65  # radius of the ball at the end of the longest arm
@@ -66,9 +63,9 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         topology=_topology(np.concatenate(owner)),
         position=position - position.mean(0),
         residue=np.arange(1, n + 1),
-        scattering_length_A=np.full(n, sum(k * SCATTERING_LENGTH_A[name] for name, k in RESIDUE_ATOMS.items())),
+        scattering_length_A=np.full(n, sum(k * SCATTERING_LENGTH_A[e] for e, k in AVERAGE_RESIDUE.items() if e != "H")),
         bead_width=np.full(n, BEAD_WIDTH_NM),
-        formula=np.full(n, formula(RESIDUE_ATOMS | {"H": RESIDUE_HYDROGENS})),
+        formula=np.full(n, formula(AVERAGE_RESIDUE)),
     )
     return molecule, [np.array(body) for body in bodies], tuple(variables)
 

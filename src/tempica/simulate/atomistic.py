@@ -12,7 +12,8 @@ from openmm import app
 from tempica.errors import StructureError
 from tempica.imaging import SCATTERING_LENGTH_A, formula
 from tempica.recipe.molecule import AtomisticRecipe
-from tempica.simulate.structures import Molecule, read_structure, symbol
+from tempica.simulate.beads import symbol
+from tempica.simulate.structures import Molecule, read_structure
 
 FORCE_FIELD = ("amber14-all.xml", "implicit/gbn2.xml")
 ATOM_WIDTH_NM = 0.035  # of an atom's own potential

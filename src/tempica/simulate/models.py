@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import permutations
 from pathlib import Path
@@ -109,6 +109,7 @@ def _network(recipe: SimulateRecipe, about: StructureRecipe, folder: Path) -> Mo
     if about.second_structure is not None:
         path = structure_path(folder, about.second_structure)
         second = matching(first, load_molecule(path), path)
+        first = replace(first, notes=(*first.notes, *second.notes))
     names = about.domain_names
     hinges: Sequence[Sequence[np.ndarray]] = ()
     if about.n_domains is not None:

@@ -123,6 +123,8 @@ def _ensemble_store(
     from tempica.simulate import engine
 
     molecule = model.molecule
+    for note in molecule.notes:
+        work.progress.say(f"simulate: {note}")
     centre = {} if molecule.centre is None else {"centre_nm": [float(x) for x in molecule.centre]}
     path = work.create_store(
         "ensemble",

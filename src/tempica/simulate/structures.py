@@ -13,10 +13,11 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import StructureError
-from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
+from tempica.exchange.plain_paths import ending, plain_path
 from tempica.recipe.residues import spans, told
+from tempica.simulate.beads import element, incomplete, residue_bead, symbol
 
-SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "cif", "mmcif", "pdbx") for zipped in ("", ".gz"))
+SUFFIXES = tuple(f".{kind}{zipped}" for kind in ("pdb", "ent", "cif", "mmcif", "pdbx") for zipped in ("", ".gz"))
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Molecule:
 
     `scattering_length_A` (Å) is the electron scattering amplitude F(0) of the residue's heavy atoms;
     `bead_width` (nm) is their root-mean-square spread per axis about their centroid, Rg/√3; `formula` counts the
-    residue's atoms, hydrogens included.
+    residue's atoms, hydrogens included. `notes` are what a user should know of the file, a sentence each.
     """
 
     topology: mdtraj.Topology
@@ -35,6 +36,7 @@ class Molecule:
     bead_width: np.ndarray  # (atom,)
     formula: np.ndarray  # (atom,) such as "C3H5NO"
     centre: np.ndarray | None = None  # (space,) nm, of the centroid in the file; none of a molecule without a file
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def chain(self) -> np.ndarray:
@@ -51,6 +53,7 @@ class Molecule:
             self.bead_width[atoms],
             self.formula[atoms],
             self.centre,
+            self.notes,
         )
 
     def atoms_of(self, wanted: tuple[tuple[str, int], ...], what: str, names: str = "") -> np.ndarray:
@@ -95,14 +98,14 @@ class Molecule:
 
 
 def load_molecule(path: Path) -> Molecule:
-    """Read a PDB or mmCIF file into beads.
+    """Read a PDB or mmCIF file into beads, one a residue with a Cα atom.
 
     Raises StructureError when the file is missing, malformed, has no Cα atoms, holds two residues of the
     same number, or has positions that are not finite.
     """
     model = read_structure(path)
     xyz = model.xyz[0].astype(np.float64)
-    alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and symbol(atom) == "C"]
+    alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and element(atom) == "C"]
     if len(alpha) < 4:
         raise StructureError(
             f"The structure file {path} has {len(alpha)} Cα atoms among {model.n_atoms} atoms; a Cα network needs at"
@@ -110,16 +113,17 @@ def load_molecule(path: Path) -> Molecule:
         )
     numbers = np.array([atom.residue.resSeq for atom in alpha])
     _once([atom.residue for atom in alpha], path)
-    length, width, made_of = zip(*(_residue_scattering(atom.residue, xyz, path) for atom in alpha), strict=True)
+    beads = [residue_bead(atom.residue, xyz, str(path)) for atom in alpha]
     position = xyz[[atom.index for atom in alpha]]
     return Molecule(
         topology=model.topology.subset([atom.index for atom in alpha]),
         position=position - position.mean(0),
         residue=numbers,
-        scattering_length_A=np.array(length),
-        bead_width=np.array(width),
-        formula=np.array(made_of),
+        scattering_length_A=np.array([bead.scattering_length for bead in beads]),
+        bead_width=np.array([bead.width for bead in beads]),
+        formula=np.array([bead.formula for bead in beads]),
         centre=position.mean(0),
+        notes=incomplete(((atom.residue, bead.n_missing) for atom, bead in zip(alpha, beads, strict=True)), path.name),
     )
 
 
@@ -130,7 +134,7 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
         raise StructureError(f"The structure file {path} {fault}. Correct `structure` in the recipe.")
     if path.stat().st_size == 0:
         raise StructureError(f"The structure file {path} is empty: it has 0 bytes. Copy it again.")
-    if not path.name.endswith(SUFFIXES):
+    if not path.name.lower().endswith(SUFFIXES):
         raise StructureError(
             f"The structure file {path} must have a name that ends in one of {', '.join(SUFFIXES)}: the ending says how"
             " to read it."
@@ -138,11 +142,11 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on remarks and records that do not concern us
-            model = mdtraj.load(str(path))
+            model = mdtraj.load(plain_path(path))
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
             f"The structure file {path} cannot be read ({type(error).__name__}: {error}): it is damaged, or no"
-            f" {'PDB' if '.pdb' in path.name else 'mmCIF'} file. Copy or convert it again."
+            f" {'PDB' if ending(path).startswith('.pdb') else 'mmCIF'} file. Copy or convert it again."
         ) from error
     if not np.isfinite(model.xyz[0]).all():
         raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
@@ -199,23 +203,3 @@ def topology_json(topology: mdtraj.Topology) -> str:
     ]
     bonds = [[a.index, b.index] for a, b in topology.bonds]
     return json.dumps({"chains": chains, "bonds": bonds})
-
-
-def symbol(atom: mdtraj.core.topology.Atom) -> str:
-    """Chemical symbol of an atom; empty where the file does not tell."""
-    return atom.element.symbol if atom.element is not None else ""
-
-
-def _residue_scattering(residue: mdtraj.core.topology.Residue, xyz: np.ndarray, path: Path) -> tuple[float, float, str]:
-    heavy = [atom for atom in residue.atoms if symbol(atom) not in ("H", "D")]
-    unknown = [atom for atom in heavy if symbol(atom) not in SCATTERING_LENGTH_A]
-    if unknown:
-        raise StructureError(
-            f"Atom {unknown[0]} of {path} has the element '{symbol(unknown[0])}'; known are H to"
-            " Cf. Rename it or take it out of the structure."
-        )
-    where = xyz[[atom.index for atom in heavy]]
-    length = sum(SCATTERING_LENGTH_A[symbol(atom)] for atom in heavy)
-    counts: Counter[str] = Counter(symbol(atom) for atom in heavy)
-    made_of = counts | {"H": residue.n_atoms - len(heavy) or hydrogens_of(residue.name, len(heavy))}
-    return length, float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3)), formula(made_of)

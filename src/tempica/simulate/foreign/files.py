@@ -24,6 +24,7 @@ import numpy as np
 from mdtraj.utils import lengths_and_angles_to_box_vectors
 
 from tempica.errors import StructureError
+from tempica.exchange.plain_paths import plain_path
 
 SUFFIXES = (".dcd", ".xtc", ".trr", ".h5", ".hdf5", ".nc", ".ncdf", ".netcdf")
 HDF5 = (".h5", ".hdf5")
@@ -81,8 +82,8 @@ def topology_of(path: Path) -> mdtraj.Topology:
         raise
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
-            f"The topology file {path} cannot be read ({_told(error)}). It must be a PDB, mmCIF, GRO, PSF, prmtop,"
-            " MOL2 or HDF5 file whose ending says which."
+            f"The topology file {path} cannot be read ({_told(error, path)}). It must be a PDB, mmCIF, GRO, PSF,"
+            " prmtop, MOL2 or HDF5 file whose ending says which."
         ) from None
     if topology is None or topology.n_atoms == 0:
         raise StructureError(f"The topology file {path} holds no atoms. Give the structure the trajectory was made of.")
@@ -132,7 +133,7 @@ def _open(path: Path, size: int, modified: int) -> Any:
     if key not in _held:
         while len(_held) >= MOST_OPEN:
             _held.pop(next(iter(_held))).close()
-        _held[key] = mdtraj.open(str(path))
+        _held[key] = mdtraj.open(plain_path(path))
     return _held[key]
 
 
@@ -143,7 +144,7 @@ def _count(path: Path, size: int, modified: int) -> int:
 
 @lru_cache(maxsize=2)
 def _topology(path: Path, size: int, modified: int) -> mdtraj.Topology:
-    return _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(str(path))
+    return _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(plain_path(path))
 
 
 @atexit.register
@@ -205,12 +206,12 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except ImportError as error:
         raise StructureError(
-            f"Reading {path} needs a package that is not installed ({_told(error)}). For HDF5 files:"
+            f"Reading {path} needs a package that is not installed ({_told(error, path)}). For HDF5 files:"
             " pip install 'tempica[hdf5]'"
         ) from None
     except Exception as error:  # every format has errors of its own
         raise StructureError(
-            f"The trajectory file {path} cannot be read ({_told(error)}): it is damaged, truncated, or of another"
+            f"The trajectory file {path} cannot be read ({_told(error, path)}): it is damaged, truncated, or of another"
             " format than its ending says. Copy or convert it again."
         ) from None
 
@@ -236,6 +237,6 @@ def _hushed() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _told(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+def _told(error: Exception, path: Path) -> str:
+    lines = str(error).replace(plain_path(path), str(path)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

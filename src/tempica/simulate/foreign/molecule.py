@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,22 +22,13 @@ from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.recipe.residues import residues, told
 from tempica.recipe.simulate import SimulateRecipe
 from tempica.runs.layout import structure_path, trajectory_path
-from tempica.simulate.arms import BEAD_WIDTH_NM, RESIDUE_ATOMS, RESIDUE_HYDROGENS
+from tempica.simulate.beads import ATOM_WIDTH_NM, element, heavy_atoms, incomplete, residue_bead
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.foreign import files
 from tempica.simulate.foreign.layout import Piece, frame_interval, layout, library, molecule_of, rounding
 from tempica.simulate.frames import Frames, superpose_onto
 from tempica.simulate.models import declared
-from tempica.simulate.structures import Molecule, symbol
-
-ATOM_WIDTH_NM = 0.046  # √(B/8π²) of carbon, B = Σab/Σa of its electron scattering factor (Peng 1996) at rest
-
-# heavy atoms of the residues that topologies of Cα atoms alone leave out
-_SIDE_CHAINS = {
-    "ALA": "C", "ARG": "CCCCNNN", "ASN": "CCNO", "ASP": "CCOO", "CYS": "CS", "GLN": "CCCNO", "GLU": "CCCOO", "GLY": "",
-    "HIS": "CCCCNN", "ILE": "CCCC", "LEU": "CCCC", "LYS": "CCCCN", "MET": "CCCS", "PHE": "CCCCCCC", "PRO": "CCC",
-    "SER": "CO", "THR": "CCO", "TRP": "CCCCCCCCCN", "TYR": "CCCCCCCO", "VAL": "CCC",
-}  # fmt: skip
+from tempica.simulate.structures import Molecule
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
         atoms, links = _hang_together(topology, atoms)
     position = frame.position[0].astype(np.float64)
     position[atoms] = make_whole(position[None, atoms], frame.box, links)[0]
-    length, width, made_of = _scattering(topology, chosen, position)
+    length, width, made_of, notes = _scattering(topology, chosen, position)
     beads = Molecule(
         topology=topology.subset(chosen),
         position=position[chosen] - position[chosen].mean(0),
@@ -106,6 +98,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
         scattering_length_A=length,
         bead_width=width,
         formula=made_of,
+        notes=notes,
     )
     if not len(links):
         atoms = chosen
@@ -311,56 +304,48 @@ def _hang_together(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.nd
 
 def _scattering(
     topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scattering length (Å), width (nm) and formula of each bead: each atom of a residue belongs to its nearest bead.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Scattering length (Å), width (nm) and formula of each bead, and a warning if residues lack atoms.
 
-    Hydrogens count in the formula alone; a residue without any gets those it lacks, shared among its heavy atoms.
+    A bead alone in its residue stands for all of it (`residue_bead`); several share its atoms (`_shared`).
     """
     length, width = np.zeros(len(chosen)), np.full(len(chosen), ATOM_WIDTH_NM)
     made_of = [""] * len(chosen)
     of_residue: dict[int, list[int]] = {}
     for bead, atom in enumerate(chosen.tolist()):
         of_residue.setdefault(topology.atom(atom).residue.index, []).append(bead)
+    lacking = []
     for index, own in of_residue.items():
         residue = topology.residue(index)
-        atoms = [
-            a for a in residue.atoms if _element(a) not in ("H", "D", "VS") or a.index in set(chosen[own].tolist())
-        ]
-        unknown = [atom for atom in atoms if _element(atom) not in SCATTERING_LENGTH_A]
-        if unknown:
-            raise StructureError(
-                f"Atom {unknown[0]} of the topology has the element '{_element(unknown[0])}'; known are H"
-                " to Cf. Leave its residue out of simulate.molecule.selection."
-            )
-        if len(atoms) == 1 and atoms[0].name == "CA":  # stands for the whole residue
-            side = _SIDE_CHAINS.get(residue.name)
-            counts = RESIDUE_ATOMS if side is None else {e: ("CCNO" + side).count(e) for e in "CNOS"}
-            length[own], width[own] = sum(k * SCATTERING_LENGTH_A[e] for e, k in counts.items()), BEAD_WIDTH_NM
-            lacking = RESIDUE_HYDROGENS if side is None else hydrogens_of(residue.name, 0)
-            made_of[own[0]] = formula(counts | {"H": lacking})
+        if len(own) == 1:
+            whole = residue_bead(residue, position, "the topology")
+            length[own], width[own], made_of[own[0]] = whole.scattering_length, whole.width, whole.formula
+            lacking.append((residue, whole.n_missing))
             continue
-        where = position[[atom.index for atom in atoms]]
-        apart = np.linalg.norm(where[:, None] - position[chosen[own]][None], axis=-1)
-        nearest = apart.argmin(1)
-        hydrogens = [a.index for a in residue.atoms if _element(a) in ("H", "D") and a not in atoms]
-        carrier = np.linalg.norm(position[hydrogens][:, None] - position[chosen[own]][None], axis=-1).argmin(1)
-        shown = len(hydrogens) + sum(_element(a) == "H" for a in atoms)
-        lacking = 0.0 if shown else hydrogens_of(residue.name, len(atoms)) / len(atoms)
-        for k, bead in enumerate(own):
-            part = where[nearest == k]
-            length[bead] = sum(
-                SCATTERING_LENGTH_A[_element(a)] for a, near in zip(atoms, nearest, strict=True) if near == k
-            )
-            spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
-            width[bead] = max(spread, ATOM_WIDTH_NM)
-            counts = Counter(_element(a) for a, near in zip(atoms, nearest, strict=True) if near == k)
-            counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
-            made_of[bead] = formula(counts)
-    return length, width, np.array(made_of)
+        for bead, part in zip(own, _shared(residue, chosen[own], position), strict=True):
+            length[bead], width[bead], made_of[bead] = part
+    return length, width, np.array(made_of), incomplete(lacking, "the topology")
 
 
-def _element(atom: mdtraj.core.topology.Atom) -> str:
-    """Symbol of an atom; of a protein's by the first letter of its name, where readers take CA for calcium."""
-    letter = atom.name.lstrip("0123456789")[:1].upper()
-    protein = atom.residue.is_protein and letter in SCATTERING_LENGTH_A and atom.residue.n_atoms > 1
-    return letter if protein or not symbol(atom) else symbol(atom)
+def _shared(
+    residue: mdtraj.core.topology.Residue, own: np.ndarray, position: np.ndarray
+) -> Iterator[tuple[float, float, str]]:
+    """Scattering length, width and formula of several beads of a residue, the atoms `own` of it: each of its atoms
+    belongs to the nearest.
+
+    Hydrogens count in the formula alone; a residue without any gets those it lacks, shared among its heavy atoms.
+    """
+    atoms = heavy_atoms(residue, "the topology", own.tolist())
+    where = position[[atom.index for atom in atoms]]
+    nearest = np.linalg.norm(where[:, None] - position[own][None], axis=-1).argmin(1)
+    hydrogens = [a.index for a in residue.atoms if element(a) in ("H", "D") and a not in atoms]
+    carrier = np.linalg.norm(position[hydrogens][:, None] - position[own][None], axis=-1).argmin(1)
+    shown = len(hydrogens) + sum(element(a) == "H" for a in atoms)
+    lacking = 0.0 if shown else hydrogens_of(residue.name, len(atoms)) / len(atoms)
+    for k in range(len(own)):
+        symbols = [element(atom) for atom, near in zip(atoms, nearest, strict=True) if near == k]
+        part = where[nearest == k]
+        spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
+        counts = Counter(symbols)
+        counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
+        yield sum(SCATTERING_LENGTH_A[s] for s in symbols), max(spread, ATOM_WIDTH_NM), formula(counts)
