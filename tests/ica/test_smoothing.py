@@ -5,7 +5,8 @@ import pytest
 
 from tempica.errors import DataError
 from tempica.ica import smooth
-from tempica.ica.smoothing.smoothing import evidence, log_likelihood, rts
+from tempica.ica.smoothing.dynamics import log_likelihood, rts
+from tempica.ica.smoothing.evidence import evidence
 
 RHO, VARIANCE = np.array([0.95, 0.6]), np.array([1.7, 0.4])
 
@@ -194,6 +195,115 @@ def test_noise_known_up_to_a_factor_is_scaled(rng, autoregression):
     np.testing.assert_allclose(smooth(seen, shape, posterior=False).noise_scale, 0.7, rtol=0.1)
 
 
+@pytest.mark.parametrize("unit", [1e-150, 1e-12, 1e-9, 1e-5, 0.3, 1e4, 1e9, 1e12, 1e150, (1.0, 1e-9), (1e12, 1e-12)])
+def test_no_unit_changes_what_is_found(rng, autoregression, unit):
+    unit = unit * np.ones(2)
+    source, replicas = autoregression(rng, 900, RHO), np.repeat([0, 1, 2], 300)
+    seen = source + 0.7 * rng.normal(size=source.shape)
+    known, train = np.tile(np.array([[0.5, 0.1], [0.1, 0.4]]), (900, 1, 1)), replicas < 2
+    for covariance, options in [(None, {}), (known, {"posterior": False}), (known, {}), (None, {"train": train})]:
+        one = smooth(seen, covariance, replicas, **options)
+        scaled = None if covariance is None else covariance * np.outer(unit, unit)
+        other = smooth(seen * unit, scaled, replicas, **options)
+        np.testing.assert_allclose(other.mean / unit, one.mean, atol=2e-3)
+        np.testing.assert_allclose(other.covariance / unit / unit[:, None], one.covariance, atol=2e-3)
+        np.testing.assert_allclose(other.autocorrelation, one.autocorrelation, atol=1e-3)
+        np.testing.assert_allclose(other.variance / unit / unit, one.variance, rtol=1e-2)
+        np.testing.assert_allclose(other.noise_scale, one.noise_scale, rtol=1e-2)
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e-4, 1e9])
+def test_a_covariance_known_up_to_a_factor_may_be_in_any_unit(rng, autoregression, factor):
+    source, shape = autoregression(rng, 800, RHO), rng.uniform(0.2, 2, 800)[:, None, None] * np.eye(2)
+    seen = source + np.sqrt(shape[:, 0]) * rng.normal(size=source.shape)
+    one, other = (smooth(seen, c * shape, posterior=False) for c in (1.0, factor))
+    np.testing.assert_allclose(other.mean, one.mean, atol=2e-3)
+    np.testing.assert_allclose(other.noise_scale * factor, one.noise_scale, rtol=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["white", "factor", "posterior"])
+def test_frames_that_are_missing_are_known_from_the_others(rng, autoregression, kind):
+    """Against the dense posterior, without evidence where frames or single sources are missing."""
+    source, labels = autoregression(rng, 400, [0.98, 0.9]), np.repeat([0, 1], 200)
+    covariance = np.tile(np.array([[0.2, 0.05], [0.05, 0.3]]), (400, 1, 1))
+    seen = source + 0.5 * rng.normal(size=source.shape)
+    missing = np.zeros((400, 2), dtype=bool)
+    missing[50:60] = missing[199] = missing[200] = True
+    missing[100:110, 0] = missing[300:320:2, 1] = True
+    broken = np.where(missing, np.nan, seen)
+    given, options = (None, {}) if kind == "white" else (covariance, {"posterior": kind == "posterior"})
+    found, whole = (smooth(x, given, labels, **options) for x in (broken, seen))
+    assert np.isfinite(found.mean).all()
+    assert np.isfinite(found.covariance).all()
+    np.testing.assert_allclose(found.autocorrelation, whole.autocorrelation, atol=0.03)
+    np.testing.assert_allclose(found.variance, whole.variance, rtol=0.2)
+    np.testing.assert_allclose(found.noise_scale, whole.noise_scale, rtol=0.2)
+    assert np.mean((found.mean - source)[missing] ** 2) < 0.5 * source.var()
+    spread = np.diagonal(found.covariance, axis1=1, axis2=2)
+    assert spread[missing].mean() > 1.2 * spread[~missing].mean()
+    if kind == "factor":
+        part = labels == 0
+        scale = np.sqrt(np.outer(found.noise_scale, found.noise_scale))
+        lam = np.zeros((400, 2, 2))
+        for t in range(400):
+            seen_here = np.flatnonzero(~missing[t])
+            lam[t][np.ix_(seen_here, seen_here)] = np.linalg.inv((scale * covariance[t])[np.ix_(seen_here, seen_here)])
+        centre = np.nanmean(broken, axis=0)
+        eta = np.einsum("tij,tj->ti", lam, np.where(missing, 0, broken - centre))
+        mean, blocks, _ = dense(eta[part], lam[part], labels[part], found.autocorrelation, found.variance)
+        np.testing.assert_allclose(found.mean[part], mean + centre, atol=1e-8)
+        np.testing.assert_allclose(found.covariance[part], blocks, atol=1e-8)
+
+
+def test_an_infinite_variance_and_no_number_mean_the_same(rng, autoregression):
+    source = autoregression(rng, 300, RHO)
+    mean, covariance, _, _ = posteriors(rng, source, np.eye(2))
+    missing = rng.random((300, 2)) < 0.2
+    wide = covariance.copy()
+    wide[:, [0, 1], [0, 1]] = np.where(missing, np.inf, wide[:, [0, 1], [0, 1]])
+    for options in ({}, {"posterior": False}):
+        one = smooth(np.where(missing, np.nan, mean), covariance, **options)
+        other = smooth(mean, wide, **options)
+        np.testing.assert_array_equal(one.mean, other.mean)
+        np.testing.assert_array_equal(one.covariance, other.covariance)
+
+
+def test_every_other_frame_is_enough_for_the_dynamics(rng, autoregression):
+    source = autoregression(rng, 6000, [0.95, 0.9])
+    seen = source + 0.7 * rng.normal(size=source.shape)
+    seen[1::2] = np.nan
+    found = smooth(seen)
+    np.testing.assert_allclose(found.autocorrelation, [0.95, 0.9], atol=0.02)
+    assert np.corrcoef(found.mean[1::2, 0], source[1::2, 0])[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_replicas_too_short_to_tell_noise_from_sources_are_refused(rng, length):
+    seen, replicas = rng.normal(size=(600, 2)), np.arange(600) // length
+    with pytest.raises(DataError, match="No replica of train has three frames"):
+        smooth(seen, None, replicas)
+    with pytest.raises(DataError, match="No replica of train has three frames"):
+        smooth(seen, None, train=np.arange(600) % 3 < length)
+    seen[np.arange(600) % 3 == 2] = np.nan
+    with pytest.raises(DataError, match="No replica of train has three frames"):
+        smooth(seen, None, np.arange(600) // 3)
+
+
+def test_single_frames_of_known_noise_are_drawn_to_the_mean_by_that_noise(rng):
+    seen = rng.normal(size=(2000, 2))
+    found = smooth(seen, np.tile(0.25 * np.eye(2), (2000, 1, 1)), np.arange(2000), posterior=False)
+    np.testing.assert_array_equal(found.noise_scale, 1)
+    np.testing.assert_allclose(found.variance, 0.75, atol=0.08)
+    np.testing.assert_allclose(found.mean.std(0), 0.75, atol=0.08)
+
+
+def test_single_frames_beside_series_are_drawn_to_the_mean_by_the_noise_of_the_series(rng, autoregression):
+    source = autoregression(rng, 3000, RHO)
+    replicas = np.r_[np.zeros(2400, dtype=int), 1 + np.arange(600)]
+    found = smooth(source + 0.5 * rng.normal(size=source.shape), None, replicas)
+    np.testing.assert_allclose(found.mean[2400:].std(0), 1 / np.sqrt(1.25), atol=0.12)
+
+
 GOOD = np.tile(np.eye(2), (6, 1, 1))
 
 
@@ -205,6 +315,12 @@ GOOD = np.tile(np.eye(2), (6, 1, 1))
         (np.zeros((6, 2)), GOOD[:, :, :1], {}, r"need \(6, 2, 2\)"),
         (np.full((6, 2), np.nan), GOOD, {}, "finite"),
         (np.zeros((6, 2)), np.full((6, 2, 2), np.inf), {}, "finite"),
+        (np.full((6, 2), np.inf), GOOD, {}, "finite"),
+        (np.zeros((6, 2)), np.where(np.eye(2) > 0, 1, np.inf) * np.ones((6, 1, 1)), {}, "finite"),
+        (np.zeros((6, 2)), np.where(np.eye(2) > 0, 1, np.nan) * np.ones((6, 1, 1)), {}, "finite"),
+        (np.where(np.arange(2) == 1, np.nan, np.arange(6.0)[:, None]), None, {}, "Source 1 is finite in no frame"),
+        (np.stack([np.arange(6.0), np.ones(6)], axis=1), None, {}, "Source 1 is constant"),
+        (np.zeros((0, 2)), None, {}, r"shape \(0, 2\)"),
         (np.zeros((6, 2)), GOOD * 0, {}, "singular"),
         (np.zeros((6, 2)), GOOD, {"replicas": np.zeros(5)}, "one label for each of the 6 frames"),
         (np.zeros((6, 2)), GOOD, {"replicas": [0, 1, 0, 0, 0, 0]}, "contiguous"),

@@ -20,7 +20,8 @@ from tempica.ica.generative.vae import keep_restart, train_restarts
 from tempica.ica.linear.fastica import fastica_directions
 from tempica.ica.linear.linear import SOBI
 from tempica.ica.smoothing import kalman
-from tempica.ica.smoothing.smoothing import Smoothed, without_prior
+from tempica.ica.smoothing.evidence import without_prior
+from tempica.ica.smoothing.smoothing import Smoothed
 from tempica.series import check_replicas, chunks, pairs, standard_error
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2, "chunk": 2}

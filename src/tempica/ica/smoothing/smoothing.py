@@ -9,13 +9,16 @@ Särkkä, Bayesian Filtering and Smoothing, 2013).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from tempica.errors import DataError
-from tempica.ica.smoothing import kalman
+from tempica.ica.smoothing.dynamics import fit_dynamics, rescale, rts
+from tempica.ica.smoothing.evidence import evidence
 from tempica.series import check_replicas, runs
+
+STEP = 10  # binary digits by which units differ that are told apart
 
 
 @dataclass(frozen=True)
@@ -26,168 +29,139 @@ class Smoothed:
     covariance: np.ndarray  # (frame, n, n)
     autocorrelation: np.ndarray  # (n,) ρ from one frame to the next
     variance: np.ndarray  # (n,) v, of the sources without the frames' noise
-    noise_scale: np.ndarray  # (n,) factor on the noise variance; ones where the frames' covariances are posterior
-
-
-def evidence(
-    mean: np.ndarray, covariance: np.ndarray, train: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Evidence (η, Λ) that turned a common normal prior into posteriors N(mean, covariance), frame by frame.
-
-    The prior is N(m, P) with m = ⟨mean⟩ and, by the law of total variance, P = ⟨covariance⟩ + cov(mean), over the
-    frames in `train`; then Λ = covariance⁻¹ − P⁻¹ and η = covariance⁻¹ (mean − m), for the source's deviation
-    from m. Directions in which a frame knows less than the prior carry no evidence. Shapes: (frame, n) and
-    (frame, n, n). Raises DataError when a combination of sources does not vary.
-    """
-    chosen = np.ones(len(mean), dtype=bool) if train is None else train
-    prior = covariance[chosen].mean(0) + np.cov(mean[chosen], rowvar=False, bias=True).reshape(covariance.shape[1:])
-    return without_prior(mean - mean[chosen].mean(0), covariance, prior)
-
-
-def without_prior(deviation: np.ndarray, covariance: np.ndarray, prior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Evidence (η, Λ), as `evidence` gives it, of posteriors N(deviation, covariance) under the prior N(0, prior)."""
-    try:
-        root = np.linalg.cholesky(prior)
-    except np.linalg.LinAlgError:
-        raise DataError("A combination of the sources is constant; drop repeated or constant sources.") from None
-    back = np.linalg.inv(root)
-    # in units of the prior, Λ ≥ 0 means a variance of at most 1; no frame knows better than 1e-9 of the prior
-    value, vector = np.linalg.eigh(back @ covariance @ back.T)
-    precision = 1 / np.clip(value, 1e-9, None)
-    known = precision > 1
-    turned = vector.transpose(0, 2, 1) @ back
-    lam = turned.transpose(0, 2, 1) @ (np.where(known, precision - 1, 0.0)[..., None] * turned)
-    centred = (turned @ deviation[..., None])[..., 0]
-    eta = (turned.transpose(0, 2, 1) @ (np.where(known, precision, 0.0) * centred)[..., None])[..., 0]
-    return eta, 0.5 * (lam + lam.transpose(0, 2, 1))
+    noise_scale: np.ndarray  # (n,) factor on the noise variance; ones where the covariances are taken as they are
 
 
 def smooth(
-    mean: np.ndarray,
-    covariance: np.ndarray | None = None,
-    replicas: np.ndarray | None = None,
-    train: np.ndarray | None = None,
+    mean: Any,
+    covariance: Any = None,
+    replicas: Any = None,
+    train: Any = None,
     *,
     posterior: bool = True,
 ) -> Smoothed:
-    """Smooth sources known frame by frame, (frame, n), whose uncertainty is `covariance` (frame, n, n).
+    """Smooth sources that are known frame by frame, with an uncertainty.
 
-    With `posterior`, each frame is N(mean, covariance) under a prior common to all, which `evidence` divides out.
-    Without, a frame is the source plus noise of that covariance, up to one factor that is fitted too; when
-    `covariance` is None the noise is white, with a variance for each source.
+    ρ, v and the noise factor maximise the likelihood of the frames in `train`; all replicas are then smoothed, each
+    by itself. The unit of each source does not matter. A source may be missing in some frames: its mean is NaN there,
+    or its variance infinite. It is then known from the other frames of the replica alone, so that a frame that was
+    not recorded is a row of NaN.
 
-    ρ, v and the factor maximise the likelihood of the frames in `train` (a mask; all frames when None); all
-    replicas are then smoothed, each for itself. Raises DataError for shapes that do not fit, values not finite,
-    covariances that are singular or an empty `train`.
+    Parameters
+        mean: (frame, n) sources; NaN where missing.
+        covariance: (frame, n, n) uncertainty of each frame; when None, the noise is white, with a variance for each
+            source that is fitted.
+        replicas: (frame,) labels of the series; one series when None.
+        train: mask (frame,) of the frames that the dynamics are fitted to; all when None.
+        posterior: whether each frame is N(mean, covariance) under a prior common to all, which is divided out
+            (`evidence`). If not, a frame is the source plus noise of that covariance, up to one factor that is
+            fitted too, or as it is where no replica of `train` has three frames.
+
+    Raises DataError for shapes that do not fit, infinite sources, covariances that are singular, an empty `train`, and,
+    without a covariance, for replicas of fewer than three frames, which do not tell noise from sources.
     """
-    mean = np.asarray(mean, dtype=np.float64)
-    if mean.ndim != 2 or mean.shape[1] == 0:
-        raise DataError(f"Sources have shape {mean.shape}; they must be (frame, n).")
+    mean, covariance, known = _checked(mean, covariance)
     n_frames, n = mean.shape
-    one_factor = covariance is not None
-    posterior = posterior and one_factor
-    if covariance is None:
-        covariance = np.broadcast_to(np.diag(mean.var(0)), (n_frames, n, n))
-    covariance = np.asarray(covariance, dtype=np.float64)
-    if covariance.shape != (n_frames, n, n):
-        raise DataError(f"covariance has shape {covariance.shape}; sources {mean.shape} need {(n_frames, n, n)}.")
-    if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-        raise DataError("Sources and covariances to be smoothed must be finite; some are not.")
     labels = check_replicas(replicas, n_frames)
     chosen = np.ones(n_frames, dtype=bool) if train is None else np.asarray(train, dtype=bool)
     if chosen.shape != (n_frames,) or not chosen.any():
         raise DataError(f"train {chosen.shape} with {chosen.sum()} frames must mark some of the {n_frames} frames.")
-    centre = mean[chosen].mean(0)
+    absent = np.flatnonzero(~known[chosen].any(0))
+    if len(absent):
+        raise DataError(f"Source {absent[0]} is finite in no frame of train. Drop it, or choose other frames.")
+    series = runs(labels, chosen)
+    posterior = posterior and covariance is not None
+    n_factors = 0 if posterior else _n_factors(series, known[chosen], covariance is None)
+
+    unit = _units(mean[chosen], covariance[chosen] if posterior else None, known[chosen])
+    mean, factor = mean / unit, np.ones(())
+    if covariance is None:
+        covariance = np.broadcast_to(np.diag(mean.var(0, where=known)), (n_frames, n, n))
+    else:
+        covariance = covariance / np.outer(unit, unit)
+        if n_factors:
+            ratio = np.diagonal(covariance, axis1=1, axis2=2).mean(0, where=known) / mean.var(0, where=known)
+            factor = _rounded(np.exp(np.log(np.maximum(ratio, 1e-300)).mean()), 2 * STEP)
+            covariance = covariance / factor
+    eta, lam = _evidence(mean, covariance, known, chosen, posterior)
+    rho, variance, scale = fit_dynamics(eta[chosen], lam[chosen], series, mean[chosen], n_factors, known[chosen])
+    smoothed, spread = rts(*rescale(eta, lam, scale), rho, variance, labels)
+    centre = mean[chosen].mean(0, where=known[chosen])
+    return Smoothed((smoothed + centre) * unit, spread * np.outer(unit, unit), rho, variance * unit**2, scale / factor)
+
+
+def _checked(mean: Any, covariance: Any) -> tuple[np.ndarray, Any, np.ndarray]:
+    """Sources, 0 where missing, covariances, those of the identity where missing, or None; what is not missing."""
+    mean = np.asarray(mean, dtype=np.float64)
+    if mean.ndim != 2 or 0 in mean.shape:
+        raise DataError(f"Sources have shape {mean.shape}; they must be (frame, n).")
+    n_frames, n = mean.shape
+    known = ~np.isnan(mean)
+    if covariance is not None:
+        covariance = np.asarray(covariance, dtype=np.float64)
+        if covariance.shape != (n_frames, n, n):
+            raise DataError(f"covariance has shape {covariance.shape}; sources {mean.shape} need {(n_frames, n, n)}.")
+        known = known & ~np.isposinf(np.diagonal(covariance, axis1=1, axis2=2))
+        both = known[:, :, None] & known[:, None, :]
+        if not both.all():
+            covariance = np.where(both, covariance, np.eye(n))
+    if not known.all():
+        mean = np.where(known, mean, 0.0)
+    if not (np.isfinite(mean).all() and (covariance is None or np.isfinite(covariance).all())):
+        raise DataError(
+            "Sources and covariances to be smoothed must be finite; some are not. Mark what is missing by NaN in the"
+            " sources, or by an infinite variance."
+        )
     try:
-        np.linalg.cholesky(covariance)
+        if covariance is not None:
+            np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         raise DataError("A covariance to be smoothed is singular; a source known exactly needs no smoothing.") from None
-    if posterior:
-        eta, lam = evidence(mean, covariance, chosen)
-    else:
-        lam = np.linalg.inv(covariance)
-        eta = (lam @ (mean - centre)[..., None])[..., 0]
-    n_factors = 0 if posterior else 1 if one_factor else n
-    rho, variance, scale = fit_dynamics(eta[chosen], lam[chosen], runs(labels, chosen), mean[chosen], n_factors)
-    smoothed, spread = rts(*_rescale(eta, lam, scale), rho, variance, labels)
-    return Smoothed(smoothed + centre, spread, rho, variance, scale)
+    return mean, covariance, known
 
 
-def fit_dynamics(
-    eta: np.ndarray, lam: np.ndarray, labels: np.ndarray, mean: np.ndarray, n_factors: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """ρ, v and noise factor, (n,) each, of independent autoregressions that maximise the likelihood.
+def _n_factors(series: np.ndarray, known: np.ndarray, without: bool) -> int:
+    """Factors on the noise that frames (frame, n) can tell: n without a covariance, else 1, or 0 if too few follow."""
+    # noise and ρ are known from covariances at two lags, so from three frames of a series
+    enough = all(np.bincount(series[column]).max() >= 3 for column in known.T)
+    if without and not enough:
+        raise DataError(
+            "No replica of train has three frames; without a covariance, noise is told from sources by how they go on"
+            " from frame to frame. Give longer replicas, or a covariance."
+        )
+    return known.shape[1] if without else int(enough)
 
-    Starts from the moments of `mean`: autocovariances v ρᵏ at lags 1 and 2, which white noise leaves alone.
-    `n_factors`: 0 leaves the noise as it is, 1 scales all of it, n scales each source's.
+
+def _units(mean: np.ndarray, covariance: np.ndarray | None, known: np.ndarray) -> np.ndarray:
+    """Powers of two (n,) in which the deviations of sources lie between 1/32 and 32.
+
+    In such steps, so that sources in usual units are not touched at all, and no division rounds.
     """
-    n = eta.shape[1]
-    rho, variance, rest = np.empty(n), np.empty(n), np.empty(n)
-    same = [labels[k:] == labels[:-k] for k in (1, 2)]
-    for i in range(n):
-        x = mean[:, i] - mean[:, i].mean()
-        one, two = (float((x[k:] * x[:-k])[s].mean()) if s.any() else 0.0 for k, s in zip((1, 2), same, strict=True))
-        rho[i] = np.clip(two / one if one > 0 else 0.1, 0.05, 0.99)
-        variance[i] = np.clip(one / rho[i], 0.05 * x.var(), x.var()) + 1e-12
-        rest[i] = max(x.var() - variance[i], 0.05 * x.var()) + 1e-12
-    noise = np.diagonal(np.linalg.pinv(lam.mean(0)))
-    ratio = np.clip(rest / np.maximum(noise, 1e-12), 1e-6, 1e6)
-    ratio = {0: ratio[:0], 1: np.exp(np.log(ratio).mean(keepdims=True))}.get(n_factors, ratio)
-
-    def unpack(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        r, v, c = np.split(parameters, [n, 2 * n])
-        scale = np.ones(n) if n_factors == 0 else np.exp(np.clip(c, -20, 20)) * np.ones(n)
-        return np.clip(np.tanh(r), 0.0, 0.9999), np.exp(np.clip(v, -30, 30)), scale
-
-    # ½ (yᵀ R⁻¹ y + ln |R|) with R = √c R₀ √c, the part of the likelihood that the sources' dynamics do not touch
-    observed = np.linalg.solve(lam, eta[..., None])[..., 0] if n_factors else eta
-
-    def loss(parameters: np.ndarray) -> float:
-        r, v, c = unpack(parameters)
-        scaled_eta, scaled_lam = _rescale(eta, lam, c, observed)
-        value = -log_likelihood(scaled_eta, scaled_lam, r, v, labels) / len(eta)
-        if n_factors:
-            value += 0.5 * float((observed * scaled_eta).sum(1).mean() + np.log(c).sum())
-        return value
-
-    start = np.concatenate([np.arctanh(rho), np.log(variance), np.log(ratio)])
-    found = minimize(loss, start, method="L-BFGS-B", options={"maxiter": 200})
-    return unpack(found.x)
+    deviation = np.where(known, mean - mean.mean(0, where=known), 0.0)
+    largest = np.abs(deviation).max(0)
+    largest = np.where(largest > 0, largest, 1.0)
+    square = ((deviation / largest) ** 2).mean(0, where=known) * largest**2
+    if covariance is not None:
+        square = square + np.diagonal(covariance, axis1=1, axis2=2).mean(0, where=known)
+    elif (square == 0).any():
+        raise DataError(f"Source {np.flatnonzero(square == 0)[0]} is constant; drop it.")
+    return _rounded(np.sqrt(square), STEP)
 
 
-def _rescale(
-    eta: np.ndarray, lam: np.ndarray, scale: np.ndarray, observed: np.ndarray | None = None
+def _rounded(x: np.ndarray, step: int) -> np.ndarray:
+    """The power of two nearest to x > 0 among those whose exponents are multiples of `step`."""
+    return np.exp2(step * np.round(np.log2(x) / step))
+
+
+def _evidence(
+    mean: np.ndarray, covariance: np.ndarray, known: np.ndarray, chosen: np.ndarray, posterior: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Evidence with the noise of each source scaled in variance."""
-    if (scale == 1).all():
-        return eta, lam
-    if observed is None:
-        observed = np.linalg.solve(lam, eta[..., None])[..., 0]
-    lam = lam / np.sqrt(np.outer(scale, scale))
-    return (lam @ observed[..., None])[..., 0], lam
-
-
-def rts(
-    eta: np.ndarray, lam: np.ndarray, rho: np.ndarray, variance: np.ndarray, replicas: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means (frame, n) and covariances (frame, n, n) of every frame given all of its replica."""
-    labels = check_replicas(replicas, len(eta))
-    return kalman.smooth(*_contiguous(eta, lam), labels, rho, _process(labels, rho, variance))[:2]
-
-
-def log_likelihood(
-    eta: np.ndarray, lam: np.ndarray, rho: np.ndarray, variance: np.ndarray, replicas: np.ndarray | None = None
-) -> float:
-    """ln ∫ Π_t exp(η_tᵀ s_t − ½ s_tᵀ Λ_t s_t) p(s) ds: the evidence's likelihood up to terms free of ρ and v."""
-    labels = check_replicas(replicas, len(eta))
-    return float(kalman.log_likelihood(*_contiguous(eta, lam), labels, rho, _process(labels, rho, variance)))
-
-
-def _contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [np.ascontiguousarray(array) for array in arrays]
-
-
-def _process(labels: np.ndarray, rho: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Variance (frame, n) of what is new in each frame of a stationary series."""
-    starts = np.r_[True, labels[1:] != labels[:-1]]
-    return variance * np.where(starts[:, None], 1.0, 1 - rho**2)
+    """Evidence (η, Λ) of every frame for the sources' deviations from their mean over the chosen frames."""
+    if posterior:
+        return evidence(mean, covariance, chosen, known)
+    lam = np.linalg.inv(covariance)
+    deviation = mean - mean[chosen].mean(0, where=known[chosen])
+    if not known.all():
+        lam = lam * (known[:, :, None] & known[:, None, :])
+        deviation = deviation * known
+    return (lam @ deviation[..., None])[..., 0], lam
