@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tempica.ica.linear.nonstationary import NonstationaryICA
     from tempica.ica.saving.saving import load, save
     from tempica.ica.smoothing.smoothing import smooth
+    from tempica.ica.training.options import Training
 
 __all__ = [
     "GCL",
@@ -31,6 +32,7 @@ __all__ = [
     "FastICA",
     "NonstationaryICA",
     "SlowVAE",
+    "Training",
     "count_sources",
     "load",
     "save",
@@ -48,6 +50,7 @@ _HOME = {
     "SlowVAE": "generative.autoencoders",
     "TCL": "contrastive.tcl",
     "TICA": "linear.linear",
+    "Training": "training.options",
     "count_sources": "linear.dimension",
     "load": "saving.saving",
     "save": "saving.saving",
