@@ -17,6 +17,10 @@ class DataError(TempicaError, ValueError):
     """Arrays handed to an estimator or a metric cannot be used: shape, NaN, too few frames."""
 
 
+class ParameterError(TempicaError, TypeError):
+    """A constructor was given a keyword that it does not have."""
+
+
 class SimulationError(TempicaError, RuntimeError):
     """The integration left the physical range."""
 

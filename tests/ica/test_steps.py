@@ -10,8 +10,9 @@ from torch import nn
 from tempica.ica.contrastive.contrast import Contrast
 from tempica.ica.contrastive.labelled import Labelled
 from tempica.ica.training.networks import Features, PairScore
+from tempica.ica.training.orthogonal import Orthogonal
 from tempica.ica.training.restarts import Restarts
-from tempica.ica.training.trainer import Orthogonal, Training
+from tempica.ica.training.trainer import Trainer
 
 
 def restarts(n_layers: int, n_lags: int, n: int = 3) -> Restarts:
@@ -25,7 +26,7 @@ def restarts(n_layers: int, n_lags: int, n: int = 3) -> Restarts:
     return Restarts(models)
 
 
-def agree(compiled: Training, plain: Training, together: Restarts) -> None:
+def agree(compiled: Trainer, plain: Trainer, together: Restarts) -> None:
     """Losses and gradients of one batch; no graph outlives it, which would remember shapes from before a narrowing."""
     items = compiled._items()
     found = compiled.loss(items)

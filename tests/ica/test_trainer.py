@@ -13,10 +13,13 @@ from torch import nn
 from tempica.errors import DataError
 from tempica.ica.synthetic import autoregressive, modulated
 from tempica.ica.training import parallel
-from tempica.ica.training.trainer import Checkpoint, Orthogonal, Progress, Training
+from tempica.ica.training.orthogonal import Orthogonal
+from tempica.ica.training.progress import Checkpoint, Progress
+from tempica.ica.training.schedules import Plateau
+from tempica.ica.training.trainer import Trainer
 
 
-def training(seed: int = 0, *, noise: float = 0.3, max_steps: int | None = 200) -> Training:
+def training(seed: int = 0, *, noise: float = 0.3, max_steps: int | None = 200) -> Trainer:
     """Regression on 300 items, of which the last 100 are held out; the loss of the mean is 0."""
     rng = torch.Generator().manual_seed(1)
     x = torch.randn(300, 4, generator=rng)
@@ -32,8 +35,8 @@ def training(seed: int = 0, *, noise: float = 0.3, max_steps: int | None = 200) 
         with torch.no_grad():
             return float(((module(x[200:]) - y[200:]) ** 2).mean()) - 1
 
-    options = {"batch_size": 16, "max_steps": max_steps, "learning_rate": 0.02, "seed": seed}
-    return Training(module, loss, validate, 200, hidden=[module.weight], **options)
+    options = {"batch_size": 16, "schedule": Plateau(max_steps), "learning_rate": 0.02, "seed": seed}
+    return Trainer(module, loss, validate, 200, hidden=[module.weight], **options)
 
 
 @pytest.mark.parametrize("stop", [1, 57, 60, 133, 199])
@@ -66,7 +69,7 @@ def test_the_best_weights_are_kept() -> None:
 
 def test_it_ends_by_itself_when_nothing_is_gained() -> None:
     run = training(max_steps=None).advance()
-    assert 1000 <= run.falls_from <= 1200
+    assert 1000 <= run.schedule.falls_from <= 1200
     assert run.ended
     assert run.step < 2500
 
@@ -114,7 +117,7 @@ def test_every_check_is_a_line_of_the_log(kind: str, tmp_path) -> None:
     log = tmp_path / "log.jsonl" if kind == "file" else lambda **line: lines.append(line)
     progress = Progress(Checkpoint(None, "key"), log, None)
 
-    def make(on_check) -> Training:
+    def make(on_check) -> Trainer:
         run = training()
         run.on_check = on_check
         return run

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tempica.ica.linear.nonstationary import NonstationaryICA
     from tempica.ica.saving.saving import load, save
     from tempica.ica.smoothing.smoothing import smooth
+    from tempica.ica.training.options import Training
 
 __all__ = [
     "GCL",
@@ -33,6 +34,7 @@ __all__ = [
     "FastICA",
     "NonstationaryICA",
     "SlowVAE",
+    "Training",
     "count_sources",
     "load",
     "save",
@@ -50,6 +52,7 @@ _HOME = {
     "SlowVAE": "generative.autoencoders",
     "TCL": "contrastive.tcl",
     "TICA": "linear.linear",
+    "Training": "training.options",
     "count_sources": "linear.dimension",
     "load": "saving.saving",
     "save": "saving.saving",

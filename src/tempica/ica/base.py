@@ -11,15 +11,35 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tempica.errors import DataError
+from tempica.errors import DataError, ParameterError
+from tempica.ica.training.options import FIELDS
 from tempica.series import pairs
+
+TRANSFORM_STAGES = ("sources", "features", "signed")
 
 
 class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of estimators that read sources off series of frames.
 
     Frames are arrays, tensors or memory maps (frame, feature); float32 is kept, all else becomes float64.
+
+    Words that mean the same in all estimators:
+        n_components: number of sources; None, the default, is every direction in which the frames vary.
+        replicas: label (frame,) of the series that each frame belongs to; pairs of frames do not leave it.
+        labels: label (frame,) of the segment or condition of each frame, the second argument of `fit` (also `y`).
+        validation: mask (frame,) of frames that give no gradients.
+        stage: what `transform` returns. "sources" are the estimate; "features" what the network found before a second,
+            linear stage (the sources, where there is none); "signed" the sources with their signs, where "sources" has
+            lost them (TCL's |s|), else the same.
     """
+
+    def __new__(cls, *args: Any, **parameters: Any) -> Any:
+        # Python's own message would not say where an option of training has gone
+        known = list(inspect.signature(cls.__init__).parameters)[1:]
+        for name, value in parameters.items():
+            if name not in known:
+                raise ParameterError(_unknown(cls.__name__, name, value, known))
+        return super().__new__(cls)
 
     def _frames(self, X: Any, *, fitting: bool) -> np.ndarray:
         if hasattr(X, "detach"):  # a tensor, whatever its device, without importing torch
@@ -40,14 +60,19 @@ class LinearUnmixing(TemporalEstimator):
     mean_: np.ndarray
     components_: np.ndarray
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Sources (frame, component), of unit variance on the frames of the fit; float32 for float32 frames."""
+    def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
+        """Sources (frame, component), of unit variance on the frames of the fit; float32 for float32 frames.
+
+        They are the same at every `stage`.
+        """
         check_is_fitted(self)
+        check_transform_stage(stage)
         return linear_map(self._frames(X, fitting=False), self.mean_, self.components_)
 
-    def transform_covariance(self, X: Any, covariance: Any) -> np.ndarray:
+    def transform_covariance(self, X: Any, covariance: Any, *, stage: str = "sources") -> np.ndarray:
         """Covariance W Σ Wᵀ (frame, component, component) of the sources of frames with covariance Σ."""
         check_is_fitted(self)
+        check_transform_stage(stage)
         return transformed(self.components_, covariance)
 
     def _settle(self, mean: np.ndarray, unmixing: np.ndarray) -> None:
@@ -63,6 +88,21 @@ class LinearUnmixing(TemporalEstimator):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def check_transform_stage(stage: Any) -> None:
+    """Raises DataError for a word that `transform` does not know."""
+    if stage not in TRANSFORM_STAGES:
+        raise DataError(f"stage = {stage!r} must be {', '.join(TRANSFORM_STAGES)}.")
+
+
+def _unknown(estimator: str, name: str, value: Any, known: list[str]) -> str:
+    """What to say of a keyword that a constructor does not have."""
+    if name in FIELDS and "training" in known:
+        where = f"give training=Training({name}={value!r})"
+    else:
+        where = f"it takes {', '.join(known)}"
+    return f"{estimator} has no parameter {name}; {where}."
 
 
 def check_n_components(

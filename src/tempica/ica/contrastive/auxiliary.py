@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from tempica.ica.training import parallel
 from tempica.ica.training.networks import Features
-from tempica.ica.training.trainer import Training
+from tempica.ica.training.schedules import Plateau
+from tempica.ica.training.trainer import Trainer
 
 N_KNOTS = 8
 VALIDATION_ITEMS = 1024  # where candidates are the other items: the cost grows with the square
@@ -76,14 +77,17 @@ class Auxiliary:
             score.slopes.weight.data[:, -1] = self.log_share  # type: ignore[union-attr,operator,index]
         return score
 
-    def training(self, module: nn.Module, features: nn.Module, score: nn.Module, **options: Any) -> Training:
+    def training(
+        self, module: nn.Module, features: nn.Module, score: nn.Module, *, max_steps: int | None, **options: Any
+    ) -> Trainer:
         """A training of `module`, which holds whichever of features and score are to learn."""
         hidden = [layer.weight for layer in features.hidden] if isinstance(features, Features) else []
-        return Training(
+        return Trainer(
             module,
             lambda items: self._each(features, score, self.train[items]).mean(),
             lambda: float(self.losses(features, score).mean()),
             len(self.train),
+            schedule=Plateau(max_steps),
             hidden=[weight for weight in hidden if any(weight is p for p in module.parameters())],
             **options,
         )

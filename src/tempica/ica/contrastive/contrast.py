@@ -17,8 +17,9 @@ from tempica.errors import DataError
 from tempica.ica.training import parallel
 from tempica.ica.training.networks import PairScore
 from tempica.ica.training.restarts import Restarts, ScoreOf
+from tempica.ica.training.schedules import WORTH, Plateau
 from tempica.ica.training.steps import contrast_step
-from tempica.ica.training.trainer import Training
+from tempica.ica.training.trainer import Trainer
 from tempica.series import pairs
 
 VALIDATION_PAIRS = 1024  # the contrast needs all pairs of pairs: its cost grows with the square
@@ -64,8 +65,12 @@ class Contrast:
         features: Callable[[Tensor], Tensor],
         scores: Any,
         augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        *,
+        batch_size: int,
+        max_steps: int | None,
+        worth: float = WORTH,
         **options: Any,
-    ) -> Training:
+    ) -> Trainer:
         """A training of `module`, which holds whichever of features and scores are to learn.
 
         Features may be (frame, N), or (R, frame, N) of several restarts, as the scores then are.
@@ -90,13 +95,14 @@ class Contrast:
         is_plain = augment is None and isinstance(module, Restarts) and features == module.features
         if is_plain and self._compiles(cast(Restarts, module)):
             step = self._compiled(cast(Restarts, module))
-        chunks = max(2, options.pop("batch_size") // self.chunk)  # pairs of one have no alternatives among themselves
-        return Training(
+        chunks = max(2, batch_size // self.chunk)  # pairs of one have no alternatives among themselves
+        return Trainer(
             module,
             step,
             lambda: self.losses(features, scores).mean(-1),
             len(self.starts),
             batch_size=chunks,
+            schedule=Plateau(max_steps, worth),
             hidden=list(module.hidden) if isinstance(module, Restarts) else [],
             **options,
         )

@@ -28,7 +28,7 @@ from tempica.ica.labels import check_segments, either
 from tempica.ica.linear.linear import TICA
 from tempica.ica.linear.nonstationary import NonstationaryICA
 from tempica.ica.training.networks import Features
-from tempica.ica.training.trainer import Training
+from tempica.ica.training.trainer import Trainer
 from tempica.series import check_replicas, runs, standard_error
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
@@ -147,12 +147,12 @@ class GCL(TemporalEstimator):
 
     def _ladder(
         self, data: Auxiliary, linear: np.ndarray, n: int
-    ) -> tuple[tuple[nn.ModuleList, Training], tuple[nn.ModuleList, Training]]:
+    ) -> tuple[tuple[nn.ModuleList, Trainer], tuple[nn.ModuleList, Trainer]]:
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         n_inputs, width = data.Z.shape[1], self.width or max(16, 8 * n)
         self._width = width
 
-        def begin(model: nn.ModuleList, seed: int, max_steps: int | None) -> Training:
+        def begin(model: nn.ModuleList, seed: int, max_steps: int | None) -> Trainer:
             options = {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "seed": int(seed)}
             return data.training(model, model[0], model[1], max_steps=max_steps, **options)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from tempica.errors import DataError
 from tempica.ica.base import TemporalEstimator, in_blocks
-from tempica.ica.training.trainer import Training
+from tempica.ica.training.trainer import Trainer
 
 # of restarts: the deviation of the noise that they add to images, in deviations of a pixel over frames; and whether
 # they start from the linear map
@@ -237,13 +237,13 @@ class Restart:
 
 
 def best_restart(
-    begin: Callable[[int], tuple[Any, Training]], n_restarts: int, pilot: int
-) -> tuple[Any, Training, list[float]]:
+    begin: Callable[[int], tuple[Any, Trainer]], n_restarts: int, pilot: int
+) -> tuple[Any, Trainer, list[float]]:
     """The network with the lowest held-out loss after the pilot's steps, trained to the end; the losses of all."""
     begun = [begin(run) for run in range(1, n_restarts + 1)]
     for _, training in begun:
         # convolutions take longer to show what they are worth; up to a check, so that what is saved there is how it is
-        until = training.check_every * -(-2 * pilot // training.check_every)
+        until = training.schedule.check_every * -(-2 * pilot // training.schedule.check_every)
         training.advance(until if n_restarts > 1 else None)
     chosen = int(np.argmin([training.best for _, training in begun]))
     network, training = begun[chosen]

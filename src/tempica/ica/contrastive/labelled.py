@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from tempica.ica.training import parallel
 from tempica.ica.training.restarts import Restarts
+from tempica.ica.training.schedules import Plateau
 from tempica.ica.training.steps import labels_step
-from tempica.ica.training.trainer import Training
+from tempica.ica.training.trainer import Trainer
 from tempica.series import standard_error
 
 VALIDATION_FRAMES = 20_000
@@ -46,8 +47,10 @@ class Labelled:
         together: Restarts | Any,
         precise: Callable[..., Any],
         augment: Callable[[Tensor, Tensor], Tensor] | None = None,
+        *,
+        max_steps: int | None,
         **options: Any,
-    ) -> Training:
+    ) -> Trainer:
         """A training of restarts whose heads (R, segment, feature) tell the segment from |h|.
 
         `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
@@ -65,11 +68,12 @@ class Labelled:
         if is_plain and self._compiles(together):
             step = labels_step(self.Z, self.segments, self.train, together.network, together.head)
         hidden = together.hidden
-        return Training(
+        return Trainer(
             together,
             step,
             lambda: self.losses(features, together.head).mean(-1),
             self.n_train,
+            schedule=Plateau(max_steps),
             hidden=hidden,
             **options,
         )

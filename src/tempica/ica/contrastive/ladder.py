@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from tempica.ica.contrastive.contrast import Contrast
 from tempica.ica.training.networks import Features, PairScore
+from tempica.ica.training.progress import Progress
 from tempica.ica.training.restarts import Restarts
-from tempica.ica.training.trainer import Progress, Training
+from tempica.ica.training.trainer import Trainer
 from tempica.series import standard_error
 
 FINALISTS = 2  # restarts that are trained to the end: the best is kept, the other says how far it can be relied on
@@ -39,7 +40,7 @@ class Plan:
     n_restarts: int
     max_steps: int | None
     score_function: str
-    options: dict[str, Any]  # of Training
+    options: dict[str, Any]  # of Trainer
     precise: Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]  # features in the precision asked for
     seeds: np.ndarray  # of the rungs before the network, then of each restart
 
@@ -49,7 +50,7 @@ class Rung:
     """A model [features, scores] that was trained on a contrast, the losses of all restarts, and the next best one."""
 
     model: Any  # nn.ModuleList, of which mypy only knows that it holds modules
-    training: Training
+    training: Trainer
     contrast: Contrast
     restarts: list[float]
     rival: Any = None
@@ -170,7 +171,7 @@ def train(
     together = Restarts(models).to(contrast.Z.device, contrast.Z.dtype)
     features = plan.precise(together.features)
 
-    def make(on_check: Callable[[Training], None]) -> Training:
+    def make(on_check: Callable[[Trainer], None]) -> Trainer:
         given = _given(plan, run, max_steps)
         return contrast.training(together, features, together.scores, augment, on_check=on_check, **given)
 
@@ -180,7 +181,7 @@ def train(
     return Rung(together.model(ranked[0]), training, contrast, training.every, rival)
 
 
-def finish(training: Training, pilot: int | None) -> list[int]:
+def finish(training: Trainer, pilot: int | None) -> list[int]:
     """Train to the end, after the pilot's steps the two best restarts alone; places of restarts, the best first."""
     if len(training.alive) > FINALISTS:
         training.advance(pilot)

@@ -40,7 +40,8 @@ from tempica.ica.contrastive.within import WithinReplicas
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
 from tempica.ica.training.networks import check_device, in_precision
-from tempica.ica.training.trainer import Checkpoint, Progress, Training, fingerprint
+from tempica.ica.training.progress import Checkpoint, Progress, fingerprint
+from tempica.ica.training.trainer import Trainer
 from tempica.series import check_replicas, runs, standard_error
 
 SCORES = ("auto", "reference", "free")
@@ -204,7 +205,7 @@ class PCL(FramesOrImages):
         white, start = (self._white.mean_, self._white.components_), linear[0].linear.detach().cpu().float()
         some = contrast.starts[:: max(1, len(contrast.starts) // BATCH)]
 
-        def begin(run: int) -> tuple[Any, Training]:
+        def begin(run: int) -> tuple[Any, Trainer]:
             seed = int(plan.seeds[run])
             restart = Restart.of(run, plan.n, self._pixels, white, start, images[some], seed)
             scores = ladder.scores(plan, contrast, plan.score_function == "free")
@@ -212,7 +213,7 @@ class PCL(FramesOrImages):
                 scores.load_state_dict(linear[1].state_dict())
             network = nn.ModuleList([restart.features, scores])
 
-            def make(on_check: Any) -> Training:
+            def make(on_check: Any) -> Trainer:
                 given = {**own, "seed": seed, "augment": restart.noise, "on_check": on_check}
                 return of_images.training(network, *network, **given)
 

@@ -34,8 +34,9 @@ from tempica.ica.contrastive.second_stage import Stage, check_stage, fit_stage, 
 from tempica.ica.labels import check_segments, last_fifth, number_segments
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.training.networks import Features, check_device, in_precision
+from tempica.ica.training.progress import Checkpoint, Progress, fingerprint
 from tempica.ica.training.restarts import Restarts
-from tempica.ica.training.trainer import Checkpoint, Progress, Training, fingerprint
+from tempica.ica.training.trainer import Trainer
 from tempica.series import standard_error
 
 LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
@@ -162,7 +163,7 @@ class TCL(FramesOrImages):
 
         def begin(
             run: int, name: str, models: list[nn.ModuleList], max_steps: int | None, augment: Any = None
-        ) -> tuple[Restarts, Training]:
+        ) -> tuple[Restarts, Trainer]:
             together = Restarts(models).to(data.Z.device, data.Z.dtype)
             own = given | {"max_steps": max_steps, "seed": int(seeds[run]), "augment": augment}
             return together, progress.begin(run, name, lambda told: data.training(together, on_check=told, **own))
@@ -201,7 +202,7 @@ class TCL(FramesOrImages):
         some = images[data.train[:: max(1, data.n_train // BATCH)]]
         own: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "max_steps": self.max_steps}
 
-        def begin(run: int) -> tuple[Any, Training]:
+        def begin(run: int) -> tuple[Any, Trainer]:
             seed, white = int(seeds[run]), (self._mean, self._white)
             restart = Restart.of(run, len(start), self._pixels, white, start, some, seed, OF_LABELLED)
             network = Classifier(restart.features, data.n_segments, linear[1] if restart.from_linear else None)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tempica.ica.contrastive.contrast import Contrast
 from tempica.ica.training import parallel
-from tempica.ica.training.trainer import Training
+from tempica.ica.training.trainer import Trainer
 
 SPARE, STEPS = 6, 200  # components to choose from, beyond those asked for; steps in which one is judged
 
@@ -29,7 +29,7 @@ class WithinReplicas(Contrast):
         self._ends = np.searchsorted(replica, np.unique(replica), side="right")
         self._replica = np.searchsorted(np.unique(replica), replica)
 
-    def training(self, *args: Any, **options: Any) -> Training:
+    def training(self, *args: Any, **options: Any) -> Trainer:
         training = super().training(*args, **options)
         if len(self._ends) > 1:
             training.arrange = self.together

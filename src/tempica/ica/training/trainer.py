@@ -3,81 +3,46 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-import os
-import pickle
-import time
-import warnings
+import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tempica.errors import DataError
-from tempica.ica.training import kernels, parallel
-
-WARM_STEPS, DECAY = 300, 0.4  # the rate rises over the first steps and falls over the last share of all
-LEAST_STEPS, MOST_STEPS = 1000, 20_000  # before the fall, and altogether, where no number is given
-WORTH = 0.02  # share of the information that the last third of the steps must have brought
+from tempica.ica.training import parallel
+from tempica.ica.training.orthogonal import Orthogonal
+from tempica.ica.training.schedules import OneCycle, Plateau
 
 
-class Orthogonal(torch.optim.Optimizer):
-    """Steps whose matrix is orthogonal: momentum with all singular values brought near one (Muon, Jordan et al. 2024).
-
-    On maxout layers the contrast needs half the steps that Adam needs (measured, 10 components).
-    """
-
-    def __init__(
-        self, parameters: Sequence[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for weight in group["params"]:
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                if weight.device.type == "cpu" and weight.dtype is torch.float32:
-                    values = [x.reshape(-1, *x.shape[-2:]).numpy() for x in (weight, weight.grad, state["momentum"])]
-                    rates = (np.float32(group[name]) for name in ("momentum", "lr", "weight_decay"))
-                    kernels.orthogonal_step(*values, *rates)
-                    continue
-                state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                update = _orthogonalised(weight.grad.lerp(state["momentum"], group["momentum"]))
-                weight.mul_(1 - group["lr"] * group["weight_decay"])
-                weight.add_(update, alpha=-group["lr"] * max(1.0, weight.shape[-2] / weight.shape[-1]) ** 0.5)
-
-
-def _orthogonalised(matrix: Tensor) -> Tensor:
-    """The nearest orthogonal matrix, or of each in a stack: five Newton–Schulz steps, coefficients of Jordan et al."""
-    tall, add = matrix.shape[-2] > matrix.shape[-1], torch.addmm if matrix.ndim == 2 else torch.baddbmm
-    x = matrix.mT if tall else matrix
-    x = x / (x.flatten(-2).norm(dim=-1)[..., None, None] + 1e-7)
-    for _ in range(5):
-        square = x @ x.mT
-        x = add(x, add(square, square, square, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
-    return x.mT if tall else x
-
-
-class Training:
+class Trainer:
     """Minimises `loss(items)` over a module's parameters; `items` (batch,) come once in each pass over `n_items`.
 
-    `validate()` is asked at every check, and the weights with its lowest answer are kept. The rate is constant until
-    the last third of the steps has brought less than the share `worth` of the information (a loss of 0 stands for
-    none), or for 0.6 `max_steps`; then training goes on from the best weights, while the rate falls to zero.
-    `Orthogonal` moves the `hidden` weights, and lets them `decay`, Adam all others. Deterministic by `seed`. `advance`,
-    `state` and `restore` stop and resume: what follows is the same to the last bit.
+    `validate()` is asked at every check, and the weights with its lowest answer are kept; `schedule` sets the rate of
+    each step, up to `learning_rate`, and the end. `Orthogonal` moves the `hidden` weights and lets them `decay`, AdamW
+    all others. Deterministic by `seed`. `advance`, `state` and `restore` stop and resume: what follows is the same to
+    the last bit.
 
     Several restarts are trained at once where `loss` and `validate` answer with one number each (R,) and every
     parameter has the restart's dimension first: each keeps its own best weights, and the best restart decides when
     the rate falls. `narrow` leaves some of them. On several processes each takes its share of a batch. A loss that
     needs no gradient has left the gradients in the parameters itself.
+
+    Parameters:
+        module: holds the parameters; `narrow` asks it for a method of that name.
+        loss: of a batch of items, a number or (R,).
+        validate: held-out loss, a number or (R,).
+        n_items: items of a pass.
+        batch_size: items of a step; all, where there are fewer.
+        learning_rate: the highest rate.
+        schedule: `Plateau(max_steps)` or `OneCycle(max_steps)`, a new one for each trainer.
+        seed: of the order of the items.
+        generator: where the loss draws numbers, the generator that it takes: the order of the items comes from it as
+            well, and its state is saved with everything else.
+        hidden: weights for `Orthogonal`; their weight decay is `decay`, that of the others `weight_decay`.
+        longest: norm to which the gradient of each restart is shortened, if any.
+        on_check: called at each check, after it.
     """
 
     def __init__(
@@ -88,13 +53,15 @@ class Training:
         n_items: int,
         *,
         batch_size: int,
-        max_steps: int | None,
         learning_rate: float,
-        seed: int,
+        schedule: Plateau | OneCycle,
+        seed: int = 0,
+        generator: torch.Generator | None = None,
         hidden: Sequence[nn.Parameter] = (),
-        worth: float = WORTH,
         decay: float = 0.0,
-        on_check: Callable[[Training], None] | None = None,
+        weight_decay: float = 1e-4,
+        longest: float | None = None,
+        on_check: Callable[[Trainer], None] | None = None,
     ) -> None:
         parallel.join()
         self.module, self.loss, self._ask, self.on_check = module, loss, validate, on_check
@@ -105,31 +72,26 @@ class Training:
                 " Give a larger batch_size, or fewer processes."
             )
         self.arrange: Callable[[Tensor], Tensor] = lambda items: items  # before the processes take their shares
-        self.max_steps, self.rate = max_steps or MOST_STEPS, learning_rate
-        self.plan, self.worth = max_steps, worth
-        self.warm = max(1, min(WARM_STEPS, self.max_steps // 10))
-        self.check_every = min(100, max(10, self.max_steps // 40))
+        self.highest, self.schedule, self._generator, self._longest = learning_rate, schedule, generator, longest
         special = {id(weight) for weight in hidden}
         others = [weight for weight in module.parameters() if id(weight) not in special]
         self.optimisers: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(others, lr=learning_rate, weight_decay=1e-4, fused=True)
+            torch.optim.AdamW(others, lr=learning_rate, weight_decay=weight_decay, fused=True)
         ]
         if hidden:
             self.optimisers.append(Orthogonal(list(hidden), lr=learning_rate, weight_decay=decay))
-        self.step, self.falls_from, self.ends = 0, -1, self.max_steps
-        self.bests, self.kept = self._validated(), _weights(module)
+        self.step, self.bests, self.kept = 0, self._validated(), _weights(module)
         self.alive = list(range(len(self.bests)))
         self.best_steps, self.every = [0] * len(self.bests), list(self.bests)  # every: of those left behind too
-        self.history = [
-            (0, list(self.bests), list(self.bests))
-        ]  # step, training losses, validation losses of the restarts
+        # step, training losses and validation losses of the restarts
+        self.history = [(0, list(self.bests), list(self.bests))]
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
-    def advance(self, until: int | None = None) -> Training:
+    def advance(self, until: int | None = None) -> Trainer:
         """Train up to a step, or to the end; at the end the module has its best weights."""
-        while self.step < min(self.ends, until or self.ends):
+        while self.step < min(self.schedule.ends, until or self.schedule.ends):
             value = self._step()
-            if self.step % self.check_every == 0 or self.step == self.ends:
+            if self.step % self.schedule.check_every == 0 or self.step == self.schedule.ends:
                 self._check(torch.atleast_1d(parallel.total(value.detach())).double().tolist())
         if self.ended:
             self.module.load_state_dict(self.kept)
@@ -137,12 +99,18 @@ class Training:
 
     @property
     def ended(self) -> bool:
-        return self.step >= self.ends
+        return self.step >= self.schedule.ends
 
     @property
     def leader(self) -> int:
         """The place, among the restarts that are left, of the one with the lowest validation loss."""
-        return min(range(len(self.bests)), key=lambda r: self.bests[r])
+        return self.ranked[0]
+
+    @property
+    def ranked(self) -> list[int]:
+        """The places of the restarts that are left, the one with the lowest validation loss first."""
+        losses = [math.inf if math.isnan(loss) else loss for loss in self.bests]
+        return sorted(range(len(losses)), key=losses.__getitem__)
 
     @property
     def best(self) -> float:
@@ -182,8 +150,11 @@ class Training:
         found = {
             "module": self.module.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "schedule": vars(self.schedule),
             **{name: getattr(self, name) for name in _PLAIN},
         }
+        if self._generator is not None:  # else the order follows from seed and step
+            found |= {"generator": self._generator.get_state(), "epoch": self._epoch, "order": self._order}
         return copy.deepcopy(found)
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -192,13 +163,15 @@ class Training:
         self.module.load_state_dict(state["module"])
         for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(found)
+        vars(self.schedule).update(state["schedule"])
         for name in _PLAIN:
             setattr(self, name, copy.deepcopy(state[name]))
+        if self._generator is not None:
+            self._generator.set_state(state["generator"])
+            self._epoch, self._order = state["epoch"], state["order"].clone()
 
     def _step(self) -> Tensor:
-        rate = self.rate * min(1.0, (self.step + 1) / self.warm)
-        if self.falls_from >= 0:
-            rate *= max(1e-3, (self.ends - self.step) / (self.ends - self.falls_from))
+        rate = self.schedule.rate(self.step, self.highest)
         for optimiser in self.optimisers:
             optimiser.param_groups[0]["lr"] = rate
         items = self._items()
@@ -209,6 +182,8 @@ class Training:
             self.module.zero_grad(set_to_none=True)
             value.sum().backward()
             parallel.add_up(self.module)
+        if self._longest is not None:
+            shorten(self.module, self._longest)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
@@ -217,9 +192,10 @@ class Training:
     def _items(self) -> Tensor:
         a_pass = self.n_items // self.batch_size
         epoch, place = divmod(self.step, a_pass)
-        if epoch != self._epoch:  # the order follows from seed and epoch alone, so that a checkpoint need not hold it
-            generator = torch.Generator().manual_seed(self.seed + 7919 * epoch)
-            self._epoch, self._order = epoch, torch.randperm(self.n_items, generator=generator)
+        if epoch != self._epoch:
+            # without a generator the order follows from seed and epoch alone, so that a checkpoint need not hold it
+            draw = self._generator or torch.Generator().manual_seed(self.seed + 7919 * epoch)
+            self._epoch, self._order = epoch, torch.randperm(self.n_items, generator=draw)
         return self.arrange(self._order[place * self.batch_size : (place + 1) * self.batch_size])
 
     def _validated(self) -> list[float]:
@@ -238,121 +214,22 @@ class Training:
         elif better:
             for name, values in self.module.state_dict().items():
                 self.kept[name][better] = values[better]
-        if self.falls_from < 0 and (self._enough() or self.step >= (1 - DECAY) * self.max_steps):
+        if self.schedule.check(self.curve, max(self.best_steps)):
             self.module.load_state_dict(self.kept)
-            self.falls_from = self.step
-            share = DECAY / (1 - DECAY) * max(self.best_step, self.step // 3)
-            self.ends = min(self.max_steps, self.step + max(self.check_every, int(share)))
         if self.on_check is not None:
             self.on_check(self)
 
-    def _enough(self) -> bool:
-        """Whether the last third of the steps has brought too little to go on at this rate."""
-        least = LEAST_STEPS if self.plan is None else self.plan // 5
-        before = min(loss for step, _, loss in self.curve if step <= 2 * self.step / 3)
-        return self.step >= least and before - self.best <= self.worth * max(-self.best, 0.0)
+
+_PLAIN = ("step", "bests", "best_steps", "every", "alive", "kept", "history")
 
 
-_PLAIN = ("step", "falls_from", "ends", "bests", "best_steps", "every", "alive", "kept", "history")
-
-
-class Checkpoint:
-    """States of a fit's trainings in one file, written whole; a fit with the same key and file goes on from it."""
-
-    def __init__(self, path: str | os.PathLike | None, key: str) -> None:
-        self.path, self.key = None if path is None else Path(path), key
-        self.states: dict[str, Any] = {}
-        if self.path is not None:
-            _check_folder("checkpoint", self.path)
-        if self.path is not None and self.path.exists():
-            found = _read(self.path)
-            if found["key"] != key:
-                raise DataError(
-                    f"checkpoint {self.path} belongs to other data or parameters. Name another file, or remove it."
-                )
-            self.states = found["states"]
-
-    def save(self, name: str, training: Training) -> None:
-        self.states[name] = training.state()
-        if self.path is not None and parallel.world()[0] == 0:
-            part = self.path.with_name(self.path.name + ".part")
-            torch.save({"key": self.key, "states": self.states}, part)
-            os.replace(part, self.path)
-
-
-class Progress:
-    """What is told at each check of a fit's trainings: a state to its checkpoint, a line to its log, then `callback`.
-
-    `log` names a file that gets one JSON object a line: training, step, loss, held_out (its loss), best, and seconds
-    since the fit began, and `restarts`, the held-out losses of those that are trained at once; or is a function that is
-    called with these; or a TensorBoard SummaryWriter. An interrupted fit that goes on writes behind what is there. Of
-    several processes the first tells.
-    """
-
-    def __init__(
-        self,
-        saved: Checkpoint,
-        log: Any = None,
-        callback: Callable[[int, int, float], None] | None = None,
-    ) -> None:
-        self.saved, self.log, self.callback = saved, log, callback
-        if isinstance(log, (str, os.PathLike)):
-            _check_folder("log", Path(log))
-        self.began = time.monotonic()
-
-    def begin(self, run: int, name: str, make: Callable[[Callable[[Training], None]], Training]) -> Training:
-        """The training that `make(on_check)` makes, where its checkpoint left it."""
-        training = make(lambda training: self._tell(run, name, training))
-        if name in self.saved.states:
-            training.restore(self.saved.states[name])
-        return training
-
-    def _tell(self, run: int, name: str, training: Training) -> None:
-        self.saved.save(name, training)
-        step, loss, held_out = training.curve[-1]
-        line: dict[str, Any] = {"training": name, "step": step, "loss": loss, "held_out": held_out}
-        line |= {"best": training.best, "seconds": round(time.monotonic() - self.began, 3)}
-        if len(training.bests) > 1:
-            line["restarts"] = training.history[-1][2]
-        if parallel.world()[0] > 0:
-            return
-        if hasattr(self.log, "add_scalar"):
-            for kind in ("loss", "held_out", "best"):
-                self.log.add_scalar(f"{name}/{kind}", line[kind], step)
-        elif callable(self.log):
-            self.log(**line)
-        elif self.log is not None:
-            with open(self.log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        if self.callback is not None:
-            self.callback(run, training.step, held_out)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What a checkpoint file holds. Raises DataError for any other file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about what the file may be instead
-            found = torch.load(path, weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
-        found = None
-    if not (isinstance(found, dict) and set(found) == {"key", "states"}):
-        raise DataError(f"checkpoint {path} is no checkpoint of a fit. Name another file, or remove it.")
-    return found
-
-
-def _check_folder(kind: str, path: Path) -> None:
-    """Raises DataError where a file could not be written only after the first steps."""
-    if not path.parent.is_dir():
-        raise DataError(f"{kind} = {str(path)!r} is in a folder that does not exist. Make it first.")
-
-
-def fingerprint(*parts: Any) -> str:
-    """A digest of arrays and plain values, to know a fit's data and parameters by."""
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(np.ascontiguousarray(part).data if isinstance(part, np.ndarray) else repr(part).encode())
-    return digest.hexdigest()
+def shorten(module: nn.Module, longest: float) -> None:
+    """Shorten each restart's gradient to a norm; one that is not finite becomes 0, and moves no other."""
+    grads = [p.grad for p in module.parameters() if p.grad is not None]
+    norm = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
+    factor = torch.where(norm.isfinite(), (longest / norm.clamp(min=longest)), 0.0)
+    for grad in grads:
+        grad.nan_to_num_(0.0, 0.0, 0.0).mul_(factor.view(-1, *[1] * (grad.ndim - 1)))
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
