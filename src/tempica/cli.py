@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tempica import terminal
 from tempica._version import __version__
 from tempica.errors import TempicaError, WorkerError
 from tempica.runs.stages import STAGES
@@ -110,7 +111,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 
     with _working():
         made = export(run_folder, to, out)
-    _tell(f"Done: {made}")
+    terminal.tell(f"Done: {made}")
 
 
 @cli.command("import")
@@ -144,26 +145,22 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
         with _working():
             folder, done = pipeline.import_trajectory(files, **options)
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
-    _tell(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
+    terminal.tell(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
 
 
 @cli.command()
 def methods() -> None:
     """List the methods that a recipe can train: what each needs, and what it identifies."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from tempica.ica.methods import NEEDS, trainable
 
-    table = Table(
-        title=Text("Methods, to be named in train.methods, or in [[train.method]] with parameters"), show_lines=True
+    terminal.tell_table(
+        "Methods, to be named in train.methods, or in [[train.method]] with parameters",
+        ("name", "needs", "identifies", "shown by"),
+        ((row.name, NEEDS[row.needs], row.identifies, row.theorem) for row in trainable()),
+        whole=("name",),
+        lines=True,
+        width=120,
     )
-    for column in ("name", "needs", "identifies", "shown by"):
-        table.add_column(column, no_wrap=column == "name")
-    for row in trainable():
-        table.add_row(row.name, NEEDS[row.needs], row.identifies, row.theorem)
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
 @cli.command()
@@ -175,7 +172,7 @@ def schema(out: Path) -> None:
     from tempica.stores.json_schemas import write_schemas
 
     for path in write_schemas(out):
-        _tell(str(path))
+        terminal.tell(str(path))
 
 
 def _execute(
@@ -197,51 +194,37 @@ def _execute(
             target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
         )
     if not done:
-        _tell(f"Everything asked for in {folder} is up to date; nothing was done.")
+        terminal.tell(f"Everything asked for in {folder} is up to date; nothing was done.")
     if ("report" in stages or "evaluate" in stages) and (folder / "scores.json").exists():
         _show_scores(folder, report="report" in stages)
     elif done and replica is None:
-        _tell(f"Done: {', '.join(done)} in {folder}")
+        terminal.tell(f"Done: {', '.join(done)} in {folder}")
 
 
 def _show_scores(folder: Path, *, report: bool) -> None:
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    table = Table(title=f"{scores['recipe']}: held-out mean correlation (Spearman) with the truth")
-    for column in ("method", "stage"):
-        table.add_column(column)
-    for column in ("score", "95 % interval", "chance", "single-frame ceiling"):
-        table.add_column(column, justify="right")
-    for row in scores["rows"]:
-        if row["split"] == "held_out" and row["metric"] == "mcc_spearman":
-            low, high = row["interval"]
-            ceiling = "" if row["ceiling"] is None else f"{row['ceiling']:.3f}"
-            table.add_row(
+    numbers = ("score", "95 % interval", "chance", "single-frame ceiling")
+    terminal.tell_table(
+        f"{scores['recipe']}: held-out mean correlation (Spearman) with the truth",
+        ("method", "stage", *numbers),
+        (
+            (
                 row["method"],
                 row["stage"],
                 f"{row['value']:.3f}",
-                f"{low:.3f} … {high:.3f}",
+                "{:.3f} … {:.3f}".format(*row["interval"]),
                 f"{row['null']:.3f}",
-                ceiling,
+                "" if row["ceiling"] is None else f"{row['ceiling']:.3f}",
             )
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    with console.capture() as shown:
-        console.print(table)
-    _tell(shown.get().rstrip("\n"))
+            for row in scores["rows"]
+            if row["split"] == "held_out" and row["metric"] == "mcc_spearman"
+        ),
+        right=numbers,
+    )
     if report:
-        _tell(f"Report: {folder / 'report.html'}")
-
-
-def _tell(text: str) -> None:
-    """Print a result. The work is done, so it is no error when nobody reads any more."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        terminal.tell(f"Report: {folder / 'report.html'}")
 
 
 def main() -> None:
@@ -249,7 +232,7 @@ def main() -> None:
 
     What the machine failed at (workers killed, disk or memory full) ends with 1 and the command that resumes.
     """
-    _make_output_safe()
+    terminal.make_safe()
     for number in (signal.SIGINT, signal.SIGTERM):  # the second is a batch system's way to ask for an end
         signal.signal(number, _stop)
     try:
@@ -269,21 +252,6 @@ def main() -> None:
         sys.exit(2)
     except (OSError, MemoryError) as error:
         _failed(error)
-
-
-def _make_output_safe() -> None:
-    """Let no character that stdout cannot hold, and no stream that was closed, end a finished run with an error."""
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # closed; a file opened later would get its number, and receive what is printed
-            os.open(os.devnull, os.O_RDWR)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-        elif hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
-"""How the stages of a run are done, resumed and committed.
+"""Runs of a recipe: which stages are done, by which room, and with which workers.
 
-Every stage works in `.tempica/<stage>-<fingerprint>/` and commits by renaming what it made into the run folder.
-One replica alone (an array task of a cluster) is done in the same working folder, beside others; a later run finds
-their marks and completes the stage.
+One replica alone (an array task of a cluster) is done in the same working folder as others; a later run finds their
+marks and completes the stage.
 """
 
 from __future__ import annotations
@@ -10,23 +9,19 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
-import traceback
-from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from collections.abc import Sequence
 from pathlib import Path
 
 from tempica._version import __version__
-from tempica.errors import RecipeError, StoreError, TaskError, TempicaError
+from tempica.errors import RecipeError, StoreError
 from tempica.progress import Progress
 from tempica.recipe import experiment
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
 from tempica.runs import locks, pool
-from tempica.runs.folder import Run, open_run, stamp
+from tempica.runs.committing import Room, carry_out, make, work_of
+from tempica.runs.folder import Run, open_run
 from tempica.runs.foreign import LARGE
 from tempica.runs.stages import STAGES
-from tempica.runs.work import Lease, Work
-from tempica.stores import store
 
 
 def run(
@@ -91,11 +86,7 @@ def import_trajectory(
         selection=selection,
         name=name,
     )
-    checked = parse_recipe(text, path)
-    work = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
-    return work.path, execute(
-        work, ("simulate",), jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress()
-    )
+    return _import(text, path, out, ("simulate",), jobs, progress)
 
 
 def import_particles(
@@ -115,11 +106,21 @@ def import_particles(
 
     path = Path(recipe)
     text = complete_with_particles(read_text(path), path, Path(star), name=name)
+    return _import(text, path, out, ("simulate", "render"), jobs, progress)
+
+
+def _import(
+    text: str,
+    path: Path,
+    out: str | Path | None,
+    stages: Sequence[str],
+    jobs: int | None,
+    progress: Progress | None,
+) -> tuple[Path, list[str]]:
     checked = parse_recipe(text, path)
-    work = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
-    return work.path, execute(
-        work, ("simulate", "render"), jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress()
-    )
+    run = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
+    done = execute(run, stages, jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress())
+    return run.path, done
 
 
 def load_recipe(path: str | Path) -> tuple[Recipe, str]:
@@ -170,7 +171,7 @@ def execute(
         if todo:
             executor = cluster or stack.enter_context(pool.process_pool(jobs))
             for stage in todo:
-                _carry_out(run, stage, executor, progress, device)
+                carry_out(run, stage, _room(STAGES[stage].room), executor, progress, device)
         return todo
 
 
@@ -238,45 +239,12 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
         token = locks.renew(lease, say=progress.say)
         executor = pool.Here()
         run.log(stage="simulate", event="replica started", replica=replica, fingerprint=digest)
-        _make(run, _work(run, "simulate", (lease, token), executor, progress, replica))
+        make(run, _room("simulate"), work_of(run, "simulate", (lease, token), executor, progress, replica))
         run.log(stage="simulate", event="replica done", replica=replica)
     return ["simulate"]
 
 
-def _work(
-    run: Run,
-    stage: str,
-    lease: Lease,
-    executor: Executor,
-    progress: Progress,
-    replica: int | None = None,
-    device: str = "cpu",
-) -> Work:
-    """What a stage is handed; workers may stand in another folder, so paths are absolute."""
-    digest = run.fingerprints[stage]
-    path, folder = run.path.resolve(), run.hidden.resolve() / f"{stage}-{digest}"
-    return Work(stage, path, folder, run.recipe, run.recipe_text, digest, executor, progress, lease, replica, device)
-
-
-def _make(run: Run, work: Work) -> None:
-    """Hand the work to its room. A damaged input is a better diagnosis than an error that it may have caused."""
-    stage = STAGES[work.stage]
-    try:
-        _room(stage.room)(work)
-    except Exception as error:
-        if isinstance(error, TempicaError | BrokenExecutor | MemoryError) and not isinstance(error, TaskError):
-            raise
-        details = error.details if isinstance(error, TaskError) else traceback.format_exc()
-        run.log(stage=stage.name, event="failed", error=str(error), traceback=details)
-        for kind in stage.reads:  # a run need not have all of them
-            if (path := work.run / store.file_name(kind)).exists():
-                store.read_all(path)
-        if isinstance(error, TaskError):
-            raise TaskError(f"{stage.name}: {error} (the traceback is in {run.path / 'log.jsonl'})", details) from None
-        raise
-
-
-def _room(name: str) -> Callable[[Work], None]:
+def _room(name: str) -> Room:
     """The function that does a room's stage. Rooms are imported only when they have something to do."""
     match name:
         case "simulate":
@@ -304,34 +272,3 @@ def _room(name: str) -> Callable[[Work], None]:
 
             return report.run
     raise KeyError(name)
-
-
-def _carry_out(run: Run, stage: str, executor: Executor, progress: Progress, device: str) -> None:
-    outputs = run.outputs(stage)
-    digest = run.fingerprints[stage]
-    shelf = run.set_aside([name for name in STAGES[stage].makes if stamp(run.path / name) not in (None, digest)])
-    if shelf is not None:
-        progress.say(f"{stage}: the recipe has changed; what was there is kept in {shelf}")
-    for other in run.hidden.glob(f"{stage}-*"):
-        if other.name != f"{stage}-{digest}":
-            shutil.rmtree(other)  # unfinished work of another recipe
-    folder = run.hidden / f"{stage}-{digest}"
-    resumed = folder.exists()
-    folder.mkdir(exist_ok=True)
-    started = time.monotonic()
-    run.log(stage=stage, event="resumed" if resumed else "started", fingerprint=digest)
-    if any(not (run.path / name).exists() and not (folder / f"{name}.sealed").exists() for name in outputs):
-        token = locks.renew(run.lease, say=progress.say)
-        _make(run, _work(run, stage, (run.lease.resolve(), token), executor, progress, device=device))
-        locks.renew(run.lease, say=progress.say)  # a task that was done twice may still be at its second end
-        for name in outputs:
-            if name.endswith(".zarr"):
-                store.seal(folder / name)
-            (folder / f"{name}.sealed").touch()
-    for name in outputs:
-        if (folder / name).exists() and not (run.path / name).exists():
-            os.rename(folder / name, run.path / name)
-    shutil.rmtree(folder)
-    seconds = time.monotonic() - started
-    run.log(stage=stage, event="done", seconds=round(seconds, 2))
-    progress.say(f"{stage}: done in {seconds:.1f} s")
