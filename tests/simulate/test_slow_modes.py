@@ -5,8 +5,7 @@ import pytest
 import xarray
 
 from tempica.simulate.protocols import ar1
-from tempica.simulate.slow_modes import find_slow_modes
-from tempica.simulate.stage import outliving
+from tempica.simulate.slow_modes import find_slow_modes, outliving
 
 N_REPLICAS, N_FRAMES, N_ATOMS = 4, 1500, 40
 RHO = 0.9

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg
 
 from tempica.series import quadratic
-from tempica.stores import store
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
     import xarray
+
+    from tempica.runs.work import Work
 
 N_MODES = 3
 N_COMPONENTS = 20  # principal components of the rest that are searched
@@ -32,10 +36,61 @@ class SlowModes:
     """The slowest independent motions beyond the collective variables, slowest first."""
 
     series: np.ndarray  # (replica, time, slow_mode), unit variance
-    timescale: (
-        np.ndarray
-    )  # (slow_mode,) frames, −1 / ln of the autocorrelation; 0 where there is none, n_frames at most
+    # (slow_mode,) frames, −1 / ln of the autocorrelation; 0 where there is none, n_frames at most
+    timescale: np.ndarray
     variable_timescale: np.ndarray  # (cv,) frames, of the collective variables alike
+
+
+def add(work: Work, path: Path, step: float, *, remedy: str) -> None:
+    """Add the slow modes of a trajectory store that is otherwise full, and warn of those that nobody declared.
+
+    `step` is the frame interval (ps), `remedy` the recipe's field that lengthens it.
+    """
+    out = work.folder / "slow_modes.npz"
+    work.run_chains("slow modes", [[("slow-modes", partial(save_slow_modes, path, out))]])
+    modes = files.load_arrays(out)
+    store.write(
+        path,
+        {
+            "slow_mode": modes["series"],
+            "slow_mode_timescale": step * modes["timescale"],
+            "cv_timescale": step * modes["variable_timescale"],
+        },
+    )
+    names = store.open_unsealed(path)["cv"].values.tolist()
+    timescales = dict(zip(names, modes["variable_timescale"], strict=True))
+    warning = outliving(timescales, modes, remedy, work.recipe.simulate.n_frames)
+    if warning:
+        work.progress.say(f"simulate: {warning}")
+
+
+def save_slow_modes(path: Path, out: Path) -> None:
+    """Find the slow modes of a filled trajectory store."""
+    files.save_arrays(out, **vars(find_slow_modes(store.open_unsealed(path))))
+
+
+def outliving(
+    variables: dict[str, float],
+    modes: dict[str, np.ndarray],
+    remedy: str = "simulate.steps_per_frame",
+    n_frames: int | None = None,
+) -> str:
+    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is.
+
+    `remedy` is the recipe's field that lengthens the frame interval; a timescale beyond `n_frames`, those of a
+    replica, is told as no more than that.
+    """
+    slowest = float(modes["timescale"][0])
+    passed = [f"{name} ({value:.2g})" for name, value in variables.items() if value < slowest]
+    if not passed:
+        return ""
+    beyond = n_frames is not None and slowest > n_frames
+    told = f"more than the {n_frames} frames of a replica" if beyond else f"{slowest:.2g} frames"
+    return (
+        f"warning: an undeclared motion with a timescale of {told} outlives {', '.join(passed)}; methods"
+        f" that order sources by slowness will return it. Take a longer frame interval ({remedy}), or"
+        " expect one source more (train.n_components)."
+    )
 
 
 def find_slow_modes(trajectory: xarray.Dataset) -> SlowModes:

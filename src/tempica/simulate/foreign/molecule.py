@@ -6,8 +6,6 @@ A block of frames is a pure function of the files and of its number, so that rea
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,16 +14,16 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import RecipeError, StructureError
-from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.recipe.residues import residues, told
 from tempica.recipe.simulate import SimulateRecipe
 from tempica.runs.layout import structure_path, trajectory_path
-from tempica.simulate.beads import ATOM_WIDTH_NM, element, heavy_atoms, incomplete, residue_bead
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.foreign import files
 from tempica.simulate.foreign.layout import Piece, frame_interval, layout, library, molecule_of, rounding
+from tempica.simulate.foreign.scattering import scattering
+from tempica.simulate.foreign.wholeness import hang_together, make_whole
 from tempica.simulate.frames import Frames, superpose_onto
 from tempica.simulate.models import declared
 from tempica.simulate.structures import Molecule
@@ -86,10 +84,10 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     atoms = np.unique([a.index for i in chosen for a in topology.atom(i).residue.atoms])
     links = np.empty((0, 2), dtype=int)
     if frame.box is not None:
-        atoms, links = _hang_together(topology, atoms)
+        atoms, links = hang_together(topology, atoms)
     position = frame.position[0].astype(np.float64)
     position[atoms] = make_whole(position[None, atoms], frame.box, links)[0]
-    length, width, made_of, notes = _scattering(topology, chosen, position)
+    length, width, made_of, notes = scattering(topology, chosen, position)
     beads = Molecule(
         topology=topology.subset(chosen),
         position=position[chosen] - position[chosen].mean(0),
@@ -160,19 +158,6 @@ def read_block(
         potential_energy=nothing,
         kinetic_energy=nothing,
     )
-
-
-def make_whole(position: np.ndarray, box: np.ndarray | None, links: np.ndarray) -> np.ndarray:
-    """Positions (time, atom, space) with each link's second atom at its image next to the first; box (time, 3, 3)."""
-    if box is None or not len(links):
-        return position
-    position, box = position.copy(), box.astype(np.float64)
-    inverse = np.linalg.inv(box)
-    for placed, other in links.tolist():
-        apart = position[:, other] - position[:, placed]
-        cells = np.round(np.einsum("ti,tij->tj", apart, inverse))
-        position[:, other] -= np.einsum("ti,tij->tj", cells, box)
-    return position
 
 
 def _topology_path(molecule: TrajectoryRecipe, folder: Path) -> Path:
@@ -269,83 +254,3 @@ def _body(recipe: TrajectoryRecipe, topology: mdtraj.Topology, chosen: np.ndarra
             " needs 3."
         )
     return body
-
-
-def _hang_together(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All atoms bonded to the wanted ones, however far, and the links by which each is placed next to another.
-
-    Parts of a chain without a bond between them are linked from the last atom of the one to the first of the next.
-    """
-    bonded: dict[int, list[int]] = {}
-    for a, b in topology.bonds:
-        bonded.setdefault(a.index, []).append(b.index)
-        bonded.setdefault(b.index, []).append(a.index)
-    reached: set[int] = set()
-    links: list[tuple[int, int]] = []
-    last: dict[int, int] = {}
-    for start in wanted.tolist():
-        if start in reached:
-            continue
-        chain = topology.atom(start).residue.chain.index
-        if chain in last:
-            links.append((last[chain], start))
-        queue = [start]
-        reached.add(start)
-        for atom in queue:  # grows while it is walked along: breadth first
-            for other in bonded.get(atom, ()):
-                if other not in reached:
-                    reached.add(other)
-                    links.append((atom, other))
-                    queue.append(other)
-        last[chain] = max(queue)
-    atoms = np.array(sorted(reached))
-    return atoms, np.searchsorted(atoms, np.array(links, dtype=int).reshape(-1, 2))
-
-
-def _scattering(
-    topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Scattering length (Å), width (nm) and formula of each bead, and a warning if residues lack atoms.
-
-    A bead alone in its residue stands for all of it (`residue_bead`); several share its atoms (`_shared`).
-    """
-    length, width = np.zeros(len(chosen)), np.full(len(chosen), ATOM_WIDTH_NM)
-    made_of = [""] * len(chosen)
-    of_residue: dict[int, list[int]] = {}
-    for bead, atom in enumerate(chosen.tolist()):
-        of_residue.setdefault(topology.atom(atom).residue.index, []).append(bead)
-    lacking = []
-    for index, own in of_residue.items():
-        residue = topology.residue(index)
-        if len(own) == 1:
-            whole = residue_bead(residue, position, "the topology")
-            length[own], width[own], made_of[own[0]] = whole.scattering_length, whole.width, whole.formula
-            lacking.append((residue, whole.n_missing))
-            continue
-        for bead, part in zip(own, _shared(residue, chosen[own], position), strict=True):
-            length[bead], width[bead], made_of[bead] = part
-    return length, width, np.array(made_of), incomplete(lacking, "the topology")
-
-
-def _shared(
-    residue: mdtraj.core.topology.Residue, own: np.ndarray, position: np.ndarray
-) -> Iterator[tuple[float, float, str]]:
-    """Scattering length, width and formula of several beads of a residue, the atoms `own` of it: each of its atoms
-    belongs to the nearest.
-
-    Hydrogens count in the formula alone; a residue without any gets those it lacks, shared among its heavy atoms.
-    """
-    atoms = heavy_atoms(residue, "the topology", own.tolist())
-    where = position[[atom.index for atom in atoms]]
-    nearest = np.linalg.norm(where[:, None] - position[own][None], axis=-1).argmin(1)
-    hydrogens = [a.index for a in residue.atoms if element(a) in ("H", "D") and a not in atoms]
-    carrier = np.linalg.norm(position[hydrogens][:, None] - position[own][None], axis=-1).argmin(1)
-    shown = len(hydrogens) + sum(element(a) == "H" for a in atoms)
-    lacking = 0.0 if shown else hydrogens_of(residue.name, len(atoms)) / len(atoms)
-    for k in range(len(own)):
-        symbols = [element(atom) for atom, near in zip(atoms, nearest, strict=True) if near == k]
-        part = where[nearest == k]
-        spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
-        counts = Counter(symbols)
-        counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
-        yield sum(SCATTERING_LENGTH_A[s] for s in symbols), max(spread, ATOM_WIDTH_NM), formula(counts)

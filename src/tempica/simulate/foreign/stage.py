@@ -11,18 +11,32 @@ import numpy as np
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.runs.work import blocks
+from tempica.simulate import engine, outputs, slow_modes
+from tempica.simulate.foreign.layout import Piece, frame_interval, layout, library
+from tempica.simulate.foreign.molecule import build_foreign, cached_foreign
+from tempica.simulate.foreign.molecule import read_block as read_frames
 from tempica.stores import store
 
 if TYPE_CHECKING:
     from tempica.runs.work import Work
-    from tempica.simulate.foreign.layout import Piece
+
+
+def run(work: Work) -> None:
+    """Read replicas and take the ensemble from them, then look for slow modes; or read an ensemble alone."""
+    recipe = work.recipe.simulate
+    foreign = build_foreign(recipe, work.run)
+    if work.recipe.particles is not None:  # to explain images of another program; times are the structures' numbers
+        read_library(work, outputs.ensemble_store(work, foreign, "", np.arange(recipe.ensemble_frames)))
+        return
+    step = frame_interval(recipe, work.run)
+    trajectory = outputs.trajectory_store(work, foreign, "", step * np.arange(recipe.n_frames))
+    ensemble = outputs.ensemble_store(work, foreign, "", step * sample(work.recipe)[1])
+    read_trajectory(work, trajectory, ensemble)
+    slow_modes.add(work, trajectory, step, remedy="simulate.molecule.stride")
 
 
 def read_trajectory(work: Work, trajectory: Path, ensemble: Path) -> None:
     """Fill the trajectory from foreign files, then the ensemble from the trajectory's training replicas."""
-    from tempica.simulate import engine
-    from tempica.simulate.foreign.layout import frame_interval, layout
-
     recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
     assert isinstance(recipe.molecule, TrajectoryRecipe)
     plan = layout(recipe, work.run)
@@ -49,9 +63,6 @@ def read_trajectory(work: Work, trajectory: Path, ensemble: Path) -> None:
 
 def read_library(work: Work, ensemble: Path) -> None:
     """Fill an ensemble with frames spread over all foreign files, whatever replica they would be of."""
-    from tempica.simulate import engine
-    from tempica.simulate.foreign.layout import library
-
     where = (work.recipe.model_dump_json(), str(work.run), ensemble, library(work.recipe.simulate, work.run))
     spans = blocks(work.recipe.simulate.ensemble_frames, engine.BLOCK_FRAMES)
     work.run_chains(
@@ -83,10 +94,8 @@ def read_block(
 ) -> None:
     """One block of one replica, from foreign files to frames in the store."""
 
-    from tempica.simulate.foreign import molecule
-
-    known = molecule.cached_foreign(recipe_json, folder)
-    frames = molecule.read_block(known, pieces, f"replica {replica}", first, step, before)
+    known = cached_foreign(recipe_json, folder)
+    frames = read_frames(known, pieces, f"replica {replica}", first, step, before)
     store.write(path, vars(frames), replica=replica, time=slice(first, last))
 
 
@@ -98,9 +107,7 @@ def read_structures(recipe_json: str, folder: str, path: Path, pieces: list[Piec
         part = numbers[max(0, first - before) : max(0, last - before)]
         here += [(file, part)] if len(part) else []
         before += len(numbers)
-    from tempica.simulate.foreign import molecule
-
-    frames = molecule.read_block(molecule.cached_foreign(recipe_json, folder), here, "the ensemble", first, None)
+    frames = read_frames(cached_foreign(recipe_json, folder), here, "the ensemble", first, None)
     store.write(path, {"position": frames.position}, time=slice(first, last))
 
 
