@@ -6,26 +6,26 @@ A block of frames is a pure function of the files and of its number, so that rea
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import mdtraj
 import numpy as np
 
 from tempica.errors import RecipeError, StructureError
-from tempica.imaging import SCATTERING_LENGTH_A, formula, hydrogens_of
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.recipe.residues import residues, told
 from tempica.recipe.simulate import SimulateRecipe
 from tempica.runs.layout import structure_path, trajectory_path
-from tempica.simulate.beads import ATOM_WIDTH_NM, element, heavy_atoms, incomplete, residue_bead
+from tempica.simulate.beads import scattering_of
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.foreign import files
+from tempica.simulate.foreign.checks import check_cells, check_finite, check_molecule, check_times, neighbours
 from tempica.simulate.foreign.layout import Piece, frame_interval, layout, library, molecule_of, rounding
+from tempica.simulate.foreign.wrapping import bonded_links, make_whole
 from tempica.simulate.frames import Frames, superpose_onto
 from tempica.simulate.models import declared
 from tempica.simulate.structures import Molecule
@@ -42,6 +42,10 @@ class Foreign:
     beads: np.ndarray  # (atom,) where the beads are among those
     links: np.ndarray  # (link, 2) among those, a placed atom and one to be placed next to it; none without unit cells
     periodic: bool  # whether the first frame has a unit cell; all must be alike
+
+    @cached_property
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        return neighbours(self.molecule)
 
 
 def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -> None:
@@ -66,8 +70,7 @@ def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -
         needed.setdefault(path, []).extend((int(frames[0]), int(frames[-1])))
     for path, numbers in needed.items():
         _check_atoms(path, _whole_file(path, min(numbers)).position.shape[1], topology)
-        position = files.read(path, np.array([max(numbers)]), foreign.atoms[foreign.beads]).position
-        _check_finite(position, foreign, f"frame {max(numbers)} of {path}", 0)
+        _check_frame(foreign, path, max(numbers))
 
 
 def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
@@ -86,10 +89,10 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     atoms = np.unique([a.index for i in chosen for a in topology.atom(i).residue.atoms])
     links = np.empty((0, 2), dtype=int)
     if frame.box is not None:
-        atoms, links = _hang_together(topology, atoms)
+        atoms, links = bonded_links(topology, atoms)
     position = frame.position[0].astype(np.float64)
     position[atoms] = make_whole(position[None, atoms], frame.box, links)[0]
-    length, width, made_of, notes = _scattering(topology, chosen, position)
+    length, width, made_of, notes = scattering_of(topology, chosen, position)
     beads = Molecule(
         topology=topology.subset(chosen),
         position=position[chosen] - position[chosen].mean(0),
@@ -105,7 +108,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     where = np.searchsorted(atoms, chosen)
     periodic = frame.box is not None
     plain = Foreign(beads, chosen, (), atoms, where, links, periodic)
-    _check_finite(frame.position[:, chosen], plain, f"frame 0 of {first}", 0)
+    _check_frame(plain, first, 0)
     asked = {number for cv in recipe.collective_variables for text in cv.residues for number in residues(text)}
     _check_numbers(topology, chosen, asked, "collective variables ask")
     return replace(plain, body=_body(molecule, topology, chosen, beads), variables=declared(recipe, beads))
@@ -135,19 +138,9 @@ def read_block(
                 earlier = before[-1][1][-1:]
                 number = np.concatenate([earlier, frames])
                 time = np.concatenate([files.read(path, earlier, np.array([0])).time, time])
-            apart = np.diff(time)
-            wrong = np.flatnonzero(np.abs(apart - step) > rounding(step, float(np.abs(time).max())))
-            if len(wrong):
-                raise StructureError(
-                    f"Frames {number[wrong[0]]} and {number[wrong[0] + 1]} of {path} are {apart[wrong[0]]:g} ps apart,"
-                    f" and {step:g} ps are expected. Repair the file, or give simulate.molecule.frame_interval to have"
-                    " its times ignored."
-                )
-        _check_finite(chunk.position[:, foreign.beads], foreign, f"{what} ({path}, its frame {{}})", done, frames)
-        _check_cells(chunk.box, foreign, path, frames)
-        whole = make_whole(chunk.position.astype(np.float64), chunk.box, foreign.links)[:, foreign.beads]
-        _check_finite(whole, foreign, f"{what} ({path}, its frame {{}})", done, frames)  # what it hangs by may not be
-        parts.append(whole)
+            check_times(time, number, step, rounding(step, float(np.abs(time).max())), path)
+        told = partial(_told, what, path, frames, done)
+        parts.append(_whole(foreign, chunk, path, frames, told))
         done += len(frames)
         before = None
     position = np.concatenate(parts)
@@ -162,17 +155,26 @@ def read_block(
     )
 
 
-def make_whole(position: np.ndarray, box: np.ndarray | None, links: np.ndarray) -> np.ndarray:
-    """Positions (time, atom, space) with each link's second atom at its image next to the first; box (time, 3, 3)."""
-    if box is None or not len(links):
-        return position
-    position, box = position.copy(), box.astype(np.float64)
-    inverse = np.linalg.inv(box)
-    for placed, other in links.tolist():
-        apart = position[:, other] - position[:, placed]
-        cells = np.round(np.einsum("ti,tij->tj", apart, inverse))
-        position[:, other] -= np.einsum("ti,tij->tj", cells, box)
-    return position
+def _whole(
+    foreign: Foreign, chunk: files.Chunk, path: Path, frames: np.ndarray, where: Callable[[int], str]
+) -> np.ndarray:
+    """Beads (time, bead, space) of frames of a file, made whole and found to be a molecule."""
+    numbers = foreign.atoms[foreign.beads]
+    check_finite(chunk.position[:, foreign.beads], foreign.molecule, numbers, where)
+    check_cells(chunk.box, foreign.periodic, path, frames)
+    whole = make_whole(chunk.position.astype(np.float64), chunk.box, foreign.links)[:, foreign.beads]
+    check_finite(whole, foreign.molecule, numbers, where)  # what it hangs by may not be
+    check_molecule(whole, foreign.neighbours, where)
+    return whole
+
+
+def _check_frame(foreign: Foreign, path: Path, number: int) -> None:
+    frames = np.array([number])
+    _whole(foreign, files.read(path, frames, foreign.atoms), path, frames, lambda row: f"frame {number} of {path}")
+
+
+def _told(what: str, path: Path, frames: np.ndarray, first: int, row: int) -> str:
+    return f"frame {first + row} of {what} ({path}, its frame {frames[row]})"
 
 
 def _topology_path(molecule: TrajectoryRecipe, folder: Path) -> Path:
@@ -200,33 +202,6 @@ def _check_atoms(path: Path, n_atoms: int, topology: mdtraj.Topology) -> None:
         raise StructureError(
             f"The trajectory file {path} has {n_atoms} atoms a frame and the topology {topology.n_atoms}; they must be"
             " of the same atoms in the same order. Give the topology that the trajectory was written with."
-        )
-
-
-def _check_finite(
-    position: np.ndarray, foreign: Foreign, where: str, first: int, frames: np.ndarray | None = None
-) -> None:
-    bad = np.argwhere(~np.isfinite(position).all(-1))
-    if len(bad):
-        frame, bead = bad[0]
-        atom = foreign.molecule.topology.atom(int(bead))
-        told = where.format(int(frames[frame])) if frames is not None else where
-        number = f"frame {first + int(frame)} of {told}" if frames is not None else told
-        raise StructureError(
-            f"The coordinates of atom {atom} (number {foreign.atoms[foreign.beads][bead]}) are not finite in {number}."
-            " Repair the trajectory, or leave that frame or atom out with files, stride or selection."
-        )
-
-
-def _check_cells(box: np.ndarray | None, foreign: Foreign, path: Path, frames: np.ndarray) -> None:
-    """Without its cell a frame's broken molecules would stay broken, and look like a large motion."""
-    cell = np.zeros(len(frames), dtype=bool) if box is None else box.any((1, 2))
-    odd = np.flatnonzero(cell != foreign.periodic)
-    if len(odd):
-        has, others = ("no", "has one") if foreign.periodic else ("a", "has none")
-        raise StructureError(
-            f"Frame {frames[odd[0]]} of {path} has {has} unit cell, and the first frame of the trajectory {others}."
-            " Write the files anew with a cell in every frame, or with molecules made whole and no cell at all."
         )
 
 
@@ -269,83 +244,3 @@ def _body(recipe: TrajectoryRecipe, topology: mdtraj.Topology, chosen: np.ndarra
             " needs 3."
         )
     return body
-
-
-def _hang_together(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All atoms bonded to the wanted ones, however far, and the links by which each is placed next to another.
-
-    Parts of a chain without a bond between them are linked from the last atom of the one to the first of the next.
-    """
-    bonded: dict[int, list[int]] = {}
-    for a, b in topology.bonds:
-        bonded.setdefault(a.index, []).append(b.index)
-        bonded.setdefault(b.index, []).append(a.index)
-    reached: set[int] = set()
-    links: list[tuple[int, int]] = []
-    last: dict[int, int] = {}
-    for start in wanted.tolist():
-        if start in reached:
-            continue
-        chain = topology.atom(start).residue.chain.index
-        if chain in last:
-            links.append((last[chain], start))
-        queue = [start]
-        reached.add(start)
-        for atom in queue:  # grows while it is walked along: breadth first
-            for other in bonded.get(atom, ()):
-                if other not in reached:
-                    reached.add(other)
-                    links.append((atom, other))
-                    queue.append(other)
-        last[chain] = max(queue)
-    atoms = np.array(sorted(reached))
-    return atoms, np.searchsorted(atoms, np.array(links, dtype=int).reshape(-1, 2))
-
-
-def _scattering(
-    topology: mdtraj.Topology, chosen: np.ndarray, position: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Scattering length (Å), width (nm) and formula of each bead, and a warning if residues lack atoms.
-
-    A bead alone in its residue stands for all of it (`residue_bead`); several share its atoms (`_shared`).
-    """
-    length, width = np.zeros(len(chosen)), np.full(len(chosen), ATOM_WIDTH_NM)
-    made_of = [""] * len(chosen)
-    of_residue: dict[int, list[int]] = {}
-    for bead, atom in enumerate(chosen.tolist()):
-        of_residue.setdefault(topology.atom(atom).residue.index, []).append(bead)
-    lacking = []
-    for index, own in of_residue.items():
-        residue = topology.residue(index)
-        if len(own) == 1:
-            whole = residue_bead(residue, position, "the topology")
-            length[own], width[own], made_of[own[0]] = whole.scattering_length, whole.width, whole.formula
-            lacking.append((residue, whole.n_missing))
-            continue
-        for bead, part in zip(own, _shared(residue, chosen[own], position), strict=True):
-            length[bead], width[bead], made_of[bead] = part
-    return length, width, np.array(made_of), incomplete(lacking, "the topology")
-
-
-def _shared(
-    residue: mdtraj.core.topology.Residue, own: np.ndarray, position: np.ndarray
-) -> Iterator[tuple[float, float, str]]:
-    """Scattering length, width and formula of several beads of a residue, the atoms `own` of it: each of its atoms
-    belongs to the nearest.
-
-    Hydrogens count in the formula alone; a residue without any gets those it lacks, shared among its heavy atoms.
-    """
-    atoms = heavy_atoms(residue, "the topology", own.tolist())
-    where = position[[atom.index for atom in atoms]]
-    nearest = np.linalg.norm(where[:, None] - position[own][None], axis=-1).argmin(1)
-    hydrogens = [a.index for a in residue.atoms if element(a) in ("H", "D") and a not in atoms]
-    carrier = np.linalg.norm(position[hydrogens][:, None] - position[own][None], axis=-1).argmin(1)
-    shown = len(hydrogens) + sum(element(a) == "H" for a in atoms)
-    lacking = 0.0 if shown else hydrogens_of(residue.name, len(atoms)) / len(atoms)
-    for k in range(len(own)):
-        symbols = [element(atom) for atom, near in zip(atoms, nearest, strict=True) if near == k]
-        part = where[nearest == k]
-        spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
-        counts = Counter(symbols)
-        counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
-        yield sum(SCATTERING_LENGTH_A[s] for s in symbols), max(spread, ATOM_WIDTH_NM), formula(counts)
