@@ -191,6 +191,12 @@ def test_a_damaged_file_gives_a_molecule_or_a_structure_error(load, lines):
     assert outcomes == {True, "read"}  # every message names the file
 
 
+def test_residues_at_one_place_are_placeholders(load, lines):
+    zeros = [line[:30] + 3 * "   0.000" + line[54:] if 5 <= int(line[NUMBER]) <= 7 else line for line in lines]
+    with pytest.raises(StructureError, match=r"molecule\.pdb has [A-Z]{3}5-CA and [A-Z]{3}6-CA at one place"):
+        load("\n".join(zeros))
+
+
 def test_a_second_form_must_have_the_residues_of_the_first(load, lines, tmp_path):
     whole = load("\n".join(lines))
     assert matching(whole, whole, tmp_path) is whole

@@ -101,7 +101,7 @@ def load_molecule(path: Path) -> Molecule:
     """Read a PDB or mmCIF file into beads, one a residue with a Cα atom.
 
     Raises StructureError when the file is missing, malformed, has no Cα atoms, holds two residues of the
-    same number, or has positions that are not finite.
+    same number, or has positions that are not finite or the same for neighbours.
     """
     model = read_structure(path)
     xyz = model.xyz[0].astype(np.float64)
@@ -115,6 +115,12 @@ def load_molecule(path: Path) -> Molecule:
     _once([atom.residue for atom in alpha], path)
     beads = [residue_bead(atom.residue, xyz, str(path)) for atom in alpha]
     position = xyz[[atom.index for atom in alpha]]
+    same = np.flatnonzero((np.diff(position, axis=0) == 0).all(-1))
+    if len(same):
+        raise StructureError(
+            f"The structure file {path} has {alpha[same[0]]} and {alpha[same[0] + 1]} at one place: these coordinates"
+            " are placeholders. Give a structure in which every residue has its own."
+        )
     return Molecule(
         topology=model.topology.subset([atom.index for atom in alpha]),
         position=position - position.mean(0),

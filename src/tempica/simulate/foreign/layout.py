@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,28 +95,58 @@ def layout(recipe: SimulateRecipe, folder: Path) -> Layout:
 def frame_interval(recipe: SimulateRecipe, folder: Path) -> float:
     """Time (ps) between two frames of a replica: the stride times that of the files.
 
-    Raises RecipeError when neither recipe nor files tell, or when the files contradict each other.
+    Files keep times in single precision, near 1e8 ps to 8 ps. The first two frames of a file tell the interval where
+    they tell it within 0.1 %; otherwise the mean over the whole file does, rounded to what it is good for.
+
+    Raises RecipeError when neither recipe nor files tell within 0.1 %, or when the files contradict each other.
     """
     molecule = molecule_of(recipe)
     if molecule.frame_interval is not None:
         return molecule.stride * molecule.frame_interval
-    remedy = "Say in simulate.molecule.frame_interval how many ps there are between two frames of the files."
     found: float | None = None
     for path in (trajectory_path(folder, name) for name in molecule.files):
         if files.count(path) < 2:
             continue
-        time = files.read(path, np.array([0, 1]), np.array([0])).time
-        if time is None:
-            raise RecipeError(f"The trajectory file {path} does not tell the time of its frames. {remedy}")
-        step = float(np.float64(time[1]) - np.float64(time[0]))
-        if not step > 0:
-            raise RecipeError(f"The first two frames of {path} are at {time[0]:g} and {time[1]:g} ps. {remedy}")
+        time = _times(path, np.array([0, 1]))
+        step = float(time[1] - time[0])
         if found is not None and abs(step - found) > rounding(found, float(np.abs(time).max())):
-            raise RecipeError(f"The frames of {path} are {step:g} ps apart, those before {found:g} ps. {remedy}")
-        found = step if found is None else found
+            raise RecipeError(f"The frames of {path} are {step:g} ps apart, those before {found:g} ps. {_REMEDY}")
+        if found is None:
+            found = _interval(path, step, time)
     if found is None:
-        raise RecipeError(f"No trajectory file has two frames, whose times would tell their interval. {remedy}")
-    return molecule.stride * float(f"{found:.6g}")  # the times are in single precision
+        raise RecipeError(f"No trajectory file has two frames, whose times would tell their interval. {_REMEDY}")
+    return molecule.stride * found
+
+
+_REMEDY = "Say in simulate.molecule.frame_interval how many ps there are between two frames of the files."
+
+
+def _interval(path: Path, step: float, time: np.ndarray) -> float:
+    """The interval of a file's frames, whose first two are `step` apart, at `time`."""
+    grain = float(np.spacing(np.float32(np.abs(time).max())))
+    if step > 0 and grain <= UNEVEN * step:
+        return float(f"{step:.6g}")
+    n = files.count(path) - 1
+    last = float(_times(path, np.array([n]))[0])
+    mean, grain = (last - float(time[0])) / n, float(np.spacing(np.float32(max(abs(last), np.abs(time).max()))))
+    if not (mean > 0 and abs(mean - step) <= rounding(mean, abs(last))):
+        raise RecipeError(
+            f"The first two frames of {path} are at {time[0]:.9g} and {time[1]:.9g} ps, and all are {mean:g} ps apart"
+            f" on average. {_REMEDY}"
+        )
+    if grain > UNEVEN * mean * n:
+        raise RecipeError(
+            f"The {n + 1} frames of {path} are {mean:g} ps apart, give or take {grain / n:.2g}: times near {last:.3g}"
+            f" ps are kept to {grain:g} ps in single precision. {_REMEDY}"
+        )
+    return round(mean, -math.ceil(math.log10(grain / n)))
+
+
+def _times(path: Path, frames: np.ndarray) -> np.ndarray:
+    time = files.read(path, frames, np.array([0])).time
+    if time is None:
+        raise RecipeError(f"The trajectory file {path} does not tell the time of its frames. {_REMEDY}")
+    return time.astype(np.float64)
 
 
 def molecule_of(recipe: SimulateRecipe) -> TrajectoryRecipe:

@@ -6,8 +6,9 @@ A block of frames is a pure function of the files and of its number, so that rea
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import mdtraj
@@ -19,11 +20,12 @@ from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.recipe.residues import residues, told
 from tempica.recipe.simulate import SimulateRecipe
 from tempica.runs.layout import structure_path, trajectory_path
+from tempica.simulate.beads import scattering_of
 from tempica.simulate.coordinates import CollectiveVariable
 from tempica.simulate.foreign import files
+from tempica.simulate.foreign.checks import check_cells, check_finite, check_molecule, check_times, neighbours
 from tempica.simulate.foreign.layout import Piece, frame_interval, layout, library, molecule_of, rounding
-from tempica.simulate.foreign.scattering import scattering
-from tempica.simulate.foreign.wholeness import hang_together, make_whole
+from tempica.simulate.foreign.wrapping import bonded_links, make_whole
 from tempica.simulate.frames import Frames, superpose_onto
 from tempica.simulate.models import declared
 from tempica.simulate.structures import Molecule
@@ -40,6 +42,10 @@ class Foreign:
     beads: np.ndarray  # (atom,) where the beads are among those
     links: np.ndarray  # (link, 2) among those, a placed atom and one to be placed next to it; none without unit cells
     periodic: bool  # whether the first frame has a unit cell; all must be alike
+
+    @cached_property
+    def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        return neighbours(self.molecule)
 
 
 def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -> None:
@@ -64,8 +70,7 @@ def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -
         needed.setdefault(path, []).extend((int(frames[0]), int(frames[-1])))
     for path, numbers in needed.items():
         _check_atoms(path, _whole_file(path, min(numbers)).position.shape[1], topology)
-        position = files.read(path, np.array([max(numbers)]), foreign.atoms[foreign.beads]).position
-        _check_finite(position, foreign, f"frame {max(numbers)} of {path}", 0)
+        _check_frame(foreign, path, max(numbers))
 
 
 def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
@@ -84,10 +89,10 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     atoms = np.unique([a.index for i in chosen for a in topology.atom(i).residue.atoms])
     links = np.empty((0, 2), dtype=int)
     if frame.box is not None:
-        atoms, links = hang_together(topology, atoms)
+        atoms, links = bonded_links(topology, atoms)
     position = frame.position[0].astype(np.float64)
     position[atoms] = make_whole(position[None, atoms], frame.box, links)[0]
-    length, width, made_of, notes = scattering(topology, chosen, position)
+    length, width, made_of, notes = scattering_of(topology, chosen, position)
     beads = Molecule(
         topology=topology.subset(chosen),
         position=position[chosen] - position[chosen].mean(0),
@@ -103,7 +108,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     where = np.searchsorted(atoms, chosen)
     periodic = frame.box is not None
     plain = Foreign(beads, chosen, (), atoms, where, links, periodic)
-    _check_finite(frame.position[:, chosen], plain, f"frame 0 of {first}", 0)
+    _check_frame(plain, first, 0)
     asked = {number for cv in recipe.collective_variables for text in cv.residues for number in residues(text)}
     _check_numbers(topology, chosen, asked, "collective variables ask")
     return replace(plain, body=_body(molecule, topology, chosen, beads), variables=declared(recipe, beads))
@@ -133,19 +138,9 @@ def read_block(
                 earlier = before[-1][1][-1:]
                 number = np.concatenate([earlier, frames])
                 time = np.concatenate([files.read(path, earlier, np.array([0])).time, time])
-            apart = np.diff(time)
-            wrong = np.flatnonzero(np.abs(apart - step) > rounding(step, float(np.abs(time).max())))
-            if len(wrong):
-                raise StructureError(
-                    f"Frames {number[wrong[0]]} and {number[wrong[0] + 1]} of {path} are {apart[wrong[0]]:g} ps apart,"
-                    f" and {step:g} ps are expected. Repair the file, or give simulate.molecule.frame_interval to have"
-                    " its times ignored."
-                )
-        _check_finite(chunk.position[:, foreign.beads], foreign, f"{what} ({path}, its frame {{}})", done, frames)
-        _check_cells(chunk.box, foreign, path, frames)
-        whole = make_whole(chunk.position.astype(np.float64), chunk.box, foreign.links)[:, foreign.beads]
-        _check_finite(whole, foreign, f"{what} ({path}, its frame {{}})", done, frames)  # what it hangs by may not be
-        parts.append(whole)
+            check_times(time, number, step, rounding(step, float(np.abs(time).max())), path)
+        told = partial(_told, what, path, frames, done)
+        parts.append(_whole(foreign, chunk, path, frames, told))
         done += len(frames)
         before = None
     position = np.concatenate(parts)
@@ -158,6 +153,28 @@ def read_block(
         potential_energy=nothing,
         kinetic_energy=nothing,
     )
+
+
+def _whole(
+    foreign: Foreign, chunk: files.Chunk, path: Path, frames: np.ndarray, where: Callable[[int], str]
+) -> np.ndarray:
+    """Beads (time, bead, space) of frames of a file, made whole and found to be a molecule."""
+    numbers = foreign.atoms[foreign.beads]
+    check_finite(chunk.position[:, foreign.beads], foreign.molecule, numbers, where)
+    check_cells(chunk.box, foreign.periodic, path, frames)
+    whole = make_whole(chunk.position.astype(np.float64), chunk.box, foreign.links)[:, foreign.beads]
+    check_finite(whole, foreign.molecule, numbers, where)  # what it hangs by may not be
+    check_molecule(whole, foreign.neighbours, where)
+    return whole
+
+
+def _check_frame(foreign: Foreign, path: Path, number: int) -> None:
+    frames = np.array([number])
+    _whole(foreign, files.read(path, frames, foreign.atoms), path, frames, lambda row: f"frame {number} of {path}")
+
+
+def _told(what: str, path: Path, frames: np.ndarray, first: int, row: int) -> str:
+    return f"frame {first + row} of {what} ({path}, its frame {frames[row]})"
 
 
 def _topology_path(molecule: TrajectoryRecipe, folder: Path) -> Path:
@@ -185,33 +202,6 @@ def _check_atoms(path: Path, n_atoms: int, topology: mdtraj.Topology) -> None:
         raise StructureError(
             f"The trajectory file {path} has {n_atoms} atoms a frame and the topology {topology.n_atoms}; they must be"
             " of the same atoms in the same order. Give the topology that the trajectory was written with."
-        )
-
-
-def _check_finite(
-    position: np.ndarray, foreign: Foreign, where: str, first: int, frames: np.ndarray | None = None
-) -> None:
-    bad = np.argwhere(~np.isfinite(position).all(-1))
-    if len(bad):
-        frame, bead = bad[0]
-        atom = foreign.molecule.topology.atom(int(bead))
-        told = where.format(int(frames[frame])) if frames is not None else where
-        number = f"frame {first + int(frame)} of {told}" if frames is not None else told
-        raise StructureError(
-            f"The coordinates of atom {atom} (number {foreign.atoms[foreign.beads][bead]}) are not finite in {number}."
-            " Repair the trajectory, or leave that frame or atom out with files, stride or selection."
-        )
-
-
-def _check_cells(box: np.ndarray | None, foreign: Foreign, path: Path, frames: np.ndarray) -> None:
-    """Without its cell a frame's broken molecules would stay broken, and look like a large motion."""
-    cell = np.zeros(len(frames), dtype=bool) if box is None else box.any((1, 2))
-    odd = np.flatnonzero(cell != foreign.periodic)
-    if len(odd):
-        has, others = ("no", "has one") if foreign.periodic else ("a", "has none")
-        raise StructureError(
-            f"Frame {frames[odd[0]]} of {path} has {has} unit cell, and the first frame of the trajectory {others}."
-            " Write the files anew with a cell in every frame, or with molecules made whole and no cell at all."
         )
 
 

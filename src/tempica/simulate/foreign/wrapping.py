@@ -19,7 +19,7 @@ def make_whole(position: np.ndarray, box: np.ndarray | None, links: np.ndarray) 
     return position
 
 
-def hang_together(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def bonded_links(topology: mdtraj.Topology, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """All atoms bonded to the wanted ones, however far, and the links by which each is placed next to another.
 
     Parts of a chain without a bond between them are linked from the last atom of the one to the first of the next.
