@@ -59,7 +59,7 @@ def _counted(case: str, n: int, n_frames: int, seed: int) -> int:
         X = problem.S if case == "bent" else problem.X
     frames = np.concatenate([X / X.std(0), rng.normal(size=(len(X), 2))], axis=1)
     frames = random_mixing(n + 2, 3 if case == "bent" else 1, seed=seed)(frames)
-    return count_sources(frames, segments=segments).n
+    return count_sources(frames, labels=segments).n
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ import torch
 from tempica.errors import DataError
 from tempica.ica import PCL, SOBI, TCL, TICA, NonstationaryICA, count_sources
 from tempica.ica.base import whitening
-from tempica.ica.linear.dimension import _block_length, _share, _values_and_squares
+from tempica.ica.linear import dimension
+from tempica.ica.linear.dependence import contracted_share, of_labels, share, values_and_squares
+from tempica.ica.linear.dimension import _block_length
 from tempica.ica.synthetic import autoregressive, modulated
 
 
@@ -41,16 +43,14 @@ def test_labels_tell_modulated_sources_from_noise_with_a_memory(rng, autoregress
     segments = np.repeat(np.arange(20), 200)
     sources = rng.uniform(0.2, 1.5, size=(20, 2))[segments] * rng.laplace(size=(4000, 2))
     X = mixed(rng, sources, autoregression(rng, 4000, [0.8, 0.5]))
-    assert count_sources(X, segments=segments).n == 2
+    assert count_sources(X, labels=segments).n == 2
     assert count_sources(X).n == 4
     assert NonstationaryICA("auto").fit(X, segments).components_.shape == (2, 4)
 
 
 def test_false_directions_are_rare(rng):
     labels = np.repeat(np.arange(10), 50)
-    found = [
-        count_sources(rng.standard_t(5, size=(500, 3)), segments=labels[:500], random_state=k).n for k in range(20)
-    ]
+    found = [count_sources(rng.standard_t(5, size=(500, 3)), labels=labels[:500], random_state=k).n for k in range(20)]
     found += [count_sources(rng.laplace(size=(500, 3)), random_state=k).n for k in range(20)]
     assert np.count_nonzero(found) <= 2
 
@@ -75,7 +75,7 @@ def test_estimators_count_when_asked(rng, autoregression, model):
 
 def test_dependence_agrees_with_a_slow_twin(rng):
     Z = rng.normal(size=(60, 3))
-    phi = _values_and_squares(Z)
+    phi = values_and_squares(Z)
     np.testing.assert_allclose(phi.var(0), 1)
     here, there = np.arange(50), np.arange(50) + 4
     z = Z[here] - Z[here].mean(0)
@@ -86,7 +86,75 @@ def test_dependence_agrees_with_a_slow_twin(rng):
         value = sum(x * y for x, y in zip(z, phi[there, f], strict=True)) / 50
         moment = sum(x * y for x, y in zip(second, phi[there, f], strict=True)) / 50
         expected += np.outer(value, value) + moment @ moment
-    np.testing.assert_allclose(_share(Z, phi, here, there), expected, atol=1e-12)
+    np.testing.assert_allclose(share(Z, phi, here, there), expected, atol=1e-12)
+
+
+def test_contracted_dependence_agrees_with_a_slow_twin(rng):
+    m, n = 40, 5
+    z, other = rng.normal(size=(m, n)), rng.normal(size=(m, n))
+    a, b = z - z.mean(0), other - other.mean(0)
+    size = (b**2).sum(1)
+    size = (size - size.mean()) / size.std()
+    value, mixed, moment, first, second = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n)), np.zeros(n), np.zeros(n)
+    for x, y, s in zip(a, b, size, strict=True):
+        value += np.outer(x, y) / m
+        mixed += np.outer(x, x) @ np.outer(y, y) / m
+        moment += np.outer(x, x) * s / m
+        first += np.outer(x, x) @ y / m
+        second += x * s / m
+    mixed -= (a.T @ a / m) @ (b.T @ b / m)
+    expected = value @ value.T + mixed @ mixed.T / n + moment @ moment.T
+    expected += np.outer(first, first) / n + np.outer(second, second)
+    np.testing.assert_allclose(contracted_share(z, other), expected, atol=1e-12)
+
+
+def test_dependence_on_labels_agrees_with_a_slow_twin(rng):
+    number, Z = rng.integers(5, size=200), rng.normal(size=(200, 3))
+    z, expected = Z - Z.mean(0), np.zeros((3, 3))
+    for k in range(5):
+        phi = (number == k) - np.mean(number == k)
+        phi = phi / phi.std()
+        value, moment = (phi[:, None] * z).mean(0), np.einsum("t,ti,tj->ij", phi, z, z) / 200
+        expected += np.outer(value, value) + moment @ moment
+    np.testing.assert_allclose(of_labels(number)(Z), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["value", "size", "odd", "labels"])
+def test_sources_among_many_directions_are_counted(rng, autoregression, kind):
+    labels, n = None, 3
+    if kind == "value":
+        sources = autoregression(rng, 6000, [0.8, 0.6, 0.4], "laplace")
+    elif kind == "size":
+        n, sources = 1, np.exp(autoregression(rng, 6000, [0.95])) * rng.normal(size=(6000, 1))
+    elif kind == "odd":  # what follows is a square of what was
+        noise = rng.normal(size=(6001, 1))
+        n, sources = 1, noise[1:] + (noise[:-1] ** 2 - 1)
+    else:
+        labels = np.repeat(np.arange(20), 300)
+        sources = rng.uniform(0.2, 1.5, size=(20, 3))[labels] * rng.laplace(size=(6000, 3))
+    assert count_sources(mixed(rng, sources, rng.normal(size=(6000, 25))), labels=labels).n == n
+
+
+def test_the_answer_says_what_it_does_not_say(rng, autoregression):
+    X = mixed(rng, autoregression(rng, 3000, [0.8, 0.7]), rng.normal(size=(3000, 2)))
+    found = count_sources(X)
+    assert found.limits.startswith("2 of 4 directions depend on time.")
+    assert "if it bends sources and noise together, there may be fewer" in found.limits
+    assert f"{found.least:.2f}" in found.limits
+    assert 0.02 < found.least < 0.3
+    found = count_sources(X, labels=np.repeat(np.arange(10), 300))
+    assert "depend on the labels" in found.limits
+
+
+def test_how_long_it_may_take_is_said(rng, capsys, monkeypatch):
+    X = rng.normal(size=(200, 3))
+    count_sources(X)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(dimension, "LONG", 0.0)
+    count_sources(X)
+    said = capsys.readouterr().err
+    assert "Counting sources among 3 directions may take" in said
+    assert "0 of 3" in said
 
 
 def test_blocks_are_as_long_as_the_memory_within_segments(rng, autoregression):
@@ -103,8 +171,8 @@ def test_blocks_are_as_long_as_the_memory_within_segments(rng, autoregression):
         (np.zeros(9), {}, r"shape \(9,\)"),
         (np.full((9, 2), np.nan), {}, "finite"),
         (np.ones((9, 2)), {}, "constant"),
-        (None, {"segments": np.zeros(40)}, "of one segment"),
-        (None, {"segments": np.zeros(3)}, "must hold one label"),
+        (None, {"labels": np.zeros(40)}, "of one segment"),
+        (None, {"labels": np.zeros(3)}, "must hold one label"),
         (None, {"replicas": np.arange(40)}, "longest replica has 1 frames"),
         (None, {"lag": 0}, "lag = 0"),
     ],

@@ -134,7 +134,7 @@ class TCL(FramesOrImages):
             self.n_components,
             len(self._white),
             latents.shape[1],
-            lambda: count_sources(latents[~held_out], segments=segments[~held_out]).n,
+            lambda: count_sources(latents[~held_out], labels=segments[~held_out]).n,
         )
         Z = self._whitened(latents).to(self.device, dtype)
         data = Labelled(Z, torch.as_tensor(segments).to(self.device), held_out, len(self.segments_))

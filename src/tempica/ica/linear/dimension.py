@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +13,15 @@ import numpy as np
 from tempica.errors import DataError
 from tempica.ica.base import check_lags, linear_map, whitening
 from tempica.ica.labels import check_segments
+from tempica.ica.linear.dependence import of_labels, of_pairs
+from tempica.progress import Progress
 from tempica.series import check_replicas, pairs
 
 MOST_PAIRS = 20_000  # more make the test slower, and it has power to spare
 SIGNIFICANT = 4.0  # null deviations above the null mean: about one false direction in 10,000 if they were normal
 N_NULL = 24
+N_FIRST, CLEAR = 6, 12.0  # permutations after which so many deviations decide
+LONG = 30.0  # seconds from which on it is said how long counting may take
 
 
 @dataclass(frozen=True)
@@ -25,70 +32,127 @@ class SourceCount:
     directions: np.ndarray  # (direction, feature) orthonormal in the whitened frames; the first n hold the sources
     statistic: np.ndarray  # (direction tested,) largest share of dependence among the directions not yet counted
     threshold: np.ndarray  # (direction tested,) what exchangeable frames reach; the last one is not exceeded
+    least: float  # autocorrelation, or deviation of a label's mean, below which a source goes unnoticed
+    limits: str  # what the number says and what it does not
 
 
 def count_sources(
     X: Any,
     *,
     replicas: Any = None,
-    segments: Any = None,
+    labels: Any = None,
     lag: int | tuple[int, ...] = (1, 2),
     random_state: int = 0,
 ) -> SourceCount:
-    """Number of directions of frames X (frame, feature) that are not white noise.
+    """Number of directions of frames that are not white noise.
 
     For whitened z_t, standardised z and z zᵀ of the frames a lag before and after serve as features φ. If a
     direction w is noise, independent in time and of all else, then ⟨wᵀz_t φ⟩ = 0 and wᵀ⟨(z_t z_tᵀ − 1) φ⟩ = 0 for
     every φ. So P = Σ_φ ⟨z φ⟩⟨z φ⟩ᵀ + ⟨(z zᵀ − 1) φ⟩² has as many non-zero eigenvalues as there are directions with a
-    memory, of value or of variance. With `segments`, φ are their indicators instead: directions whose mean or
-    variance depends on the label. One direction after the other is counted while the largest eigenvalue of P on
-    the rest exceeds, by 4 standard deviations, what it is when the rest's frames are permuted; with labels, whole
-    blocks of frames are, two correlation times long.
+    memory, of value or of variance. With `labels`, φ are their indicators instead: directions whose mean or
+    variance depends on the label. One direction after the other is counted while its eigenvalue exceeds, by 4
+    standard deviations, the largest one when the frames of the directions not yet counted are permuted; with labels,
+    whole blocks of frames are, two correlation times long. Of more than 12 directions, sums over features take the
+    place of the features (`dependence`), so that the time of a direction grows with the square of their number.
 
-    Counts sources behind a linear mixing, and behind a nonlinear one whose noise directions are not bent into it: a
-    nonlinear mixing of sources *and* noise leaves no direction of pure noise. Sources that are white, or constant in
-    variance over segments, count as noise. Raises DataError for what has no pairs, no variation or one segment.
+    The number is that of the sources behind a linear mixing, and behind a nonlinear one whose noise directions are
+    not bent into it. A nonlinear mixing of sources *and* noise leaves no direction of pure noise: the number then
+    exceeds that of the sources. Sources that are white, or constant in variance over labels, count as noise. The
+    result's `limits` says so for the frames at hand.
+
+    Where counting may take more than half a minute, how long at most is said on stderr, and how far it is.
+
+    Parameters:
+        X: frames (frame, feature).
+        replicas: label (frame,) of the series that each frame belongs to; one series when None.
+        labels: label (frame,) of the segment or condition of each frame; time is not used when given.
+        lag: one or several numbers of frames.
+        random_state: seed of the permutations.
+
+    Raises DataError for what has no pairs, no variation or one label.
     """
     X = np.asarray(X.detach().cpu() if hasattr(X, "detach") else X)
     if X.ndim != 2 or len(X) < 4:
         raise DataError(f"Frames have shape {X.shape}; counting sources needs (frame, feature) with 4 frames or more.")
     if not np.isfinite(X).all():
         raise DataError("Frames must be finite to count sources; some are not.")
-    rng = np.random.default_rng(random_state)
     mean, white = whitening(X)
-    frames = np.arange(len(X))
-    if segments is None:
+    if labels is None:
         chosen, here, there = _pairs_of_all(check_replicas(replicas, len(X)), check_lags(lag))
-        Z, block, indicator = linear_map(X[chosen].astype(np.float64), mean, white), 1, None
-        meetings = [*zip(here, there, strict=True), *zip(there, here, strict=True)]
+        Z, block = linear_map(X[chosen].astype(np.float64), mean, white), 1
+        dependence = of_pairs([*zip(here, there, strict=True), *zip(there, here, strict=True)])
     else:
-        names, number = np.unique(check_segments(segments, len(X)), return_inverse=True)
+        names, number = np.unique(check_segments(labels, len(X)), return_inverse=True)
         if len(names) < 2:
             raise DataError(
                 f"All {len(X)} frames are of one segment; labels that differ are what tells sources from noise."
             )
-        Z, indicator = linear_map(X.astype(np.float64), mean, white), _indicators(number)
-        block, meetings = _block_length(Z, number), [(frames, frames)]
+        Z = linear_map(X.astype(np.float64), mean, white)
+        block, dependence = _block_length(Z, number), of_labels(number)
+    return _count(Z, dependence, block, np.random.default_rng(random_state), "time" if labels is None else "the labels")
 
-    def dependence(Z: np.ndarray) -> np.ndarray:
-        phi = _values_and_squares(Z) if indicator is None else indicator
-        return sum((_share(Z, phi, *each) for each in meetings), start=np.zeros((Z.shape[1],) * 2)) / len(meetings)
 
-    n_directions = Z.shape[1]
-    basis, statistic, threshold = np.eye(n_directions), [], []
-    for counted in range(n_directions):
-        value, vector = np.linalg.eigh(basis[counted:] @ dependence(Z) @ basis[counted:].T)
-        basis[counted:] = vector[:, ::-1].T @ basis[counted:]
-        turned, null = Z @ basis.T, []
-        for _ in range(N_NULL):
-            mixed = turned.copy()
-            mixed[:, counted:] = turned[_permutation(rng, len(Z), block), counted:]
-            null.append(np.linalg.eigvalsh(dependence(mixed)[counted:, counted:])[-1])
-        statistic.append(value[-1])
-        threshold.append(np.mean(null) + SIGNIFICANT * np.std(null, ddof=1))
-        if statistic[-1] <= threshold[-1]:
-            return SourceCount(counted, basis, np.array(statistic), np.array(threshold))
-    return SourceCount(n_directions, basis, np.array(statistic), np.array(threshold))
+def _count(
+    Z: np.ndarray, dependence: Callable[[np.ndarray], np.ndarray], block: int, rng: np.random.Generator, on: str
+) -> SourceCount:
+    """Count the directions of white frames Z (frame, n) whose `dependence` (n, n) permuted blocks do not reach."""
+    n = Z.shape[1]
+    began = time.monotonic()
+    value, vector = np.linalg.eigh(dependence(Z))
+    seconds = (time.monotonic() - began) * N_NULL * n
+    basis, statistic = vector[:, ::-1].T, value[::-1]
+    turned, threshold, counted, least = Z @ basis.T, [], 0, 0.0
+    with _told(n, seconds) as advance:
+        while counted < n:
+            middle, deviation = _null(turned, counted, dependence, block, rng, statistic[counted])
+            threshold.append(middle + SIGNIFICANT * deviation)
+            least = float(np.sqrt(SIGNIFICANT * deviation))
+            if statistic[counted] <= threshold[-1]:
+                break
+            counted += 1
+            advance()
+    tested = np.array(threshold)
+    weak = "autocorrelation is below" if on == "time" else "mean differs between labels by less than, in deviations,"
+    limits = (
+        f"{counted} of {n} directions depend on {on}. There are as many sources if the mixing is linear; if it bends"
+        f" sources and noise together, there may be fewer. Sources whose {weak} about {least:.2f} are taken for noise."
+    )
+    return SourceCount(counted, basis, statistic[: len(tested)].copy(), tested, least, limits)
+
+
+def _null(
+    turned: np.ndarray,
+    counted: int,
+    dependence: Callable[[np.ndarray], np.ndarray],
+    block: int,
+    rng: np.random.Generator,
+    value: float,
+) -> tuple[float, float]:
+    """Mean and deviation of the largest eigenvalue when directions from `counted` on are permuted in time.
+
+    Of 24 permutations, or 6 where these leave no doubt about a value.
+    """
+    null: list[float] = []
+    for _ in range(N_NULL):
+        mixed = turned.copy()
+        mixed[:, counted:] = turned[_permutation(rng, len(turned), block), counted:]
+        null.append(float(np.linalg.eigvalsh(dependence(mixed)[counted:, counted:])[-1]))
+        middle, deviation = float(np.mean(null)), float(np.std(null, ddof=min(1, len(null) - 1)))
+        if len(null) == N_FIRST and not middle < value < middle + CLEAR * deviation:
+            break
+    return middle, deviation
+
+
+@contextmanager
+def _told(n_directions: int, seconds: float) -> Iterator[Callable[[], None]]:
+    """Progress of counting, where it may take long; yields the function that counts one direction more."""
+    if seconds < LONG:
+        yield lambda: None
+        return
+    progress = Progress()
+    progress.say(f"Counting sources among {n_directions} directions may take {seconds:.0f} s; it ends with the first")
+    with progress.task("count_sources", "directions that are not noise", n_directions, 0) as advance:
+        yield advance
 
 
 def _pairs_of_all(labels: np.ndarray, lags: tuple[int, ...]) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
@@ -99,33 +163,6 @@ def _pairs_of_all(labels: np.ndarray, lags: tuple[int, ...]) -> tuple[np.ndarray
     used = np.unique(np.concatenate([frames for pair in both for frames in pair]))
     here, there = ([np.searchsorted(used, pair[end]) for pair in both] for end in (0, 1))
     return used, here, there
-
-
-def _values_and_squares(Z: np.ndarray) -> np.ndarray:
-    """z and all products z_i z_j (frame, feature), standardised."""
-    i, j = np.triu_indices(Z.shape[1])
-    phi = np.concatenate([Z, Z[:, i] * Z[:, j]], axis=1)
-    return (phi - phi.mean(0)) / np.maximum(phi.std(0), 1e-12)
-
-
-def _share(Z: np.ndarray, phi: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """P (n, n) of frames `here` with features φ of frames `there`; expects Z white and φ standardised."""
-    n, features = Z.shape[1], phi[there]
-    z = Z[here] - Z[here].mean(0)
-    value = z.T @ features / len(here)
-    i, j = np.triu_indices(n)
-    squares = z[:, i] * z[:, j]
-    moment = np.zeros((n, n, features.shape[1]))
-    moment[i, j] = moment[j, i] = (squares - squares.mean(0)).T @ features / len(here)
-    return value @ value.T + np.einsum("ikf,jkf->ij", moment, moment)
-
-
-def _indicators(number: np.ndarray) -> np.ndarray:
-    """Standardised indicators (frame, group) of the segments, neighbours being joined to 64 groups at most."""
-    n_segments = number.max() + 1
-    number = number * min(64, n_segments) // n_segments
-    table = np.eye(number.max() + 1)[number]
-    return (table - table.mean(0)) / table.std(0)
 
 
 def _block_length(Z: np.ndarray, number: np.ndarray) -> int:

@@ -59,7 +59,7 @@ class NonstationaryICA(LinearUnmixing):
         def count() -> int:
             from tempica.ica.linear.dimension import count_sources
 
-            return count_sources(X, segments=labels).n
+            return count_sources(X, labels=labels).n
 
         n_components = check_n_components(self.n_components, len(white), X.shape[1], count)
         share, covariance = _segment_covariances(X, mean, white, labels)
