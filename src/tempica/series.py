@@ -10,24 +10,41 @@ import numpy as np
 from tempica.errors import DataError
 
 
+def array_of(values: Any) -> np.ndarray:
+    """An array, list, DataFrame or tensor as an array; a tensor may carry gradients and lie on any device."""
+    if hasattr(values, "detach"):  # a tensor, without importing torch
+        values = values.detach().cpu().numpy()
+    return np.asarray(values)
+
+
 def check_replicas(replicas: Any, n_frames: int) -> np.ndarray:
     """Replica labels (frame,) as consecutive integers from 0; all frames are one replica when none are given.
 
-    Raises DataError when there is not one label a frame, or when a replica's frames are not contiguous.
+    Labels may be numbers or text. Raises DataError when there is not one label a frame, when labels cannot be compared,
+    or when a replica's frames are not contiguous.
     """
     if replicas is None:
         return np.zeros(n_frames, dtype=np.int64)
-    labels = np.asarray(replicas)
+    labels = array_of(replicas)
     if labels.shape != (n_frames,):
         raise DataError(f"replicas has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
-    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    names, n_blocks = np.unique(labels[starts], return_counts=True)
+    starts, _ = spans(labels)
+    try:
+        names, n_blocks = np.unique(labels[starts], return_counts=True)
+    except TypeError as error:
+        raise DataError(f"replicas must be numbers throughout, or text throughout; {error}.") from None
     if n_blocks.max() > 1:
         raise DataError(
             f"replica {names[n_blocks.argmax()]} lies in {n_blocks.max()} places, but must be contiguous."
             " Sort the frames by replica, in order of time."
         )
     return np.cumsum(np.r_[0, labels[1:] != labels[:-1]])
+
+
+def spans(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First frame (span,) and number of frames (span,) of each stretch of equal labels (frame,)."""
+    start = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
+    return start, np.diff(np.r_[start, len(labels)])
 
 
 def runs(replicas: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -53,27 +70,25 @@ def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
 
 
 def standard_error(gain: np.ndarray, n_blocks: int = 16) -> float:
-    """Of the mean of a series whose neighbours are correlated: from the means of blocks."""
+    """Standard error of the mean of a series whose neighbours are correlated, from the means of blocks."""
     blocks = [block.mean() for block in np.array_split(gain, min(n_blocks, len(gain)))]
     return float(np.std(blocks, ddof=1) / np.sqrt(len(blocks)))
 
 
 def chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray, int]:
-    """First frames (chunk,) of consecutive chunks, and their length, at most `longest`.
+    """First frames (chunk,) of consecutive chunks of equal length within each series, and that length.
 
-    The longest is taken that leaves out no more than a tenth of the frames in series of two or more. Raises DataError
-    when there are fewer than `least` chunks.
+    It is the largest, up to `longest`, that leaves out at most a tenth of the frames in series of two or more. Raises
+    DataError when there are fewer than `least` chunks.
     """
-    start = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    length = np.diff(np.r_[start, len(labels)])
+    start, length = spans(labels)
     enough = 0.9 * length[length >= 2].sum()
     for size in range(longest, 1, -1):
         number = length // size
         if (number * size).sum() >= enough and number.sum() >= least:
-            found = [s + size * np.arange(k) for s, k in zip(start, number, strict=True)]
-            return np.concatenate(found), size
+            return np.concatenate([s + size * np.arange(k) for s, k in zip(start, number, strict=True)]), size
     raise DataError(
-        f"There are {len(labels)} frames in {len(start)} series, too few for {least} stretches of two frames or more."
+        f"There are {len(labels)} frames in {len(start)} series, too few for {least} chunks of two frames or more."
         " Give longer series."
     )
 

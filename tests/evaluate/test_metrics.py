@@ -224,7 +224,9 @@ HOLED = np.where(np.arange(20).reshape(10, 2) == 7, np.nan, X)
         ({"kind": "kendall"}, "kind = 'kendall'"),
         ({"replicas": [0, 0, 1, 1, 0, 0, 1, 1, 1, 1]}, "replica 0 lies in 2 places"),
         ({"replicas": [0, 1]}, "replicas has shape (2,)"),
-        ({"replicas": np.zeros(10)}, "dtype float64"),
+        ({"replicas": [None, "a"] * 5}, "replicas must be numbers throughout, or text throughout"),
+        ({"S": 1j * X}, "S must be an array of real numbers"),
+        ({"n_null": 10.5}, "n_null = 10.5"),
         ({"assignment": [0]}, "must hold 2 integers"),
         ({"assignment": [0, 2]}, "components 0 to 1"),
         ({"assignment": [0, -2]}, "components 0 to 1"),
@@ -238,3 +240,42 @@ HOLED = np.where(np.arange(20).reshape(10, 2) == 7, np.nan, X)
 def test_what_cannot_be_scored_is_refused_with_the_value_and_the_rule(call, message):
     with pytest.raises(DataError, match=re.escape(message)):
         mcc(**({"S": X, "truth": X} | call))
+
+
+def kinds_of(values):
+    """The same columns as everything that an estimator's `fit` takes."""
+    import pandas
+    import torch
+
+    yield "list", values.tolist()
+    yield "table", pandas.DataFrame(values, columns=["a", "b"])
+    yield "tensor", torch.tensor(values)
+    yield "tensor with gradients", torch.tensor(values, requires_grad=True)
+    yield "strided", np.asfortranarray(np.repeat(values, 2, axis=0))[::2]
+
+
+def test_what_fit_takes_is_scored(rng):
+    truth = rng.normal(size=(300, 2)).cumsum(0)
+    S = truth[:, ::-1] + rng.normal(size=(300, 2))
+    expected = mcc(S, truth, n_null=20, n_bootstrap=20)
+    for (name, one), (_, other) in zip(kinds_of(S), kinds_of(truth), strict=True):
+        found = mcc(one, other, assignment=None, n_null=20, n_bootstrap=20)
+        assert (found.score, found.null, found.interval) == (expected.score, expected.null, expected.interval), name
+        np.testing.assert_array_equal(correlation_matrix(one, other), expected.matrix)
+
+
+@pytest.mark.parametrize(
+    "names", [["run a", "run b", "run c"], [2.0, 0.0, 1.0], [True, False, True], [b"x", b"y", b"z"], [-5, 7, 2**40]]
+)
+def test_replicas_may_have_any_names(rng, names):
+    import pandas
+
+    truth, S = rng.normal(size=(2, 90, 2)).cumsum(1)
+    expected = mcc(S, truth, replicas=np.repeat([0, 1, 2], 30), n_null=20, n_bootstrap=20)
+    labels = [name for name in names for _ in range(30)]
+    if names[0] is True:
+        expected = mcc(S[:60], truth[:60], replicas=np.repeat([0, 1], 30), n_null=20, n_bootstrap=20)
+        labels, S, truth = labels[:60], S[:60], truth[:60]
+    for replicas in (labels, np.array(labels), pandas.Series(labels), pandas.Series(labels).astype("category")):
+        found = mcc(S, truth, replicas=replicas, n_null=20, n_bootstrap=20)
+        assert (found.null, found.interval) == (expected.null, expected.interval)

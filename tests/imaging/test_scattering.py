@@ -107,7 +107,9 @@ def test_vacuum_overestimates_the_contrast_of_a_protein():
     elements = ["C"] * 490 + ["N"] * 140 + ["O"] * 150 + ["S"] * 4
     hydrogens = np.r_[np.full(490, 1), np.full(140, 1), np.full(150, 0), np.zeros(4, int)]
     hydrogens[:140] += 1
-    left = imaging.solvent_contrast(elements, hydrogens=hydrogens)
+    length = imaging.SCATTERING_LENGTH_A
+    whole = sum(length[element] for element in elements) + length["H"] * hydrogens.sum()
+    left = 1 + imaging.solvent_gaussians(elements, hydrogens=hydrogens)[0].sum() / whole
     assert 0.3 < left < 0.5
     amplitude, _ = imaging.gaussians(elements, 1, pixel_A=3.0, hydrogens=hydrogens, solvent=True)
     assert amplitude.sum() / amplitude[:, 0].sum() == pytest.approx(left, rel=0.01)

@@ -23,7 +23,7 @@ from tempica.recipe.experiment import Recipe, load_recipe
 from tempica.runs.folder import open_run
 from tempica.runs.work import Work
 from tempica.simulate import engine, slow_modes, stage
-from tempica.simulate.beads import ATOM_WIDTH_NM
+from tempica.simulate.beads import CARBON_WIDTH_NM
 from tempica.simulate.foreign import files, layout, molecule
 from tempica.simulate.foreign import stage as reading_stage
 from tempica.stores import reading, store
@@ -278,7 +278,7 @@ def test_heavy_atoms_scatter_each_on_its_own_and_together_as_their_residues(pept
     every = molecule.build_foreign(recipe_of(["all.dcd"], selection="mass > 2").simulate, folder).molecule
     assert len(every.residue) == 5 * N_RESIDUES
     np.testing.assert_allclose(every.scattering_length_A.reshape(-1, 5)[0], [SCATTERING_LENGTH_A[e] for e in "NCCOC"])
-    assert (every.bead_width == ATOM_WIDTH_NM).all()
+    assert (every.bead_width == CARBON_WIDTH_NM).all()
     two = molecule.build_foreign(recipe_of(["all.dcd"], selection="name CA CB").simulate, folder).molecule
     np.testing.assert_allclose(two.scattering_length_A.reshape(-1, 2).sum(1), alanine)
     assert set(alpha.formula) == {"C3H5NO"}

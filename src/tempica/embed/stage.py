@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from tempica import imaging
 from tempica.errors import RecipeError
 from tempica.recipe.analysis import EmbedRecipe
 from tempica.runs.reading import read
+from tempica.runs.work import blocks
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
@@ -53,13 +53,12 @@ def run(work: Work) -> None:
     )
     store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
     store.write(latents, {"mode_shape": modes["shape"], "mean_structure": modes["mean"]})
-    edges = [*range(0, n_frames, BLOCK_FRAMES), n_frames]
-    blocks = [
+    chains = [
         [(f"latents-{r}-{a}", partial(embed_block, recipe, work.run, modes_file, latents, r, a, b))]
         for r in range(n_replicas)
-        for a, b in pairwise(edges)
+        for a, b in blocks(n_frames, BLOCK_FRAMES)
     ]
-    work.run_chains(f"blocks of {BLOCK_FRAMES} frames", blocks)
+    work.run_chains(f"blocks of {BLOCK_FRAMES} frames", chains)
 
 
 def learn_modes(recipe: EmbedRecipe, run: Path, out: Path) -> None:

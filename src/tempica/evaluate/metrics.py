@@ -1,15 +1,28 @@
-"""How well sources were recovered: the mean correlation coefficient, its chance level and its interval."""
+"""How well sources were recovered: the mean correlation coefficient, its chance level and its interval.
+
+Example:
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.laplace(size=(500, 2))
+    >>> result = mcc(-(truth[:, ::-1] ** 3), truth)
+    >>> round(result.score, 6), result.assignment.tolist()
+    (1.0, [1, 0])
+    >>> bool(result.score > result.null_95)
+    True
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 import numpy as np
 from scipy import fft, optimize
 
 from tempica.errors import DataError
+from tempica.series import array_of, check_replicas, spans
 
 Kind = Literal["spearman", "pearson"]
 
@@ -22,9 +35,26 @@ BLOCK_TIMES = 2.0  # two are four decay times of an exponential, where e⁻⁴ o
 class MCC:
     """Mean correlation coefficient with what it must be read against.
 
-    `score` in [0, 1]; `matrix` (n_components, n_truth) signed correlations; `assignment` (n_truth,) component
-    of each truth column, −1 if unmatched; `null` mean and `null_95` 95th percentile of `null_scores`
-    (n_null,), the scores of a source that knows nothing; `interval` 95 % bootstrap interval of the score.
+    Attributes:
+        score: the coefficient, in [0, 1].
+        matrix: signed correlations (n_components, n_truth).
+        assignment: component (n_truth,) of each truth column, −1 if unmatched.
+        null: mean of `null_scores`.
+        null_95: their 95th percentile.
+        interval: 95 % bootstrap interval of the score.
+        kind: "spearman" or "pearson".
+        null_scores: (n_null,) scores of a source that knows nothing.
+
+    Null: each replica of S meets the truth of another replica of the same length (its own if there is none),
+    moved in time on a circle by a random offset of at least two integrated autocorrelation times (of the
+    slowest truth column; at most a third of the replica). That keeps the autocorrelation of every series, by
+    which slow series correlate by chance. All truth columns move together, which keeps their dependence on
+    each other too. The matching has the freedom that it had in the score: refitted in every draw if it was
+    fitted, kept if it was given.
+
+    Interval: percentiles of a circular moving-block bootstrap; blocks start at random frames of all replicas
+    and stay within theirs. Component and sign of each match are kept, ranks are those of all frames, taken
+    once, and the result is clipped to [0, 1].
     """
 
     score: float
@@ -38,12 +68,12 @@ class MCC:
 
 
 def mcc(
-    S: np.ndarray,
-    truth: np.ndarray,
+    S: Any,
+    truth: Any,
     *,
     kind: Kind = "spearman",
-    replicas: np.ndarray | None = None,
-    assignment: np.ndarray | None = None,
+    replicas: Any = None,
+    assignment: Any = None,
     n_null: int = 400,
     n_bootstrap: int = 400,
     block: int | None = None,
@@ -51,66 +81,43 @@ def mcc(
 ) -> MCC:
     """Mean over truth columns of |corr(truth_j, S_σ(j))|, σ the assignment; an unmatched column counts as 0.
 
-    Parameters: `S` (frame, n_components), a column all NaN is an absent component; `truth` (frame, n_truth);
-    `replicas` (frame,) integer labels in contiguous blocks, default one replica; `assignment` (n_truth,) a
-    matching fitted elsewhere (on training replicas), fitted here if None; `block` of the bootstrap, frames.
+    Parameters:
+        S: sources (frame, n_components), array, list, DataFrame or tensor; a column all NaN is an absent component.
+        truth: (frame, n_truth), of the same kinds.
+        kind: "spearman" (correlation of ranks) or "pearson".
+        replicas: labels (frame,), numbers or text, in contiguous blocks; default one replica.
+        assignment: a matching (n_truth,) fitted elsewhere, as on training replicas; fitted here if None.
+        n_null: draws of the null.
+        n_bootstrap: draws of the interval.
+        block: frames of a block of the bootstrap; default two integrated autocorrelation times, at most the longest
+            replica.
+        random_state: seed of null and bootstrap.
 
-    Null: each replica of S meets the truth of another replica of the same length (its own if there is none),
-    moved in time on a circle by a random offset of at least two integrated autocorrelation times (of the
-    slowest truth column; at most a third of the replica). That keeps the autocorrelation of every series, by
-    which slow series correlate by chance. All truth columns move together, which keeps their dependence on
-    each other too. The matching has the freedom that it had in the score: refitted in every draw if it was
-    fitted here, kept if it was given.
-
-    Interval: percentiles of a circular moving-block bootstrap; blocks start at random frames of all replicas
-    and stay within theirs. Component and sign of each match are kept, ranks are those of all frames, taken
-    once, and the result is clipped to [0, 1]. The default block is two integrated autocorrelation times,
-    at most the longest replica.
-
-    Raises DataError for arrays that do not fit together, non-finite values, or fewer than three frames.
+    `MCC` says what null and interval are. Raises DataError for arrays that do not fit together, non-finite values, or
+    fewer than three frames.
     Source: Hyvärinen & Morioka, NIPS 2016 (MCC); Politis & Romano 1992 (circular blocks).
-
-    Example:
-        >>> rng = np.random.default_rng(0)
-        >>> truth = rng.laplace(size=(500, 2))
-        >>> result = mcc(-(truth[:, ::-1] ** 3), truth)
-        >>> round(result.score, 6), result.assignment.tolist()
-        (1.0, [1, 0])
-        >>> bool(result.score > result.null_95)
-        True
     """
     S, truth = _checked(S, truth, kind)
-    start, length = _replica_bounds(replicas, len(S))
     for name, value in (("n_null", n_null), ("n_bootstrap", n_bootstrap), ("block", block)):
-        if value is not None and value < 1:
-            raise DataError(f"{name} = {value} must be at least 1.")
+        if value is not None and not (isinstance(value, Integral) and value >= 1):
+            raise DataError(f"{name} = {value!r} must be a whole number, at least 1.")
+    start, length = spans(check_replicas(replicas, len(S)))
     z_S, z_truth = _standardised(S, kind), _standardised(truth, kind)
     matrix = _correlation(z_S, z_truth)
-    fitted = assign(matrix) if assignment is None else _checked_assignment(assignment, matrix.shape)
-
+    given = None if assignment is None else _checked_assignment(assignment, matrix.shape)
+    matching = assign(matrix) if given is None else given
     time = correlation_time(truth, start, length)
     null_seed, bootstrap_seed = np.random.SeedSequence(random_state).spawn(2)
-    null_scores = np.empty(n_null)
-    for i, frames in enumerate(_null_frames(start, length, time, n_null, np.random.default_rng(null_seed))):
-        drawn = _correlation(z_S, z_truth[frames])
-        null_scores[i] = _score(drawn, assign(drawn) if assignment is None else fitted)
-
+    frames = _null_frames(start, length, time, n_null, np.random.default_rng(null_seed))
+    null_scores = _null_scores(z_S, z_truth, frames, given)
     size = min(math.ceil(BLOCK_TIMES * time) if block is None else block, int(length.max()))
-    matched = fitted >= 0
-    x = z_S[:, fitted[matched]] * np.sign(matrix[fitted[matched], matched])
+    matched = matching >= 0
+    x = z_S[:, matching[matched]] * np.sign(matrix[matching[matched], matched])
     rng = np.random.default_rng(bootstrap_seed)
-    scores = _bootstrap(x, z_truth[:, matched], start, length, size, n_bootstrap, rng)
-    low, high = np.clip(np.percentile(scores.sum(1) / truth.shape[1], [2.5, 97.5]), 0, 1)
-    return MCC(
-        score=_score(matrix, fitted),
-        matrix=matrix,
-        assignment=fitted,
-        null=float(null_scores.mean()),
-        null_95=float(np.percentile(null_scores, 95)),
-        interval=(float(low), float(high)),
-        kind=kind,
-        null_scores=null_scores,
-    )
+    scores = _bootstrap(x, z_truth[:, matched], start, length, size, n_bootstrap, rng).sum(1) / truth.shape[1]
+    low, high = np.clip(np.percentile(scores, [2.5, 97.5]), 0, 1).tolist()
+    null, null_95 = float(null_scores.mean()), float(np.percentile(null_scores, 95))
+    return MCC(_score(matrix, matching), matrix, matching, null, null_95, (low, high), kind, null_scores)
 
 
 def correlation_matrix(S: np.ndarray, truth: np.ndarray, kind: Kind = "spearman") -> np.ndarray:
@@ -150,6 +157,17 @@ def correlation_time(series: np.ndarray, start: np.ndarray, length: np.ndarray) 
 def _score(matrix: np.ndarray, assignment: np.ndarray) -> float:
     matched = assignment >= 0
     return float(min(1.0, np.abs(matrix[assignment[matched], matched]).sum() / matrix.shape[1]))
+
+
+def _null_scores(
+    z_S: np.ndarray, z_truth: np.ndarray, draws: Iterable[np.ndarray], assignment: np.ndarray | None
+) -> np.ndarray:
+    """Score of each draw, which names for every frame of S the frame of the truth that it meets."""
+    scores = []
+    for frames in draws:
+        matrix = _correlation(z_S, z_truth[frames])
+        scores.append(_score(matrix, assign(matrix) if assignment is None else assignment))
+    return np.array(scores)
 
 
 def _correlation(z_S: np.ndarray, z_truth: np.ndarray) -> np.ndarray:
@@ -214,7 +232,10 @@ def _checked(S, truth, kind) -> tuple[np.ndarray, np.ndarray]:
     arrays = []
     for name, value in (("S", S), ("truth", truth)):
         try:
-            array = np.asarray(value, dtype=np.float64)
+            array = array_of(value)
+            if np.iscomplexobj(array):
+                raise TypeError("it is complex")
+            array = array.astype(np.float64, copy=False)
         except (TypeError, ValueError) as error:
             raise DataError(f"{name} must be an array of real numbers; {error}.") from None
         if array.ndim != 2 or array.shape[1] == 0:
@@ -242,26 +263,9 @@ def _checked(S, truth, kind) -> tuple[np.ndarray, np.ndarray]:
     return S, truth
 
 
-def _replica_bounds(replicas, n_frames) -> tuple[np.ndarray, np.ndarray]:
-    """First frame and number of frames of each replica."""
-    labels = np.zeros(n_frames, dtype=np.int64) if replicas is None else np.asarray(replicas)
-    if labels.shape != (n_frames,):
-        raise DataError(f"replicas has shape {labels.shape}; it must be ({n_frames},), one label a frame.")
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"replicas has dtype {labels.dtype}; number the replicas 0, 1, 2 …")
-    start = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
-    names, count = np.unique(labels[start], return_counts=True)
-    if count.max() > 1:
-        raise DataError(
-            f"replica {names[count.argmax()]} lies in {count.max()} places, but must be contiguous."
-            " Sort S, truth and replicas by replica."
-        )
-    return start, np.diff(np.append(start, n_frames))
-
-
 def _checked_assignment(assignment, shape) -> np.ndarray:
     n_components, n_truth = shape
-    given = np.asarray(assignment)
+    given = array_of(assignment)
     if given.shape != (n_truth,) or not np.issubdtype(given.dtype, np.integer):
         raise DataError(f"assignment = {assignment} must hold {n_truth} integers, one a truth column.")
     if given.min() < -1 or given.max() >= n_components:

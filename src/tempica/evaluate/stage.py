@@ -11,6 +11,7 @@ import numpy as np
 from tempica import imaging, seeds
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
+from tempica.runs.work import blocks
 from tempica.stores import files, schema
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def run(work: Work) -> None:
     frames = np.unique(np.linspace(0, n_frames - 1, each).astype(int))
     prior = work.folder / "prior.npz"
     work.run_chains("prior", [[("prior", partial(learn_prior, recipe, work.run, prior))]])
-    parts = [(r, frames[k : k + BLOCK_FRAMES]) for r in held_out.tolist() for k in range(0, len(frames), BLOCK_FRAMES)]
+    parts = [(r, frames[a:b]) for r in held_out.tolist() for a, b in blocks(len(frames), BLOCK_FRAMES)]
     paths = [work.folder / "ceiling" / f"{number}.npz" for number in range(len(parts))]
     chains = [
         [(f"ceiling-{number}", partial(ceiling_block, work.run, prior, path, r, which))]

@@ -21,7 +21,7 @@ from tempica.imaging.optics import (
 )
 from tempica.imaging.projection import CUTOFF, project, project_with_jacobian
 from tempica.imaging.radial import critical_exposure_e_A2, damage_filter, frequency_grid, noise_power
-from tempica.imaging.scattering import SCATTERING_LENGTH_A, gaussians, refit_error, solvent_contrast, solvent_gaussians
+from tempica.imaging.scattering import SCATTERING_LENGTH_A, gaussians, refit_error, solvent_gaussians
 
 __all__ = [
     "AVERAGE_RESIDUE",
@@ -58,7 +58,6 @@ __all__ = [
     "quaternion_product",
     "refit_error",
     "rotation_matrix",
-    "solvent_contrast",
     "solvent_gaussians",
     "through_optics",
     "to_pixels",

@@ -102,16 +102,6 @@ def displaced_volume_A3(elements: Sequence[str], *, hydrogens: np.ndarray | int 
     return np.array([DISPLACED_A3[symbol] for symbol in symbols]) + DISPLACED_A3["H"] * riding
 
 
-def solvent_contrast(elements: Sequence[str], *, hydrogens: np.ndarray | int = 0) -> float:
-    """Share of a molecule's scattering at k = 0 that its surroundings of ice leave: 1 − ρ Σ V / Σ f(0).
-
-    What amplitudes are multiplied by where solvent is taken as a lower density (beads) instead of Gaussians.
-    """
-    symbols, riding, _ = _checked(elements, hydrogens, 0.0)
-    length = sum(SCATTERING_LENGTH_A[s] for s in symbols) + SCATTERING_LENGTH_A["H"] * riding.sum()
-    return float(1 - ICE_A2 * displaced_volume_A3(symbols, hydrogens=riding).sum() / length)
-
-
 def refit_error(
     elements: Sequence[str], n_terms: int, *, pixel_A: float, hydrogens: np.ndarray | int = 0
 ) -> np.ndarray:

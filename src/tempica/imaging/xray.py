@@ -54,10 +54,6 @@ class Scatterers:
         value *= np.exp(-(2 * np.pi**2 * self.width_A[:, None] ** 2 + 0.25 * b_factor_A2) * q**2)
         return value.astype(np.float32)
 
-    def electrons(self) -> float:
-        """Σ f(0) of all beads: the number of electrons, within 0.1 %."""
-        return float(self.factors(np.zeros(1))[self.kind, 0].sum(dtype=np.float64))
-
 
 def scatterers_of(formula: Sequence[str], bead_width: np.ndarray) -> Scatterers:
     """Beads (N,) of a formula such as "C3H5NO" and a width (N,) in nm.

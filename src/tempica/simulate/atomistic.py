@@ -16,7 +16,7 @@ from tempica.simulate.beads import symbol
 from tempica.simulate.structures import Molecule, read_structure
 
 FORCE_FIELD = ("amber14-all.xml", "implicit/gbn2.xml")
-ATOM_WIDTH_NM = 0.035  # of an atom's own potential
+CORE_WIDTH_NM = 0.035  # of a heavy atom's own potential, to which the hydrogens that it carries add
 HYDROGEN_NM = 0.11  # from the atom that it is bound to
 
 
@@ -65,7 +65,7 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
         position=position - position[heavy].mean(0),
         residue=np.array([atom.residue.resSeq for atom in topology.atoms]),
         scattering_length_A=np.where(heavy, united, 0.0),
-        bead_width=np.sqrt(ATOM_WIDTH_NM**2 + carried / united * HYDROGEN_NM**2 / 3),
+        bead_width=np.sqrt(CORE_WIDTH_NM**2 + carried / united * HYDROGEN_NM**2 / 3),
         formula=np.array(
             [
                 formula({symbol(atom): 1, "H": n} if is_heavy else {"H": 1})

@@ -13,7 +13,7 @@ from tempica.errors import StructureError
 from tempica.imaging import AVERAGE_RESIDUE, RESIDUES, SCATTERING_LENGTH_A, composition, formula, hydrogens_of
 
 BEAD_WIDTH_NM = 0.2  # spread of the average residue's heavy atoms about their centre
-ATOM_WIDTH_NM = 0.046  # √(B/8π²) of carbon, B = Σab/Σa of its electron scattering factor (Peng 1996) at rest
+CARBON_WIDTH_NM = 0.046  # √(B/8π²) of carbon, B = Σab/Σa of its electron scattering factor (Peng 1996) at rest
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def residue_bead(residue: mdtraj.core.topology.Residue, position: np.ndarray, so
     spread = float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
     return Bead(
         scattering_length=length,
-        width=max(spread, BEAD_WIDTH_NM if missing else ATOM_WIDTH_NM),
+        width=max(spread, BEAD_WIDTH_NM if missing else CARBON_WIDTH_NM),
         formula=formula(counts | {"H": n_hydrogens}),
         n_missing=sum(missing.values()),
     )
@@ -69,7 +69,7 @@ def scattering_of(
 
     A bead alone in its residue stands for all of it (`residue_bead`); several share its atoms (`_shared`).
     """
-    length, width = np.zeros(len(chosen)), np.full(len(chosen), ATOM_WIDTH_NM)
+    length, width = np.zeros(len(chosen)), np.full(len(chosen), CARBON_WIDTH_NM)
     made_of = [""] * len(chosen)
     of_residue: dict[int, list[int]] = {}
     for bead, atom in enumerate(chosen.tolist()):
@@ -108,7 +108,7 @@ def _shared(
         spread = np.sqrt(((part - part.mean(0)) ** 2).sum(1).mean() / 3)
         counts = Counter(symbols)
         counts["H"] += (carrier == k).sum() + lacking * (nearest == k).sum()
-        yield sum(SCATTERING_LENGTH_A[s] for s in symbols), max(spread, ATOM_WIDTH_NM), formula(counts)
+        yield sum(SCATTERING_LENGTH_A[s] for s in symbols), max(spread, CARBON_WIDTH_NM), formula(counts)
 
 
 def heavy_atoms(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from tempica.recipe.experiment import Recipe
 from tempica.recipe.xfel import XfelRecipe
 from tempica.render.xfel.shots import count_dtype, counted, orientations, pulses
 from tempica.runs.reading import read
+from tempica.runs.work import blocks
 from tempica.stores import store
 from tempica.stores.attributes import BEAMLINE
 
@@ -57,13 +57,12 @@ def run(work: Work) -> None:
     about = {name: trajectory[name].values for name in ("replica", "time", "label", "molecule", "bead_width")}
     about |= {"formula": trajectory["formula"].values.tolist(), "mask": beamline.mask}
     store.write(patterns, about)
-    edges = [*range(0, n_frames, BLOCK_FRAMES), n_frames]
     work.run_chains(
         f"blocks of {BLOCK_FRAMES} patterns",
         [
             [(f"pattern-{r}-{a}", partial(write_block, work.recipe, work.run, patterns, dtype, r, a, b))]
             for r in range(n_replicas)
-            for a, b in pairwise(edges)
+            for a, b in blocks(n_frames, BLOCK_FRAMES)
         ],
     )
 
