@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica import imaging
+from tempica.embed.atomic import estimate_noise, posterior
 from tempica.errors import RecipeError
+from tempica.imaging.linearise import Images, Scatterers
+from tempica.imaging.modes import Modes, principal_modes
 from tempica.recipe.analysis import EmbedRecipe
 from tempica.runs.reading import read
 from tempica.runs.work import blocks
@@ -18,7 +21,6 @@ from tempica.stores import files, store
 if TYPE_CHECKING:
     import xarray
 
-    from tempica.embed.atomic import Images, Scatterers
     from tempica.runs.work import Work
 
 BLOCK_FRAMES = 50
@@ -63,9 +65,6 @@ def run(work: Work) -> None:
 
 def learn_modes(recipe: EmbedRecipe, run: Path, out: Path) -> None:
     """Displacement modes from the separate simulation, and the noise variance from frames spread over the movie."""
-    from tempica.embed.atomic import estimate_noise
-    from tempica.imaging.modes import principal_modes
-
     modes = principal_modes(read(run, "embed", "ensemble")["position"].values, recipe.n_modes)
     movie = read(run, "embed", "movie")
     n_replicas, n_frames = movie["image"].shape[:2]
@@ -79,9 +78,6 @@ def embed_block(
     recipe: EmbedRecipe, run: Path, modes_file: Path, latents: Path, replica: int, first: int, last: int
 ) -> None:
     """Posteriors of a block of frames into the latents store."""
-    from tempica.embed.atomic import posterior
-    from tempica.imaging.modes import Modes
-
     movie = read(run, "embed", "movie")
     learned = files.load_arrays(modes_file)
     modes = Modes(learned["mean"], learned["shape"])
@@ -101,8 +97,6 @@ def embed_block(
 
 def _images(movie: xarray.Dataset) -> Images:
     """Frames of all replicas of a movie, one after the other."""
-    from tempica.embed.atomic import Images
-
     camera = imaging.camera_of(movie)
     flat = {
         name: movie[name].values.reshape(-1, *movie[name].shape[2:])
@@ -118,7 +112,5 @@ def _images(movie: xarray.Dataset) -> Images:
 
 
 def _optics(movie: xarray.Dataset) -> tuple[Scatterers, float]:
-    from tempica.embed.atomic import Scatterers
-
     camera = imaging.camera_of(movie)
     return Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A), camera.optics.pixel_size_A

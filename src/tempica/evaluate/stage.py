@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tempica import imaging, seeds
+from tempica.evaluate import ceilings, metrics
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
 from tempica.runs.work import blocks
@@ -17,9 +19,8 @@ from tempica.stores import files, schema
 if TYPE_CHECKING:
     from tempica.runs.work import Work
 
-Kind = Literal["spearman", "pearson"]
 SPLITS = ("train", "held_out")
-KINDS: tuple[Kind, ...] = ("spearman", "pearson")
+KINDS: tuple[metrics.Kind, ...] = ("spearman", "pearson")
 BLOCK_FRAMES = 50
 
 
@@ -45,8 +46,6 @@ def run(work: Work) -> None:
 
 def learn_prior(recipe: Recipe, run: Path, out: Path) -> None:
     """What training replicas show of structures and collective variables."""
-    from tempica.evaluate import ceilings
-
     trajectory = read(run, "evaluate", "trajectory")
     train = np.flatnonzero(np.array(recipe.splits) == "train")
     position = trajectory["position"].values[train]
@@ -59,8 +58,6 @@ def learn_prior(recipe: Recipe, run: Path, out: Path) -> None:
 
 def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.ndarray) -> None:
     """Bayes estimates of the collective variables from single frames of a held-out replica, beside the truth."""
-    from tempica.evaluate import ceilings
-
     at = {"replica": replica, "time": frames}
     movie = read(run, "evaluate", "movie")
     trajectory = read(run, "evaluate", "trajectory").isel(at)
@@ -80,70 +77,65 @@ def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.nd
 
 
 def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path], out: Path) -> None:
-    """Every method and stage against the truth; matching is fitted on training replicas alone."""
-    from tempica.evaluate.metrics import assign, correlation_matrix, mcc
-
+    """Every method and stage against the truth, into scores.json."""
     sources = read(run, "evaluate", "sources")
     truth = read(run, "evaluate", "trajectory")["collective_variable"]
-    names = [str(name) for name in truth["cv"].values]
     split = np.array([str(name) for name in sources["split"].values])
-    values = sources["source"].values
-    ceiling = {("held_out", kind): _ceiling(ceiling_paths, kind) for kind in KINDS}
+    ceiling = {("held_out", f"mcc_{kind}"): _ceiling(ceiling_paths, kind) for kind in KINDS}
     rows: list[dict[str, Any]] = []
     matrices: list[dict[str, Any]] = []
-    for m, method in enumerate(map(str, sources["method"].values)):
-        for s, stage in enumerate(map(str, sources["stage"].values)):
-            series = values[m, s]
+    for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
+        for stage, series in zip(map(str, sources["stage"].values), of_method, strict=True):
             series = series[..., ~np.isnan(series).all((0, 1))]
             if series.shape[-1] == 0:
                 continue
-            for kind in KINDS:
-                flat = {name: _flat(series, truth.values, split == name) for name in SPLITS}
-                matching = assign(correlation_matrix(*flat["train"][:2], kind=kind))
-                for name in SPLITS:
-                    S, T, replicas = flat[name]
-                    found = mcc(
-                        S,
-                        T,
-                        kind=kind,
-                        replicas=replicas,
-                        assignment=matching,
-                        n_null=recipe.evaluate.n_null,
-                        n_bootstrap=recipe.evaluate.n_bootstrap,
-                        random_state=seeds.integer(recipe.seed, "score"),
-                    )
-                    where = {"method": method, "stage": stage, "split": name}
-                    rows.append(
-                        {
-                            **where,
-                            "metric": f"mcc_{kind}",
-                            "value": float(found.score),
-                            "null": float(found.null),
-                            "null_95": float(found.null_95),
-                            "interval": [float(end) for end in found.interval],
-                            "ceiling": ceiling.get((name, kind)),
-                        }
-                    )
-                    matrices.append(
-                        {
-                            **where,
-                            "metric": kind,
-                            "matrix": np.asarray(found.matrix).round(12).tolist(),
-                            "collective_variables": names,
-                            "assignment": [int(i) for i in matching],
-                        }
-                    )
-    files.write_json(
-        out,
-        {
-            "recipe": recipe.name,
-            "schema_version": schema.SCHEMA_VERSION,
-            "fingerprint": fingerprint,
-            "methods": [{"name": name, **about} for name, about in sources.attrs["methods"].items()],
-            "rows": rows,
-            "matrices": matrices,
-        },
-    )
+            for name, result in _scored(recipe, series, truth.values, split):
+                where = {"method": method, "stage": stage, "split": name}
+                metric = f"mcc_{result.kind}"
+                rows.append(where | {"metric": metric} | _numbers(result) | {"ceiling": ceiling.get((name, metric))})
+                matrices.append(
+                    where
+                    | {
+                        "metric": result.kind,
+                        "matrix": result.matrix.round(12).tolist(),
+                        "collective_variables": [str(name) for name in truth["cv"].values],
+                        "assignment": result.assignment.tolist(),
+                    }
+                )
+    about = {"recipe": recipe.name, "schema_version": schema.SCHEMA_VERSION, "fingerprint": fingerprint}
+    files.write_json(out, about | {"rows": rows, "matrices": matrices})
+
+
+def _scored(
+    recipe: Recipe, series: np.ndarray, truth: np.ndarray, split: np.ndarray
+) -> Iterator[tuple[str, metrics.MCC]]:
+    """Split and score of sources (replica, time, component); matching is fitted on training replicas alone."""
+    flat = {name: _flat(series, truth, split == name) for name in SPLITS}
+    for kind in KINDS:
+        matching = metrics.assign(metrics.correlation_matrix(*flat["train"][:2], kind=kind))
+        for name, (S, T, replicas) in flat.items():
+            yield (
+                name,
+                metrics.mcc(
+                    S,
+                    T,
+                    kind=kind,
+                    replicas=replicas,
+                    assignment=matching,
+                    n_null=recipe.evaluate.n_null,
+                    n_bootstrap=recipe.evaluate.n_bootstrap,
+                    random_state=seeds.integer(recipe.seed, "score"),
+                ),
+            )
+
+
+def _numbers(result: metrics.MCC) -> dict[str, Any]:
+    return {
+        "value": result.score,
+        "null": result.null,
+        "null_95": result.null_95,
+        "interval": list(result.interval),
+    }
 
 
 def _flat(series: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,14 +145,12 @@ def _flat(series: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> tuple[np
     return S.reshape(-1, S.shape[-1]), T.reshape(-1, T.shape[-1]).astype(np.float64), labels
 
 
-def _ceiling(paths: list[Path], kind: Kind) -> float | None:
-    """Mean correlation of the Bayes estimates with the truth; none where the library of the prior is too sparse."""
-    from tempica.evaluate.metrics import correlation_matrix
-
+def _ceiling(paths: list[Path], kind: metrics.Kind) -> float | None:
+    """Mean correlation of the Bayes estimates with the truth; None where the prior's library is too sparse."""
     parts = [files.load_arrays(path) for path in paths]
     estimate, truth, effective = (
         np.concatenate([p[name] for p in parts]) for name in ("estimate", "truth", "effective")
     )
     if np.median(effective) < 3:
         return None
-    return float(np.abs(np.diagonal(correlation_matrix(estimate, truth, kind=kind))).mean())
+    return float(np.abs(np.diagonal(metrics.correlation_matrix(estimate, truth, kind=kind))).mean())
