@@ -103,7 +103,8 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
                     }
                 )
     about = {"recipe": recipe.name, "schema_version": schema.SCHEMA_VERSION, "fingerprint": fingerprint}
-    files.write_json(out, about | {"rows": rows, "matrices": matrices})
+    methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
+    files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
 
 
 def _scored(

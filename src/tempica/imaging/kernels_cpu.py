@@ -210,7 +210,7 @@ def _project(xy_FN2, peak_NC2, h_NC2, half_NC, rows_NC, columns_NC, sheet, facto
                 image_FDD[f, j, i] = sheet[j + WIDTH, i + WIDTH]
 
 
-# long on purpose: all columns come from one pass over the atoms, whose factors stay in registers and the cache
+# long: all columns come from one pass over the atoms, whose factors stay in registers and the cache
 @numba.njit(**_COMPILED)
 def _project_with_jacobian(
     xy_FN2, velocity_FPN2, peak_NC2, h_NC2, half_NC, rows_NC, columns_NC, sheet, factor, speed, column_FPDD
