@@ -31,6 +31,8 @@ from tempica.ica.training.networks import in_precision
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
 
+# None: chosen for the data, or for the number of components
+OWN_TRAINING = {"batch_size": None, "learning_rate": 8e-3, "width": None, "n_layers": None, "precision": "float32"}
 DEPTH = 3  # hidden layers, where none are asked for
 P = TypeVar("P", bound=Plan)
 
@@ -134,12 +136,6 @@ class ContrastiveEstimator(NetworkEstimator):
         with torch.no_grad():
             return features(self._whitened(latents)).double().numpy()
 
-    def _check_latents(self, X: Any) -> np.ndarray:
-        """Latents of which a covariance can be known."""
-        if self._pixels is not None:
-            raise DataError(f"Covariances are of latents; this {type(self).__name__} was fitted to images.")
-        return self._frames(X, fitting=False)
-
     def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
         """Sources (frame, component), of unit variance on the training frames.
 
@@ -152,13 +148,19 @@ class ContrastiveEstimator(NetworkEstimator):
 
     def transform_covariance(self, X: Any, covariance: np.ndarray, *, stage: str = "sources") -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of what `transform` gives, J its Jacobian (delta method)."""
-        check_is_fitted(self)
-        check_transform_stage(stage)
-        Z = self._whitened(self._check_latents(X))
-        with torch.no_grad():
-            jacobian = self._features.jacobian(Z).double().numpy()
+        _, jacobian = self._with_jacobian(X, stage)
         J = (jacobian if stage == "features" else self._stage.matrix @ jacobian) @ self._white
         return transformed(J, covariance)
+
+    def _with_jacobian(self, X: Any, stage: str) -> tuple[Tensor, np.ndarray]:
+        """Whitened latents of X, checked, and the Jacobian (frame, N, K) of their features."""
+        check_is_fitted(self)
+        check_transform_stage(stage)
+        if self._pixels is not None:
+            raise DataError(f"Covariances are of latents; this {type(self).__name__} was fitted to images.")
+        Z = self._whitened(self._frames(X, fitting=False))
+        with torch.no_grad():
+            return Z, self._features.jacobian(Z).double().numpy()
 
     def _stability(
         self, X: Any, sources: np.ndarray, rival: Any, train: np.ndarray, labels: np.ndarray, held_out: np.ndarray

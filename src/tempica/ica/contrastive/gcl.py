@@ -16,7 +16,7 @@ from tempica.errors import DataError
 from tempica.ica.base import check_lags, check_n_components, check_validation, whitening
 from tempica.ica.contrastive.auxiliary import Auxiliary
 from tempica.ica.contrastive.contrast import held_out_frames
-from tempica.ica.contrastive.estimator import ContrastiveEstimator
+from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.second_stage import check_stage, choose_stage
 from tempica.ica.labels import check_labels, either, last_of_each, numbered
 from tempica.ica.linear.linear import TICA
@@ -87,43 +87,32 @@ class GCL(ContrastiveEstimator):
         'label'
     """
 
-    own_training: ClassVar[Mapping[str, Any]] = {
-        "batch_size": None,
-        "learning_rate": 8e-3,
-        "width": None,
-        "n_layers": 2,
-        "precision": "float32",
-    }
+    own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING | {"n_layers": 2}
 
     def __init__(
         self,
         n_components: int | None = None,
         *,
-        lag: int | tuple[int, ...] = 1,
         n_restarts: int = 2,
         max_steps: int | None = None,
+        lag: int | tuple[int, ...] = 1,
         second_stage: str = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: Any = 0,
     ) -> None:
-        self.n_components = n_components
-        self.lag = lag
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.second_stage = second_stage
-        self.training = training
-        self.device = device
-        self.random_state = random_state
+        self.n_restarts, self.max_steps = n_restarts, max_steps
+        self.training, self.device, self.random_state = training, device, random_state
+        self.n_components, self.lag, self.second_stage = n_components, lag, second_stage
 
     def fit(
         self,
         X: Any,
         y: Any = None,
         *,
-        labels: Any = None,
-        replicas: Any = None,
         validation: Any = None,
+        replicas: Any = None,
+        labels: Any = None,
         callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
         log: Any = None,

@@ -22,7 +22,7 @@ from tempica.ica.training.trainer import Trainer
 from tempica.series import standard_error
 
 RUNG_STEPS = 400
-N_LAYERS, AGREED = 3, 0.99
+AGREED = 0.99
 # of the deeper network: gains go on long after the held-out loss has ceased to show them clearly (measured: of a
 # correlation of 0.75, 0.06 at ten sources and five layers), and so does overfitting
 HARD = {"worth": 0.005, "decay": 0.03}

@@ -14,7 +14,7 @@ from tempica.errors import DataError
 from tempica.ica.base import check_lags, check_n_components, check_validation
 from tempica.ica.contrastive import pair_models
 from tempica.ica.contrastive.contrast import Contrast, held_out_frames, split_pairs
-from tempica.ica.contrastive.estimator import ContrastiveEstimator
+from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.image_networks import LINEAR_STEPS, Noise, Restart
 from tempica.ica.contrastive.images import Images
 from tempica.ica.contrastive.pair_models import PairPlan
@@ -105,13 +105,7 @@ class PCL(ContrastiveEstimator):
         (2000, 2)
     """
 
-    own_training: ClassVar[Mapping[str, Any]] = {
-        "batch_size": None,
-        "learning_rate": 8e-3,
-        "width": None,
-        "n_layers": None,
-        "precision": "float32",
-    }
+    own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING
 
     def __init__(
         self,
@@ -120,21 +114,16 @@ class PCL(ContrastiveEstimator):
         lag: int | tuple[int, ...] = 1,
         n_restarts: int = 3,
         max_steps: int | None = None,
-        score_function: str = "auto",
         second_stage: str = "auto",
+        score_function: str = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: Any = 0,
     ) -> None:
-        self.n_components = n_components
-        self.lag = lag
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.score_function = score_function
-        self.second_stage = second_stage
-        self.training = training
-        self.device = device
-        self.random_state = random_state
+        self.n_components, self.lag = n_components, lag
+        self.n_restarts, self.max_steps = n_restarts, max_steps
+        self.second_stage, self.score_function = second_stage, score_function
+        self.training, self.device, self.random_state = training, device, random_state
 
     def fit(
         self,

@@ -15,7 +15,7 @@ from torch import nn
 
 from tempica.errors import DataError
 from tempica.ica.base import check_n_components, check_transform_stage, check_validation, transformed, whitening
-from tempica.ica.contrastive.estimator import ContrastiveEstimator
+from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.image_networks import OF_LABELLED, Classifier, Noise, Restart
 from tempica.ica.contrastive.images import Images
 from tempica.ica.contrastive.labelled import Labelled, logit_directions
@@ -88,13 +88,7 @@ class TCL(ContrastiveEstimator):
         (2000, 2)
     """
 
-    own_training: ClassVar[Mapping[str, Any]] = {
-        "batch_size": None,
-        "learning_rate": 8e-3,
-        "width": None,
-        "n_layers": 2,
-        "precision": "float32",
-    }
+    own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING | {"n_layers": 2}
 
     def __init__(
         self,
@@ -107,13 +101,9 @@ class TCL(ContrastiveEstimator):
         device: str = "cpu",
         random_state: Any = 0,
     ) -> None:
-        self.n_components = n_components
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.second_stage = second_stage
-        self.training = training
-        self.device = device
-        self.random_state = random_state
+        self.n_components, self.second_stage = n_components, second_stage
+        self.n_restarts, self.max_steps = n_restarts, max_steps
+        self.training, self.device, self.random_state = training, device, random_state
 
     def fit(
         self,
@@ -256,11 +246,9 @@ class TCL(ContrastiveEstimator):
 
     def transform_covariance(self, X: Any, covariance: np.ndarray, *, stage: str = "sources") -> np.ndarray:
         """Covariance J Σ Jᵀ (frame, component, component) of what `transform` gives, J its Jacobian (delta method)."""
-        check_is_fitted(self)
-        check_transform_stage(stage)
-        Z = self._whitened(self._check_latents(X))
+        Z, jacobian = self._with_jacobian(X, stage)
+        jacobian = jacobian @ self._white
         with torch.no_grad():
-            jacobian = self._features.jacobian(Z).double().numpy() @ self._white
             sign = torch.sign(self._features(Z)).double().numpy()[..., None]
         if stage == "signed":
             J = jacobian[:, self._signed] / self._deviation[:, None]
