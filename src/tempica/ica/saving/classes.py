@@ -45,6 +45,7 @@ def _linear() -> dict[str, type]:
 def _networks() -> dict[str, type]:
     from tempica.ica.contrastive.auxiliary import SeparableScore
     from tempica.ica.contrastive.gcl import GCL
+    from tempica.ica.contrastive.image_networks import ImageFeatures
     from tempica.ica.contrastive.images import Pixels
     from tempica.ica.contrastive.pcl import PCL
     from tempica.ica.contrastive.second_stage import Stage
@@ -56,7 +57,8 @@ def _networks() -> dict[str, type]:
     from tempica.ica.generative.state_space import SNICA
     from tempica.ica.generative.vae import Autoencoder, Chart, GeneralNormal
     from tempica.ica.training.networks import Features
+    from tempica.ica.training.options import Training
 
     estimators = (GCL, PCL, TCL, IVAE, SlowVAE, SNICA, HMNLICA)
     parts = (SeparableScore, Pixels, Stage, Emission, Innovations, Flow, Chain, Autoencoder, Chart, GeneralNormal)
-    return {kind.__name__: kind for kind in (*estimators, *parts, Features)}
+    return {kind.__name__: kind for kind in (*estimators, *parts, Features, ImageFeatures, Training)}

@@ -13,7 +13,7 @@ CLASSES = {
     "gcl": ("GCL",),
     "generative": ("IVAE", "SlowVAE"),
     "hidden_markov": ("Chain", "HMNLICA"),
-    "images": ("Pixels",),
+    "images": ("ImageFeatures", "Pixels"),
     "linear": ("SOBI", "TICA"),
     "networks": ("Features",),
     "nonstationary": ("NonstationaryICA",),
