@@ -82,7 +82,7 @@ def test_the_score_prefers_the_right_axes_on_frames_not_fitted(rng):
         (NonstationaryICA(), None, np.zeros(60), "All 60 frames are of one segment"),
         (NonstationaryICA(n_segments=1), None, None, "All 60 frames are of one segment"),
         (NonstationaryICA(n_segments=0), None, None, "n_segments = 0 must be from 1 to 60"),
-        (NonstationaryICA(), None, np.zeros(59), r"segments has shape \(59,\); it must hold one label"),
+        (NonstationaryICA(), None, np.zeros(59), r"labels has shape \(59,\); it must hold one label"),
         (NonstationaryICA(), np.ones((60, 2)), None, "constant"),
         (NonstationaryICA(4), None, None, "n_components = 4 must be from 1 to 3"),
     ],
