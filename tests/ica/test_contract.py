@@ -13,11 +13,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tempica.errors import DataError
 from tempica.ica import GCL, HMNLICA, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, load, save
 
-QUICK = {"max_steps": 3, "width": 4, "n_restarts": 1}
 TRAINED = {"max_steps": 3, "n_restarts": 1, "training": {"width": 4}}
-SERIES = [TICA(2), SOBI(2), FastICA(2), PCL(2, **TRAINED), SlowVAE(2, **QUICK), SNICA(2, **QUICK), GCL(2, **TRAINED)]
-SERIES += [HMNLICA(2, max_steps=3, n_layers=2, n_restarts=1)]
-LABELLED = [NonstationaryICA(2), TCL(2, **TRAINED), IVAE(2, **QUICK), GCL(2, **TRAINED)]
+SERIES = [TICA(2), SOBI(2), FastICA(2), *(model(2, **TRAINED) for model in (PCL, SlowVAE, SNICA, GCL))]
+SERIES += [HMNLICA(2, max_steps=3, training={"n_layers": 2}, n_restarts=1)]
+LABELLED = [NonstationaryICA(2), *(model(2, **TRAINED) for model in (TCL, IVAE, GCL))]
 EVERY = [*((model, "replicas") for model in SERIES), *((model, "labels") for model in LABELLED)]
 every = pytest.mark.parametrize(("model", "given"), EVERY, ids=lambda x: x if isinstance(x, str) else type(x).__name__)
 pytestmark = [

@@ -80,10 +80,6 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         tree = described["estimator"]
         estimator = decode(format_1.upgraded(tree) if found == 1 else tree, arrays)
-        if found == 1 and hasattr(estimator, "_from_format_1"):
-            state = estimator._from_format_1(dict(vars(estimator)))
-            vars(estimator).clear()
-            vars(estimator).update(state)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as problem:
         raise FormatError(f"{path} is damaged: {problem!r}. Save the estimator again.") from None
     if not isinstance(estimator, BaseEstimator):

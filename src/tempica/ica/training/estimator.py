@@ -74,7 +74,5 @@ class NetworkEstimator(TemporalEstimator):
         given = {name: state.pop(name) for name in FIELDS if name in state}
         changed = {name: value for name, value in given.items() if value != cls.own_training.get(name)}
         state["training"] = Training(**changed) if changed else None
-        if "segments_" in state:
-            state["labels_"] = state.pop("segments_")
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
         return {parameter.name: parameter.default for parameter in parameters} | state
