@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
-# what the system refuses since it was asked for the wrong thing; of other failures the machine is the cause
+# what the system refuses since it was asked for the wrong thing; other failures are the machine's
 _MISTAKES = {
     errno.EACCES,
     errno.EPERM,
@@ -48,7 +48,7 @@ def cli() -> None:
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where images are made."),
-        click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers do it."),
+        click.option("--scheduler", metavar="ADDRESS", help="Dask scheduler (tcp://HOST:8786) whose workers to use."),
         click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given."),
         click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given."),
     ):
@@ -97,9 +97,9 @@ for _stage in STAGES.values():
 @cli.command("export")
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Choice(EXPORTS), required=True, help="What reads it.")
+@click.option("--to", type=click.Choice(EXPORTS), required=True, help="Format or program.")
 def export_run(run_folder: Path, out: Path, to: str) -> None:
-    """Write RUN's movie or trajectory into a new folder OUT, for other programs.
+    """Write RUN's movie or trajectory for other programs into a new folder OUT.
 
     \b
     relion       particles.star and particles.mrcs, as RELION 3.1 to 5 and cryoDRGN read them
@@ -117,19 +117,19 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
 @cli.command("import")
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--topology", type=click.Path(path_type=Path), help="PDB, mmCIF, GRO, PSF, prmtop …; HDF5 needs none.")
-@click.option("--recipe", type=click.Path(path_type=Path), required=True, help="All but the molecule's files.")
+@click.option("--recipe", type=click.Path(path_type=Path), required=True, help="Recipe without the files.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given.")
 @click.option("--stride", type=click.IntRange(1), help="Use every N-th frame.")
 @click.option("--selection", help="Atoms that become beads, as MDTraj selects; name CA if not given.")
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
 def import_files(files: tuple[Path, ...], **options: Any) -> None:
-    """Make a run of another program's trajectory, or of a particle stack.
+    """Make a run from another program's trajectory or particle stack.
 
-    FILES are DCD, XTC, TRR, HDF5 or NetCDF, each a replica, and become trajectory.zarr and ensemble.zarr; RECIPE is
-    then a recipe without simulate.molecule. Or one STAR file, which becomes movie.zarr; RECIPE is then a recipe without
-    render, whose molecule is simulated (or read) to explain the images. The run folder gets the recipe completed, and
-    `tempica run` on that folder goes on from there.
+    FILES are either trajectories (DCD, XTC, TRR, HDF5 or NetCDF), one a replica, which become trajectory.zarr and
+    ensemble.zarr; RECIPE then has no simulate.molecule. Or one STAR file, which becomes movie.zarr; RECIPE then has no
+    render, and its molecule is simulated (or read) to explain the images. The completed recipe is kept in the run
+    folder, and `tempica run` on that folder does the rest.
     """
     from tempica import pipeline
 
@@ -138,14 +138,14 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
             if options.pop(option) is not None:
                 raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
         if len(files) > 1:
-            raise click.UsageError(f"One STAR file makes a run; given are {len(files)} files.")
+            raise click.UsageError(f"A run is made from one STAR file; {len(files)} files are given.")
         with _working():
             folder, done = pipeline.import_particles(files[0], **options)
     else:
         with _working():
             folder, done = pipeline.import_trajectory(files, **options)
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
-    terminal.tell(f"{said} {folder}\nGo on with: {shlex.join(['tempica', 'run', str(folder)])}")
+    terminal.tell(f"{said} {folder}\nContinue with: {shlex.join(['tempica', 'run', str(folder)])}")
 
 
 @cli.command()
@@ -265,7 +265,7 @@ def _working() -> Iterator[None]:
 
 def _failed(error: OSError | MemoryError) -> None:
     if isinstance(error, OSError) and error.errno in _MISTAKES:
-        print(f"tempica: {error}. Give another path, or the right to use this one.", file=sys.stderr)
+        print(f"tempica: {error}. Use another path, or change its permissions.", file=sys.stderr)
         _leave(2)
     what = f"the memory does not suffice ({error})" if isinstance(error, MemoryError) else str(error)
     print(f"tempica: {what}; what is done is kept. Fix this, then resume with:\n  {_command()}", file=sys.stderr)

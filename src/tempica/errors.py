@@ -46,7 +46,7 @@ class WorkerError(TempicaError, RuntimeError):
 
 
 class TaskError(WorkerError):
-    """A task ended with an error that nobody foresaw; `details` is its traceback, which the run's log keeps."""
+    """A task ended with an unexpected error; `details` is its traceback, which the run's log keeps."""
 
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message, details)  # both, so that it can be sent from a worker

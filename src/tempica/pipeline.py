@@ -35,15 +35,15 @@ def run(
     device: str = "cpu",
     progress: Progress | None = None,
 ) -> tuple[Path, list[str]]:
-    """Carry out those stages of a recipe, or of a run folder, that are not up to date.
+    """Carry out the stages of a recipe, or of a run folder, that are not up to date.
 
     Tasks go to `jobs` processes of this machine, or to the Dask cluster of a `scheduler` (its address), whose workers
-    must see the run folder. With `replica` only that replica is simulated, beside other processes that do others;
-    the number n_replicas means the separate ensemble. `device` "cuda" makes images on a GPU.
+    must see the run folder. With `replica` only that replica is simulated, while other processes do others; the
+    number n_replicas stands for the separate ensemble. `device` "cuda" makes images on a GPU.
 
     Returns the run folder and the stages that were done. Worker processes are spawned, so a script that calls
     this needs the usual `if __name__ == "__main__":`. Raises TempicaError for every mistake in the input, and its
-    child WorkerError when workers are killed.
+    child WorkerError when workers are killed or a task fails.
     """
     if device == "cuda":
         from tempica.imaging import kernels_gpu
@@ -131,7 +131,7 @@ def load_recipe(path: str | Path) -> tuple[Recipe, str]:
 
 
 def check_methods(recipe: Recipe, whose: str) -> None:
-    """Raise RecipeError for methods that nobody knows, or that the recipe's data do not suffice for."""
+    """Raise RecipeError for methods that are unknown, or that the recipe's data do not suffice for."""
     from tempica.ica import methods
 
     if wrong := methods.mistakes(recipe):
@@ -210,15 +210,15 @@ def _check(run: Run) -> None:
 def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
     """Simulate one replica, or with the number n_replicas the separate ensemble; returns the stages it worked on.
 
-    Any number of such processes may be at work in one folder, each with a replica of its own. None of them seals
-    a store or moves anything: a run does that once they have ended.
+    Any number of such processes may work in one folder, each on its own replica. None of them seals a store or moves
+    anything; a run does that when they have ended.
     """
     from tempica.simulate.stage import check
 
     check(run.recipe, run.source)
     check_methods(run.recipe, f"The recipe {run.recipe.name}")
     if run.recipe.particles is not None:
-        raise RecipeError("--replica: of a recipe with particles only the ensemble is simulated. Leave --replica out.")
+        raise RecipeError("--replica: a recipe with particles simulates only the ensemble. Leave --replica out.")
     ensemble = run.recipe.simulate.n_replicas
     if not 0 <= replica <= ensemble:
         raise RecipeError(

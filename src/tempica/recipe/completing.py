@@ -1,4 +1,4 @@
-"""A recipe that leaves the molecule or the images open, completed with the files of another program."""
+"""Fills the files of another program into a recipe that leaves out the molecule or the images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def complete_recipe(
     """The text of a recipe with its molecule's files filled in, as absolute paths; comments stay.
 
     The recipe may have a table [simulate.molecule] of kind "trajectory" with everything but what is given here.
-    Raises RecipeError when it has another molecule, or says the same thing itself.
+    Raises RecipeError when it has another molecule, or already gives one of these values.
     """
     content = _parsed(text, path)
     _check_names([*trajectories, *([topology] if topology else [])])
@@ -46,14 +46,14 @@ def complete_recipe(
     molecule = simulate.get("molecule") if isinstance(simulate, dict) else None
     if molecule is not None and not (isinstance(molecule, dict) and molecule.get("kind", "trajectory") == "trajectory"):
         raise RecipeError(
-            f"The recipe {path} has a molecule of its own, which `tempica import` would have to replace. Take the table"
-            " simulate.molecule out of it, together with the dynamics and network of a simulation."
+            f"The recipe {path} already has a molecule, which `tempica import` would replace. Remove the table"
+            " simulate.molecule from it, and dynamics and network with it."
         )
     for key in given:
         if molecule is not None and key in molecule:
             raise RecipeError(
-                f"The recipe {path} has simulate.molecule.{key} = {molecule[key]!r}, which the command gives too. Take"
-                " it out of one of them."
+                f"The recipe {path} has simulate.molecule.{key} = {molecule[key]!r}, which the command gives too."
+                " Remove it from one of them."
             )
     if not (molecule and "kind" in molecule):
         given = {"kind": "trajectory"} | given
@@ -80,8 +80,7 @@ def complete_with_particles(text: str, path: Path, star: Path, *, name: str | No
     _check_names([star])
     if "render" in content:
         raise RecipeError(
-            f"The recipe {path} has a camera of its own (render), which the images would have to replace. Take that"
-            " table out of it."
+            f"The recipe {path} has a camera of its own (render), which the images would replace. Remove that table."
         )
     particles = content.get("particles")
     line = f"star = {json.dumps(str(star.resolve()), ensure_ascii=False)}"
@@ -89,7 +88,7 @@ def complete_with_particles(text: str, path: Path, star: Path, *, name: str | No
         text = text.rstrip("\n") + f"\n\n[particles]\n{line}\n"
     elif isinstance(particles, dict) and "star" in particles:
         raise RecipeError(
-            f"The recipe {path} has particles.star = {particles['star']!r}, which the command gives too. Take it out of"
+            f"The recipe {path} has particles.star = {particles['star']!r}, which the command gives too. Remove it from"
             " one of them."
         )
     else:

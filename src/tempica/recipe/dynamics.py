@@ -1,4 +1,4 @@
-"""What moves the sources: one entry of `simulate.dynamics` a collective variable, told apart by `process`.
+"""What moves the sources: one entry of `simulate.dynamics` per collective variable; `process` tells which kind.
 
 A *driven* variable is pulled by a moving restraint along a random series, one value a frame. A *free* one moves by
 itself, at equilibrium, in a potential along it. Each docstring says what can be identified, and by which theorem.
@@ -55,7 +55,7 @@ class Ar1(_Driven):
     it pointwise (Hyvärinen & Morioka 2017, theorem 1). With Gaussian ones (an Ornstein–Uhlenbeck process seen
     once a frame) PCL leaves a linear mixture (theorem 2), which TICA or SOBI resolve if the coefficients differ;
     equal coefficients leave a rotation that nothing resolves: a negative control. `jump` means e is zero but for
-    a share of the frames: sparse innovations, also SlowVAE's case (Klindt et al. 2021).
+    a fraction of the frames: sparse innovations, also SlowVAE's case (Klindt et al. 2021).
     `coupled_to` makes s = c u + √(1 − c²) own series, u the other variable's: no longer independent, a negative
     control whose mutual correlation is c.
     """
@@ -65,7 +65,7 @@ class Ar1(_Driven):
     innovation: Literal["laplace", "gaussian", "student", "jump"] = "laplace"
     coefficient: float = in_unit("1", "autocorrelation ρ from one frame to the next", ge=0, lt=1)
     degrees_of_freedom: float = in_unit("1", "of Student innovations", default=5.0, gt=2, le=100)
-    jump_probability: float = in_unit("1", "share of frames with an innovation, for jumps", default=0.1, gt=0, le=1)
+    jump_probability: float = in_unit("1", "fraction of frames with an innovation, for jumps", default=0.1, gt=0, le=1)
     coupled_to: Name | None = Field(default=None, description="collective variable, declared before, to follow")
     coupling: float = in_unit("1", "correlation c with it", default=0.0, gt=-1, lt=1)
 
@@ -126,7 +126,7 @@ class Jumps(_Dynamics):
 
     Every frame the state is left with probability 1/dwell for one of the others, drawn evenly. At lags far above
     the time within a state only the discrete state is identifiable (a hidden Markov model); within a state PCL
-    has nothing to hold on to.
+    has no contrast to learn from.
     """
 
     identifiable: ClassVar[str] = "the discrete state alone (hidden Markov); not the position within it"
@@ -198,17 +198,17 @@ Dynamics = Annotated[Driven | Free, Field(discriminator="process")]
 
 
 class TemperatureJump(Section):
-    """The bath's temperature in the segments, in turn: free variables feel it, driven ones hardly.
+    """The bath's temperature in the segments, in turn; it affects free variables, and driven ones hardly.
 
     A single scalar control: after equilibration the natural parameters of all sources scale by 1/T, of rank 1, and
     TCL cannot tell sources apart: a negative control.
     """
 
-    temperatures: list[float] = in_unit("K", "one a segment, in turn", min_length=2, max_length=1000)
+    temperatures: list[float] = in_unit("K", "one per segment, in turn", min_length=2, max_length=1000)
 
     @model_validator(mode="after")
     def _range(self) -> TemperatureJump:
         for value in self.temperatures:
             if not 0 < value <= 2000:
-                raise ValueError(f"temperatures holds {value}, which must be above 0 and at most 2000 K")
+                raise ValueError(f"temperatures has {value}, which must be above 0 and at most 2000 K")
         return self

@@ -13,12 +13,12 @@ Point = tuple[float, float]  # a node of a table
 
 
 class BeadScattering(Section):
-    """Each particle of the trajectory is one Gaussian with the scattering of all atoms that it stands for."""
+    """Each bead of the trajectory is one Gaussian that scatters like all the atoms it represents."""
 
     kind: Literal["beads"] = "beads"
     solvent_contrast: float = in_unit(
         "1",
-        "share of the scattering that the surrounding water leaves: 1 in vacuum, about 0.4 for protein in ice",
+        "fraction of the scattering that remains against the surrounding water: 1 in vacuum, about 0.4 in ice",
         default=1.0,
         gt=0,
         le=1,
@@ -26,14 +26,14 @@ class BeadScattering(Section):
 
 
 class AtomScattering(Section):
-    """Each particle is an atom, as Peng et al. (1996) tabulate it; for trajectories of atoms only."""
+    """Each bead is an atom, with the scattering of Peng et al. (1996); for trajectories of atoms only."""
 
     kind: Literal["atoms"]
     n_gaussians: Literal[1, 2, 5] = Field(
-        default=2, description="Gaussians an atom: 5 as tabulated; 2 or 1 fitted to them over what the pixel resolves"
+        default=2, description="Gaussians per atom: 5 as tabulated; 2 or 1 fitted to them over the resolved frequencies"
     )
     b_factor_A2: float = in_unit("Å²", "B factor of every atom", default=20.0, ge=0, le=1000)
-    solvent: bool = Field(default=True, description="take away the water that each atom displaces")
+    solvent: bool = Field(default=True, description="subtract the water that each atom displaces")
 
 
 class _Noise(Section):
@@ -49,13 +49,13 @@ class _Noise(Section):
 
 
 class WhiteNoise(_Noise):
-    """The same at every spatial frequency; as strong as `snr` says."""
+    """The same power at every spatial frequency; `snr` sets the strength."""
 
     kind: Literal["white"] = "white"
 
 
 class ColouredNoise(_Noise):
-    """Normal noise with a radial power spectrum; as strong as `snr` says."""
+    """Normal noise with a radial power spectrum; `snr` sets the strength."""
 
     kind: Literal["coloured"]
     spectrum: tuple[Point, ...] = in_unit(
@@ -70,13 +70,13 @@ class ColouredNoise(_Noise):
 
 
 class PoissonNoise(_Noise):
-    """Electrons are counted: `dose_per_frame_e_A2` says how many there are, and `snr` follows."""
+    """Counted electrons: `dose_per_frame_e_A2` sets their number, and `snr` follows."""
 
     kind: Literal["poisson"]
     dqe: tuple[Point, ...] = in_unit(
         "1/Å, 1",
-        "detective quantum efficiency: pairs of spatial frequency and share, linear in between, constant beyond;"
-        " the signal is weakened by its root before counting",
+        "detective quantum efficiency: pairs of spatial frequency and efficiency, linear in between, constant beyond;"
+        " the signal is multiplied by its square root before counting",
         default=((0.0, 1.0),),
     )
 
@@ -88,7 +88,7 @@ class PoissonNoise(_Noise):
 
 class _Poses(Section):
     knowledge: Literal["known", "approximate", "hidden"] = Field(
-        default="known", description="what the movie says of poses: the truth, the truth with an error, or nothing"
+        default="known", description="what the movie tells about poses: the truth, the truth with an error, or nothing"
     )
     error_deg: float = in_unit(
         "degree", "approximate poses: standard deviation of the rotation, about each axis", default=0.0, ge=0, le=180
@@ -96,10 +96,10 @@ class _Poses(Section):
     error_A: float = in_unit("Å", "the same of the shift, each axis", default=0.0, ge=0, le=50)
     preferred_axes: tuple[tuple[float, float, float], ...] = Field(
         default=(),
-        description="directions of the molecule that tend to point towards the eye, equally often; all if none."
-        " Of a molecule that diffuses: at its first frame",
+        description="directions of the molecule that tend to point towards the viewer, equally often; all if none."
+        " For a diffusing molecule: at its first frame",
     )
-    preference: float = in_unit("1", "concentration κ of von Mises and Fisher about them", default=10.0, gt=0, le=1e5)
+    preference: float = in_unit("1", "von Mises–Fisher concentration κ about them", default=10.0, gt=0, le=1e5)
 
     @model_validator(mode="after")
     def _consistent(self) -> _Poses:
@@ -114,7 +114,7 @@ class _Poses(Section):
 
 
 class RandomPoses(_Poses):
-    """Another orientation and shift for every frame."""
+    """A new orientation and shift for every frame."""
 
     kind: Literal["random"] = "random"
 
@@ -125,11 +125,11 @@ class FixedPoses(_Poses):
     kind: Literal["fixed"]
     orientation: tuple[float, float, float, float] | None = Field(
         default=None,
-        description="rotation of every molecule, as a quaternion x y z w of any length, as if all lay on the surface"
-        " alike; another for each molecule if none",
+        description="rotation of every molecule, as a quaternion x y z w of any length: all lie alike on the surface;"
+        " another rotation for each molecule if none",
     )
     drift_A: float = in_unit(
-        "Å", "drift a frame, straight, in a direction of each molecule's own", default=0.0, ge=0, le=100
+        "Å", "drift per frame along a straight line, in a random direction for each molecule", default=0.0, ge=0, le=100
     )
 
     @model_validator(mode="after")
@@ -153,8 +153,8 @@ class DiffusingPoses(_Poses):
     )
     radius_nm: float | None = in_unit(
         "nm",
-        "hydrodynamic radius a; if not given that of a ball with the molecule's radius of gyration, plus 0.3 nm of"
-        " water",
+        "hydrodynamic radius a; if not given, that of a ball with the molecule's radius of gyration, plus 0.3 nm"
+        " of water",
         default=None,
         gt=0,
         le=1000,
@@ -162,7 +162,7 @@ class DiffusingPoses(_Poses):
     temperature_K: float = in_unit("K", "of the liquid", default=298.15, gt=0, le=2000)
     viscosity_mPa_s: float = in_unit("mPa s", "η of the liquid; water has 0.89", default=0.89, gt=0, le=1e12)
     drift_A: float = in_unit(
-        "Å", "drift a frame, straight, in a direction of each molecule's own", default=0.0, ge=0, le=100
+        "Å", "drift per frame along a straight line, in a random direction for each molecule", default=0.0, ge=0, le=100
     )
 
     @model_validator(mode="after")
@@ -186,7 +186,7 @@ class RenderRecipe(Section):
 
     kind: Literal["electron"] = "electron"
     lazy: bool = Field(
-        default=False, description="store no images, but what is needed to make each anew when it is asked for"
+        default=False, description="store no images; make each one from the stored parameters when it is read"
     )
     n_pixels: int = in_unit("pixel", "edge of the square image, even", default=64, ge=16, le=1024, multiple_of=2)
     pixel_size_A: float = in_unit("Å", "edge of a pixel", default=1.5, ge=0.2, le=20)
@@ -205,14 +205,14 @@ class RenderRecipe(Section):
         kind_or("white"),
     ] = WhiteNoise()
     dose_per_frame_e_A2: float | None = in_unit(
-        "e/Å²", "electrons that a frame takes; needed for counting and for damage", default=None, gt=0, le=1e5
+        "e/Å²", "dose of a frame; needed for counting noise and for radiation damage", default=None, gt=0, le=1e5
     )
     radiation_damage: bool = Field(
         default=False,
-        description="weaken each frame by the dose that its molecule has had, half the frame's own included",
+        description="attenuate each frame by the dose its molecule has received, half of the frame's own included",
     )
     pre_exposure_e_A2: float = in_unit(
-        "e/Å²", "dose that a molecule has had before its first frame", default=0.0, ge=0, le=1e6
+        "e/Å²", "dose that a molecule has received before its first frame", default=0.0, ge=0, le=1e6
     )
     scattering: Annotated[
         Annotated[BeadScattering, Tag("beads")] | Annotated[AtomScattering, Tag("atoms")], kind_or("beads")
@@ -245,13 +245,13 @@ class RenderRecipe(Section):
         counted = isinstance(self.noise, PoissonNoise)
         blank = type(self).model_fields
         if counted and self.snr != blank["snr"].default:
-            raise ValueError(f"snr = {self.snr:g} follows from the dose where electrons are counted; leave it out")
+            raise ValueError(f"snr = {self.snr:g} follows from the dose when electrons are counted; leave it out")
         if self.dose_per_frame_e_A2 is None and (counted or self.radiation_damage):
             need = "noise of kind 'poisson'" if counted else "radiation_damage"
             raise ValueError(f"dose_per_frame_e_A2 is missing, and {need} needs it")
         if self.radiation_damage and self.voltage_kV not in (200, 300):
             raise ValueError(
-                f"radiation_damage is known at 200 and 300 kV, and voltage_kV is {self.voltage_kV:g}; leave it out"
+                f"radiation_damage is known only at 200 and 300 kV, and voltage_kV is {self.voltage_kV:g}; leave it out"
             )
         if isinstance(self.scattering, AtomScattering) and self.bead_b_factor_A2 != blank["bead_b_factor_A2"].default:
             raise ValueError("bead_b_factor_A2 is for beads; give scattering.b_factor_A2 for atoms")

@@ -29,12 +29,12 @@ class Recipe(Section):
     """A whole experiment."""
 
     name: Name = Field(description="names the run folder")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="every random number of the run descends from it")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seeds every random number of the run")
     simulate: SimulateRecipe
     render: Annotated[
         Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], kind_or("electron")
     ] = RenderRecipe()
-    particles: ParticlesRecipe | None = Field(default=None, description="images of another program; no render then")
+    particles: ParticlesRecipe | None = Field(default=None, description="images of another program, instead of render")
     embed: EmbedRecipe = EmbedRecipe()
     train: TrainRecipe = TrainRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
@@ -182,10 +182,10 @@ def parse_recipe(text: str, path: Path) -> Recipe:
     """A checked recipe from its text, which errors say to be that of `path`. Raises RecipeError."""
     try:
         content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # beyond its own error, tomllib lets those of int() through
+    except (ValueError, RecursionError) as error:  # tomllib also lets the errors of int() through
         raise RecipeError(f"The recipe {path} is not valid TOML: {error}.") from None
     try:
-        # strict, so that true is no number and "64" none either; of JSON, in which lists may still become tuples
+        # strict, so that neither true nor "64" counts as a number; as JSON, in which lists may still become tuples
         return Recipe.model_validate_json(json.dumps(content, default=str), strict=True)
     except ValidationError as error:
         mistakes = [explain(one, Recipe) for one in error.errors()]

@@ -28,12 +28,12 @@ class StructureRecipe(Section):
         default=None,
         ge=2,
         le=20,
-        description="instead: so many domains, found by comparing the two forms: domain_1, the largest, is the body;"
-        " hinge_1 … are the angles at which the others hang, unless collective variables are declared",
+        description="instead of domains: how many to find by comparing the two forms; domain_1, the largest, is the"
+        " body; hinge_1 … are the angles between it and the others, unless collective variables are declared",
     )
     body: Name | None = Field(
         default=None,
-        description="domain on which every frame is superposed, so what a pose refers to; all beads if none",
+        description="domain on which every frame is superposed, and to which poses refer; all beads if none",
     )
 
     @field_validator("domains")
@@ -81,12 +81,12 @@ class StructureRecipe(Section):
 
     @property
     def structure_files(self) -> list[str]:
-        """Small files, of which a run keeps copies."""
+        """Small files, which a run copies."""
         return [name for name in (self.structure, self.second_structure) if name is not None]
 
     @property
     def trajectory_files(self) -> list[str]:
-        """Large files, of which a run keeps place and digest."""
+        """Large files, of which a run records path and digest."""
         return []
 
 
@@ -126,10 +126,10 @@ class AtomisticRecipe(Section):
 
 
 class ArmsRecipe(Section):
-    """A designed molecule: a rigid hub with arms, each on one joint, so that as many sources exist by construction.
+    """A designed molecule: a rigid hub with arms, each on one joint, so that there are as many sources as arms.
 
-    It declares its collective variables itself: `arm_1` … `arm_n`, the rotation of each arm about its axle, 0° as
-    built: where it stands upright on its hinge, or is bent along the hub on its swivel.
+    Its collective variables are `arm_1` … `arm_n`, the rotation of each arm about its axle. They are 0° as built: the
+    arm stands upright on its hinge, or is bent along the hub on its swivel.
     """
 
     kind: Literal["arms"]
@@ -139,11 +139,15 @@ class ArmsRecipe(Section):
     )
     identical: bool = Field(
         default=False,
-        description="equal arms on a ring: with equal dynamics their sources are degenerate; distinct in length if not",
+        description="equal arms on a ring, degenerate if their dynamics are equal; if not, arms differ in length",
     )
     bead_spacing: float = in_unit("nm", "distance of neighbouring beads", default=0.5, ge=0.3, le=1)
     hub_radius: float | None = in_unit(
-        "nm", "of the ball of beads in the middle; as small as the arms allow if none", default=None, ge=0.8, le=10
+        "nm",
+        "of the ball of beads in the middle; the smallest that arms allow if none",
+        default=None,
+        ge=0.8,
+        le=10,
     )
     arm_length: float = in_unit("nm", "of the longest arm", default=2.2, ge=1.5, le=10)
 
@@ -161,12 +165,12 @@ class ArmsRecipe(Section):
 
 
 class TrajectoryRecipe(Section):
-    """Frames that another program made, read through MDTraj instead of simulated.
+    """Frames of another program, read through MDTraj instead of simulated.
 
-    Files are glued in time, `files_per_replica` at a time, and each such stretch is a replica of `n_frames` frames,
-    what is left over at its end unused. When there are fewer stretches than replicas, each is cut into as many
-    consecutive replicas as it has frames for, until there are `n_replicas`: replicas next to each other in one
-    stretch are then not independent, and held-out ones come last. Molecules broken by a periodic box are made whole
+    Files are concatenated in time, `files_per_replica` at a time, and each such stretch is a replica: its first
+    `n_frames` frames are used. When there are fewer stretches than replicas, each is cut into as many consecutive
+    replicas as it has frames for, until there are `n_replicas`. Neighbouring replicas of one stretch are then not
+    independent; held-out ones come last. Molecules broken by a periodic box are made whole
     along their bonds, or bead by bead along the chain where the topology has no bonds; several chains are not brought
     together.
     """
@@ -181,8 +185,8 @@ class TrajectoryRecipe(Section):
     files: list[Annotated[str, Field(min_length=1)]] = Field(
         min_length=1, description="DCD, XTC, TRR, HDF5 or NetCDF files, in order, relative to the recipe"
     )
-    files_per_replica: int = Field(default=1, ge=1, le=MOST, description="consecutive files glued in time")
-    stride: int = in_unit("frame", "every so manieth frame is used, counted from the first", default=1, ge=1, le=MOST)
+    files_per_replica: int = Field(default=1, ge=1, le=MOST, description="consecutive files concatenated in time")
+    stride: int = in_unit("frame", "every N-th frame is used, counted from the first", default=1, ge=1, le=MOST)
     selection: str = Field(
         default="name CA",
         min_length=1,

@@ -1,4 +1,4 @@
-"""Recipe of a movie that was recorded, or made, elsewhere: a particle stack with its STAR file."""
+"""Recipe of images from another program: a particle stack with its STAR file."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tempica.recipe.section import Section, in_unit
 
 
 class ParticlesRecipe(Section):
-    """Particles of another program in the place of rendered images; simulate then makes structures to explain them.
+    """Particles of another program instead of rendered images; simulate then makes structures to explain them.
 
-    An export of ours knows each particle's replica, frame and time, which n_replicas and n_frames must agree with. In
-    any other file the particles are dealt out in its order, n_frames to each of n_replicas, the rest unused.
+    A file that tempica exported tells each particle's replica, frame and time, and n_replicas and n_frames must agree
+    with them. Of any other file the particles are taken in order, n_frames for each of n_replicas, the rest unused.
     """
 
     star: str = Field(min_length=1, description="STAR file of RELION 3.0, 3.1 or 5, relative to the recipe")
@@ -25,35 +25,38 @@ class ParticlesRecipe(Section):
     observation: Literal["movie", "snapshots"] | None = Field(
         default=None,
         description="movie: particles of a replica follow each other in time; snapshots: each is another molecule."
-        " Needed where the file is no export of ours",
+        " Needed unless tempica exported the file",
     )
     frame_interval: float = in_unit(
-        "ps", "between neighbouring particles of a replica, where the file tells no times", default=1.0, gt=0
+        "ps", "between neighbouring particles of a replica, where the file has no times", default=1.0, gt=0
     )
     contrast: Literal["positive", "negative"] = Field(
-        default="positive", description="sign of protein in the images; negative ones are turned over"
+        default="positive", description="sign of protein in the images; negative images are inverted"
     )
     structure: Literal["centred", "docked"] = Field(
         default="centred",
-        description="where the structure stands in the map that the poses refer to: centred: its beads' centroid in"
-        " the middle of the box; docked: the structure file lies in the map, whose first voxel is at the origin",
+        description="where the structure is in the map that the poses refer to; centred: its beads' centroid is in the"
+        " middle of the box; docked: the structure file fits the map, whose first voxel is at the origin",
     )
     b_factor_A2: float | None = in_unit(
         "Å²", "envelope exp(−B k²/4) of the CTF; rlnCtfBfactor of the file if none", default=None, ge=0, le=2000
     )
     bead_b_factor_A2: float | None = in_unit(
-        "Å²", "B factor added to each bead's own width; of an export of ours its own, else 20", default=None, ge=0,
+        "Å²",
+        "B factor added to each bead's own width; if none, that of a file that tempica exported, else 20",
+        default=None,
+        ge=0,
         le=1000,
-    )  # fmt: skip
+    )
     pixel_size_A: float | None = in_unit(
-        "Å", "edge of a pixel of the images; what the STAR file says if none", default=None, ge=0.2, le=20
+        "Å", "edge of a pixel of the images; that of the STAR file if none", default=None, ge=0.2, le=20
     )
     voltage_kV: float | None = in_unit(
-        "kV", "of the microscope; what the STAR file says if none", default=None, ge=60, le=1000
+        "kV", "of the microscope; that of the STAR file if none", default=None, ge=60, le=1000
     )
     spherical_aberration_mm: float | None = in_unit(
-        "mm", "of the microscope; what the STAR file says if none", default=None, ge=0, le=10
+        "mm", "of the microscope; that of the STAR file if none", default=None, ge=0, le=10
     )
     amplitude_contrast: float | None = in_unit(
-        "1", "share of the contrast that is of amplitude; what the STAR file says if none", default=None, ge=0, le=1
+        "1", "amplitude contrast w; that of the STAR file if none", default=None, ge=0, le=1
     )

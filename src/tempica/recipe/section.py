@@ -1,4 +1,4 @@
-"""What every section of a recipe is made of."""
+"""The base of all sections of a recipe, and their fields."""
 
 from __future__ import annotations
 

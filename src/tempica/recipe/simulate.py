@@ -72,7 +72,7 @@ class CollectiveVariableRecipe(Section):
             if one == other or (one < other and self.kind != "rotation"):
                 raise ValueError(
                     f"the groups of {self.name} contradict each other: '{self.residues[i]}' lies within"
-                    f" '{self.residues[j]}', so the variable does not measure what moves between them"
+                    f" '{self.residues[j]}', so the variable does not measure a motion between them"
                 )
         return self
 
@@ -83,15 +83,15 @@ class CollectiveVariableRecipe(Section):
 
 
 class ObservationRecipe(Section):
-    """What a camera gets to see of a molecule's time.
+    """Which frames of a molecule the camera records.
 
-    movie: every frame of it, as in liquid-phase EM. snapshots: one frame of a molecule, with a label, as in
-    time-resolved cryo-EM; never pairs. pairs: two frames of a molecule, one interval apart, as with two XFEL pulses.
+    movie: every frame, as in liquid-phase EM. snapshots: one frame of each molecule, with a label, as in time-resolved
+    cryo-EM. pairs: two frames of each molecule, one interval apart, as with two XFEL pulses.
     """
 
     mode: Literal["movie", "snapshots", "pairs"] = "movie"
     decorrelation_frames: int = in_unit(
-        "frame", "simulated, not recorded, between two molecules", default=10, ge=1, le=MOST
+        "frame", "simulated but not recorded between two molecules", default=10, ge=1, le=MOST
     )
 
     @property
@@ -111,7 +111,7 @@ _OF_A_SIMULATION = (
     "time_step",
     "friction",
     "temperature",
-)  # fields without a meaning for a foreign trajectory
+)  # fields that have no meaning for a foreign trajectory
 
 
 class SimulateRecipe(Section):
@@ -124,19 +124,23 @@ class SimulateRecipe(Section):
     ]
     network: NetworkRecipe = NetworkRecipe()
     collective_variables: list[CollectiveVariableRecipe] = Field(
-        default_factory=list, description="degrees of freedom to be followed; a designed molecule brings its own"
+        default_factory=list, description="degrees of freedom to follow; a designed molecule has its own"
     )
-    dynamics: list[Dynamics] = Field(default_factory=list, description="what moves them; nothing but heat if none")
+    dynamics: list[Dynamics] = Field(default_factory=list, description="what drives them; thermal motion alone if none")
     temperature_jump: TemperatureJump | None = None
     segment_frames: int | None = in_unit(
-        "frame", "length of a segment: of a scale, of a pump's period, of a temperature", default=None, ge=1, le=MOST
+        "frame",
+        "length of a segment (one scale, pump period or temperature)",
+        default=None,
+        ge=1,
+        le=MOST,
     )
     observation: ObservationRecipe = ObservationRecipe()
     n_replicas: int = Field(default=8, ge=1, le=100_000, description="independent movies of the same molecule")
     n_frames: int = Field(default=750, ge=2, le=MOST, description="frames a replica")
     steps_per_frame: int = Field(default=600, ge=1, le=MOST, description="integration steps between frames")
     equilibration_frames: int = Field(
-        default=20, ge=0, le=MOST, description="frames simulated and thrown away before the first"
+        default=20, ge=0, le=MOST, description="frames simulated and discarded before the first"
     )
     ensemble_frames: int = Field(
         default=400,
@@ -150,8 +154,8 @@ class SimulateRecipe(Section):
     temperature: float = in_unit("K", "of the bath", default=300.0, gt=0, le=2000)
     platform: Literal["auto", "Reference", "CPU", "OpenCL", "CUDA"] = Field(
         default="auto",
-        description="of OpenMM; auto: Reference, in double precision, unless a short measurement shows another to be"
-        " twice as fast: name one to have the same digits on every machine",
+        description="of OpenMM; auto: Reference (double precision), unless another proves twice as fast. Name one to"
+        " have the same digits on every machine",
     )
 
     @property
@@ -161,7 +165,7 @@ class SimulateRecipe(Section):
 
     @property
     def drives(self) -> list[Driven]:
-        """The entries of `dynamics` that pull."""
+        """The entries of `dynamics` that pull on their variable."""
         return [entry for entry in self.dynamics if isinstance(entry, Driven)]
 
     @model_validator(mode="after")
@@ -172,7 +176,7 @@ class SimulateRecipe(Section):
                 f"time_step = {self.time_step} ps is too long for atoms: take 0.002, or 0.004 with hydrogen_mass 3"
             )
         if isinstance(self.molecule, ArmsRecipe) and self.collective_variables:
-            raise ValueError(f"a molecule of arms brings its own collective variables: {', '.join(names)}; give none")
+            raise ValueError(f"a molecule of arms has its own collective variables ({', '.join(names)}); give none")
         if not names:
             raise ValueError("collective_variables must hold at least one entry")
         if len(set(names)) < len(names):
@@ -186,7 +190,7 @@ class SimulateRecipe(Section):
                 )
             if moved.count(name) > 1:
                 raise ValueError(
-                    f"the collective_variable '{name}' has {moved.count(name)} entries in dynamics; one is the most"
+                    f"the collective_variable '{name}' has {moved.count(name)} entries in dynamics; it may have one"
                 )
             if isinstance(entry, Ar1) and entry.coupled_to is not None:
                 before = [e.collective_variable for e in self.dynamics[:i] if isinstance(e, Ar1)]
@@ -206,7 +210,7 @@ class SimulateRecipe(Section):
         return self
 
     def _check_foreign(self) -> None:
-        """What is simulated elsewhere is not simulated here."""
+        """Raise ValueError for fields of a simulation where frames are read instead."""
         if not isinstance(self.molecule, TrajectoryRecipe):
             return
         blank = SimulateRecipe.model_fields
@@ -217,7 +221,7 @@ class SimulateRecipe(Section):
         ]
         if given:
             raise ValueError(
-                f"a molecule of kind 'trajectory' is read, not simulated, and {', '.join(given)} would mean nothing:"
+                f"a molecule of kind 'trajectory' is read, not simulated, so {', '.join(given)} would have no effect:"
                 " leave it out" + (" (the mode is always movie)" if "observation" in given else "")
             )
 

@@ -12,40 +12,34 @@ from tempica.recipe.section import Section, in_unit, kind_or
 
 class _Orientations(Section):
     knowledge: Literal["known", "hidden"] = Field(
-        default="known", description="what the movie says of orientations: the truth, or nothing (NaN)"
+        default="known", description="what the movie tells about orientations: the truth, or nothing (NaN)"
     )
 
 
 class RandomOrientations(_Orientations):
-    """Another orientation for every frame."""
+    """A new orientation for every frame."""
 
     kind: Literal["random"] = "random"
 
 
 class FixedOrientations(_Orientations):
-    """One orientation for all frames of a molecule: two pulses follow each other before it has turned."""
+    """One orientation for all frames of a molecule: the pulses follow each other before it has turned."""
 
     kind: Literal["fixed"]
 
 
 class XfelRecipe(Section):
-    """Diffraction patterns of single particles in the pulses of an X-ray free-electron laser, photons counted."""
+    """Diffraction patterns of single particles, in photons, from the pulses of an X-ray free-electron laser."""
 
     kind: Literal["xfel"]
-    n_pixels: int = in_unit(
-        "pixel", "edge of the square detector, whose middle the beam meets", default=64, ge=16, le=2048
-    )
-    pixel_size_um: float = in_unit(
-        "µm", "edge of a pixel, or of so many as are read as one", default=600.0, gt=1, le=1e5
-    )
+    n_pixels: int = in_unit("pixel", "edge of the square detector, centred on the beam", default=64, ge=16, le=2048)
+    pixel_size_um: float = in_unit("µm", "edge of a pixel, after binning", default=600.0, gt=1, le=1e5)
     detector_distance_mm: float = in_unit("mm", "of the detector behind the particle", default=100.0, gt=1, le=1e5)
     photon_energy_eV: float = in_unit("eV", "of each photon", default=6_000.0, ge=200, le=30_000)
     photons_per_pulse: float = in_unit(
-        "1", "photons of the average pulse that reach the focus", default=1e12, gt=0, le=1e16
+        "1", "photons that reach the focus in the average pulse", default=1e12, gt=0, le=1e16
     )
-    focus_nm: float = in_unit(
-        "nm", "edge of the square over which the focus spreads them evenly", default=100.0, ge=1, le=1e6
-    )
+    focus_nm: float = in_unit("nm", "edge of the square focus, which is evenly lit", default=100.0, ge=1, le=1e6)
     pulse_jitter: float = in_unit(
         "1",
         "standard deviation of a pulse's photons over their mean, gamma-distributed as those of self-amplified"

@@ -1,4 +1,4 @@
-"""The run folder: whose it is, what belongs to which recipe, and who may work in it.
+"""The run folder: which run it holds, what belongs to which recipe, and who may work in it.
 
 A stage is up to date when its outputs are complete and carry the fingerprint of its part of the recipe.
 """
@@ -59,7 +59,7 @@ class Run:
         return digests
 
     def _section(self, stage: str) -> dict[str, Any]:
-        """What a stage's output depends on beside the stages before it; of files the content counts, not the place."""
+        """What a stage's output depends on besides earlier stages; files count by content, not by path."""
         molecule, particles = self.recipe.simulate.molecule, self.recipe.particles
         if stage == "render" and particles is not None:
             records = self.foreign.records.items()
@@ -85,7 +85,7 @@ class Run:
         return all(stamp(self.path / name) == self.fingerprints[stage] for name in self.outputs(stage))
 
     def claim(self, say: Callable[[str], None] = lambda _: None) -> int:
-        """Take the folder for this run alone: make it and lock it; returns the lock's descriptor.
+        """Make the folder and lock it for this run alone; returns the lock's descriptor.
 
         Raises StoreError when the folder holds something else or another tempica is at work in it.
         """
@@ -103,7 +103,7 @@ class Run:
         return lock
 
     def join(self) -> int:
-        """Take the folder together with other array tasks; returns the shared lock's descriptor. Raises StoreError."""
+        """Lock the folder together with other array tasks; returns the lock's descriptor. Raises StoreError."""
         self._begin()
         lock = locks.hold(self.hidden / "lock", shared=True)
         turn = locks.hold(self.hidden / "array.lock", patience=60.0)
@@ -111,8 +111,8 @@ class Run:
             self._introduce()
             if self._outdated():
                 raise StoreError(
-                    f"The run folder {self.path} is of an earlier version of this recipe, which array tasks leave"
-                    " alone. Give --out another folder, or do the stage without --replica."
+                    f"The run folder {self.path} belongs to an earlier version of this recipe, which array tasks do"
+                    " not replace. Give --out another folder, or run the stage without --replica."
                 )
             self.freeze()
         finally:
@@ -132,7 +132,7 @@ class Run:
                 name = json.loads((self.hidden / "run.json").read_text())["name"]
             except (OSError, ValueError, KeyError, TypeError):
                 raise StoreError(
-                    f"The output folder {self.path} holds something that is no tempica run. Nothing was changed."
+                    f"The output folder {self.path} holds something else than a tempica run. Nothing was changed."
                     " Give --out a new or empty folder."
                 ) from None
             if name != self.recipe.name:
@@ -146,7 +146,7 @@ class Run:
             raise StoreError(f"The output folder {self.path} cannot be made: {error}.") from None
 
     def _introduce(self) -> None:
-        """Write down whose folder this is."""
+        """Record which run the folder holds."""
         for pattern in (".tempica/run.json.*.new", "recipe.toml.*.new", "structures/*.new"):
             for leftover in self.path.glob(pattern):  # of a killed run
                 leftover.unlink()
@@ -154,15 +154,15 @@ class Run:
             files.write_json(self.hidden / "run.json", {"name": self.recipe.name, "tempica": __version__})
 
     def _holds_something(self) -> bool:
-        """Whether the folder is more than what a run that was killed at its very start leaves behind."""
+        """Whether the folder holds more than a run leaves behind that was killed at its very start."""
         begun = {self.hidden, self.hidden / "lock", self.hidden / "array.lock"}
         begun.update(self.hidden.glob("run.json.*new"))
         return any(path not in begun for path in (*self.path.iterdir(), *self.hidden.glob("*")))
 
     def freeze(self) -> None:
-        """Keep the recipe and its structure files with the run; older ones go to `superseded`.
+        """Copy the recipe and its structure files into the run; older ones go to `superseded`.
 
-        Files of other programs, which may be large, stay where they are: their place and digest are written down.
+        Files of other programs, which may be large, stay where they are; their path and digest are recorded.
         """
         self.set_aside(self._outdated())
         if not (self.path / "recipe.toml").exists():
@@ -180,7 +180,7 @@ class Run:
             files.write_json(self.path / RECORD, records)
 
     def _outdated(self) -> list[str]:
-        """What was kept with the run and is not what this recipe says."""
+        """Copies in the run that differ from this recipe."""
         frozen = self.path / "recipe.toml"
         found = ["recipe.toml"] if frozen.exists() and frozen.read_text(encoding="utf-8") != self.recipe_text else []
         for path in self._structures():
@@ -201,7 +201,7 @@ class Run:
 
     @cached_property
     def shelf(self) -> Path:
-        """Where this invocation puts what it must not overwrite."""
+        """Where this invocation moves what it must not overwrite."""
         taken = [int(p.name) for p in (self.path / "superseded").glob("*") if p.name.isdigit()]
         return self.path / "superseded" / str(max(taken, default=0) + 1)
 
@@ -216,7 +216,7 @@ def open_run(target: Path, out: Path | None) -> Run:
     """The run that a recipe file or a run folder stands for."""
     if target.is_dir():
         if not (target / ".tempica" / "run.json").exists():
-            raise StoreError(f"The folder {target} is no tempica run. Give a recipe (TOML file) or a run folder.")
+            raise StoreError(f"The folder {target} is not a tempica run. Give a recipe (TOML file) or a run folder.")
         if out is not None and out.resolve() != target.resolve():
             raise StoreError(f"--out {out} contradicts the run folder {target}. Leave it out, or give a recipe.")
         recipe, text = load_recipe(target / "recipe.toml")
@@ -240,5 +240,5 @@ def stamp(path: Path) -> str | None:
         if match and text.rstrip().endswith("</html>"):
             return match[1]
     raise StoreError(
-        f"The file {path} is damaged: it carries no fingerprint. Nothing was changed. Move it away and run again."
+        f"The file {path} is damaged: it has no fingerprint. Nothing was changed. Move it away and run again."
     )

@@ -1,4 +1,4 @@
-"""Where things lie in a run folder: structures, files of other programs, and the record of them."""
+"""Paths in a run folder: structures, files of other programs, and the record of them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tempica.errors import StoreError
 
 
 def structure_path(folder: Path, name: str) -> Path:
-    """Where a recipe's structure file lies: among the frozen copies of a run folder; else as the recipe says."""
+    """Path of a recipe's structure file: the copy in a run folder, else the path in the recipe."""
     frozen = folder / "structures" / Path(name).name
     own = (folder / ".tempica" / "run.json").exists() or not (folder / name).exists()
     return frozen if own and frozen.exists() else folder / name
 
 
 def trajectory_path(folder: Path, name: str) -> Path:
-    """Where a recipe's trajectory file lies: a run folder has written it down; else as the recipe says."""
+    """Path of a recipe's trajectory file: as recorded in a run folder, else the path in the recipe."""
     kept = recorded(folder).get(name)
     return Path(kept["path"]) if kept else folder / name
 
 
 def recorded(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a run folder has written down of each trajectory file: `path`, `bytes`, `modified` (ns), `sha256`."""
+    """What a run folder has recorded of each trajectory file: `path`, `bytes`, `modified` (ns), `sha256`."""
     try:
         return json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

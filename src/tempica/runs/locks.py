@@ -1,10 +1,10 @@
-"""Who may work in a run folder: locks on its files, and tokens that outlive a run's workers.
+"""Who may work in a run folder: locks on its files, and tokens that tell late tasks to stop.
 
-A run holds `lock` alone; array tasks share it. A task works under a *lease*, a file that it locks, shared, while it
-works and that names the token it must carry. `renew` writes another token and waits for the file to be free: from
-then on nobody who was sent out before is at work, and whoever begins late (left in a cluster's queue by a killed
-run, or done again because its worker seemed lost) finds another token and does nothing. This happens before
-a run touches a folder and before a store is sealed, so no store is completed under somebody's hands.
+A run holds `lock` alone; array tasks share it. A task holds a *lease* while it works: a file that it locks, shared,
+and that contains the token which the task was given. `renew` writes another token and waits until the file is free.
+From then on no earlier task is at work, and one that starts late (left in a cluster's queue by a killed run, or
+repeated because its worker seemed lost) finds another token and does nothing. A run renews its lease before it
+changes a folder and before it seals a store, so no task writes into a store that is complete.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from tempica.errors import StoreError
 
-PATIENCE = 600.0  # seconds that a task which nobody can stop any more is waited for
+PATIENCE = 600.0  # seconds to wait for a task that can no longer be stopped
 
 
 def hold(path: Path, *, shared: bool = False, patience: float = 0.0, refusal: str | None = None) -> int:
@@ -43,7 +43,7 @@ def hold(path: Path, *, shared: bool = False, patience: float = 0.0, refusal: st
 
 
 def renew(lease: Path, *, patience: float = PATIENCE, say: Callable[[str], None] = lambda _: None) -> str:
-    """A new token for a lease; returns it when nobody is at work with an earlier one. Raises StoreError."""
+    """A new token for a lease, returned when no task holds the lease with an earlier one. Raises StoreError."""
     token = uuid.uuid4().hex
     descriptor = os.open(lease, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -54,12 +54,12 @@ def renew(lease: Path, *, patience: float = PATIENCE, say: Callable[[str], None]
     with contextlib.suppress(StoreError):
         os.close(hold(lease, patience=grace))
         return token
-    say("waiting for tasks that were begun earlier and are still at work in this folder")
+    say("waiting for tasks of an earlier run that are still at work in this folder")
     os.close(
         hold(
             lease,
             patience=patience - grace,
-            refusal=f"A task that was begun earlier is still at work ({lease} is locked). Wait until it has ended, or"
+            refusal=f"A task of an earlier run is still at work ({lease} is locked). Wait until it has ended, or"
             " end its worker; then give the same command again.",
         )
     )
@@ -72,7 +72,7 @@ def at_work(lease: Path, token: str) -> Iterator[None]:
     descriptor = hold(lease, shared=True, patience=60.0)
     try:
         if os.pread(descriptor, len(token) + 1, 0) != token.encode():
-            raise StoreError(f"This task is of an earlier run: {lease} names another. Nothing was changed.")
+            raise StoreError(f"This task belongs to an earlier run: {lease} names another token. Nothing was changed.")
         yield
     finally:
         os.close(descriptor)

@@ -47,13 +47,13 @@ THREADS = (
 )
 
 _CONNECT_SECONDS = 6
-_SHUTDOWN_SECONDS = 10  # an executor whose workers were killed may wait for itself
+_SHUTDOWN_SECONDS = 10  # an executor whose workers were killed may never end
 
-stuck = threading.Event()  # set when it does: the end of the interpreter would wait for it too
-interrupted = threading.Event()  # set with a KeyboardInterrupt, which Python drops when it comes within a destructor
+stuck = threading.Event()  # set when that happens: the interpreter would wait for it at its end
+interrupted = threading.Event()  # set with a KeyboardInterrupt, which Python drops when raised in a destructor
 
 _all_started: Barrier  # in a worker
-_turn = threading.Lock()  # in a worker with several threads, as Dask's may have
+_turn = threading.Lock()  # in a worker with several threads, such as one of Dask's
 
 
 def usable_cores() -> int:
@@ -63,7 +63,7 @@ def usable_cores() -> int:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let this thread, alone in its process, compute with one thread: libraries loaded before and those loaded now.
+    """Limit every library to one thread, those loaded before and those loaded now, while this thread works alone.
 
     Tasks that share a process, as on a Dask worker of several threads, take turns.
     """
@@ -113,9 +113,7 @@ def process_pool(jobs: int) -> Iterator[Executor]:
         if ending.is_alive():
             stuck.set()
         if isinstance(error, BrokenExecutor):
-            raise WorkerError(
-                "a worker process was killed from outside (out of memory? then give fewer --jobs)"
-            ) from None
+            raise WorkerError("a worker process was killed (out of memory? then use fewer --jobs)") from None
         raise
     executor.shutdown()
 
@@ -145,9 +143,9 @@ def dask_cluster(address: str) -> Iterator[Executor]:
         ) from None
     loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("distributed", "tornado")}
     for logger in loggers:
-        logger.setLevel(logging.CRITICAL)  # failures are told below, in one line
+        logger.setLevel(logging.CRITICAL)  # failures are reported below, in one line
     try:
-        get_address_host_port(address)  # a Client that fails at this waits for itself at its end
+        get_address_host_port(address)  # a Client that fails here would hang when it is closed
         client = distributed.Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise ClusterError(
@@ -171,7 +169,7 @@ def dask_cluster(address: str) -> Iterator[Executor]:
             traceback.format_exc(),
         ) from error
     finally:
-        client.close()  # the scheduler forgets what waits; what is running goes on to its end, holding its lease
+        client.close()  # the scheduler drops waiting tasks; running ones finish, holding their lease
         for logger, level in loggers.items():
             logger.setLevel(level)
 
@@ -181,14 +179,17 @@ def check_cluster(executor: Executor, folder: Path, version: str, say: Callable[
     client = executor._client  # type: ignore[attr-defined]
     try:
         answers = client.run(_look, str(folder))
-    except Exception as error:  # whatever a worker without tempica makes of the question
+    except Exception as error:  # whatever a worker without tempica raises
         raise ClusterError(f"A Dask worker cannot run tempica {version}: {error}. Install it there too.") from None
     for worker, (there, sees) in answers.items():
         if there != version:
-            raise ClusterError(f"The Dask worker {worker} has tempica {there}, and this is {version}. Install one.")
+            raise ClusterError(
+                f"The Dask worker {worker} has tempica {there}, and this is {version}. Install the same version."
+            )
         if not sees:
             raise ClusterError(
-                f"The Dask worker {worker} does not see {folder}. Give --out a folder on a file system that all share."
+                f"The Dask worker {worker} does not see {folder}. Give --out a folder on a file system that all workers"
+                " share."
             )
     threads = sum(client.nthreads().values())
     if not answers:
@@ -227,7 +228,7 @@ def run_chains(executor: Executor, chains: Iterable[Sequence[Task]], on_done: Ca
 
 @contextlib.contextmanager
 def _environment(names: Sequence[str] = THREADS) -> Iterator[None]:
-    """One thread for every library that is loaded, or process that is started, meanwhile."""
+    """One thread for every library loaded, and every process started, within this context."""
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(before, "1"))
     try:

@@ -1,4 +1,4 @@
-"""What a stage is handed, and tasks that leave a mark once they are done."""
+"""What a stage is given to work with, and tasks that leave a mark when they are done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder mu
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage is handed: the recipe, a place to work in, and hands to work with."""
+    """What a stage is handed: the recipe, a folder to work in, and workers."""
 
     stage: str
     run: Path
@@ -36,12 +36,12 @@ class Work:
     fingerprint: str
     executor: Executor
     progress: Progress
-    lease: Lease | None = None  # of those who work elsewhere
+    lease: Lease | None = None  # that tasks elsewhere must hold
     replica: int | None = None  # the only one to be simulated
-    device: str = "cpu"  # where kernels run that have the choice
+    device: str = "cpu"  # where kernels run that support both
 
     def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
-        """Run chains of (key, task) that have not been done before; a key names its task within the stage."""
+        """Run those tasks of chains of (key, task) that are not done yet; a key names its task within the stage."""
         marks = self.folder / "done"
         marks.mkdir(exist_ok=True)
         left = [
@@ -69,10 +69,10 @@ class Work:
 
 @dataclass(frozen=True)
 class _Marked:
-    """A task that leaves a mark once it is done, and is not done again.
+    """A task that leaves a mark when it is done, and then is not repeated.
 
-    A cluster that loses sight of a worker gives its task to another while the first is still at it. Both then write
-    the same bytes, each file under a name of its own until it is complete, so that it does not matter who is last.
+    A cluster that loses contact with a worker gives its task to another while the first still works on it. Both write
+    the same bytes, each file under a temporary name until it is complete, so it does not matter which comes last.
     """
 
     task: pool.Task

@@ -1,4 +1,4 @@
-"""The designed molecule: a rigid hub with arms on joints, as many independent sources as arms, by construction.
+"""The designed molecule: a rigid hub with arms on joints; there are as many independent sources as arms.
 
 Nothing acts between two arms but the hub that carries both; should they meet, they pass through each other.
 """
@@ -43,7 +43,7 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         bodies[0] += [first, first + 1]
         last = first + 2 + len(arm)
         bodies.append(list(range(first, last)))
-        # hub beads on the side that the arm leans to: off the axle, so that the angle is defined
+        # hub beads on the side that the arm leans to: away from the axle, so that the angle is defined
         lean = np.cross(across, up)
         side = np.flatnonzero((hub @ lean > 0.35 * radius) & (hub @ up > 0.35 * radius))
         head = tuple(range(last - n_head, last))
@@ -117,7 +117,7 @@ def _symmetric_ball(radius: float, spacing: float, n: int) -> np.ndarray:
 
 
 def least_hub(recipe: ArmsRecipe) -> float:
-    """Radius (nm) of a hub on which neighbouring arms keep clear of each other; swivels' bent arms need more room."""
+    """Radius (nm) of a hub on which neighbouring arms do not touch; the bent arms of swivels need more room."""
     apart = (
         2.6 * recipe.bead_spacing
         if recipe.joint == "hinge"
@@ -131,7 +131,7 @@ def least_hub(recipe: ArmsRecipe) -> float:
 
 
 def _directions(n: int, *, ring: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Where each arm points, and a direction across it: evenly on a ring, or on a sphere by a golden spiral."""
+    """Direction of each arm and one perpendicular to it: evenly on a ring, or on a sphere by a golden spiral."""
     k = np.arange(n)
     if ring:
         height, turn = np.zeros(n), 2 * np.pi * k / n

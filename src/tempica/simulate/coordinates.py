@@ -49,7 +49,7 @@ class CollectiveVariable:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Between which a target must stay (rad or nm): a hinge angle has no gradient at 0 and π."""
+        """Range of targets (rad or nm); a hinge angle has no gradient at 0 and π."""
         if self.kind == "hinge_angle":
             return math.radians(5.0), math.radians(175.0)
         return (0.05, math.inf) if self.kind == "distance" else (-math.inf, math.inf)
@@ -68,7 +68,7 @@ class CollectiveVariable:
             return np.linalg.norm(centroid[0] - centroid[1], axis=-1)
         if self.kind == "hinge_angle":
             u, v = centroid[0] - centroid[1], centroid[2] - centroid[1]
-            # atan2 keeps its precision where arccos loses it, near 0 and π
+            # unlike arccos, atan2 is precise near 0 and π
             return np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), (u * v).sum(-1))
         a, b, c = (centroid[i + 1] - centroid[i] for i in range(3))
         across, normal = np.cross(a, b), np.cross(b, c)

@@ -59,7 +59,7 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
 
 
 def _without_short_pieces(label: np.ndarray, chain: np.ndarray) -> np.ndarray:
-    """Labels (bead,) in which no piece of a chain is shorter than SHORTEST, where there is a longer one to join."""
+    """Labels (bead,) in which no piece of a chain is shorter than SHORTEST, if there is a longer one to join."""
     label = label.copy()
     while True:
         edges = np.flatnonzero((np.diff(label) != 0) | (np.diff(chain) != 0)) + 1
@@ -77,7 +77,7 @@ def _without_short_pieces(label: np.ndarray, chain: np.ndarray) -> np.ndarray:
 def _hinge(
     domain: int, label: np.ndarray, chain: np.ndarray, forms: tuple[Molecule, Molecule]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Groups of beads: the domain that it hangs on, the hinge between them, the domain."""
+    """Groups of beads: the domain that it is connected to, the hinge between them, and the domain."""
     crossings = np.flatnonzero((label[1:] != label[:-1]) & (chain[1:] == chain[:-1]))
     other = np.where(label[crossings] == domain, label[crossings + 1], label[crossings])
     mine = (label[crossings] == domain) | (label[crossings + 1] == domain)

@@ -1,7 +1,7 @@
 """Integration of one replica, in blocks of frames.
 
-A block is a pure function of the state it starts from and of its number: it makes its own context and seeds it,
-so that a run that was killed goes on exactly as if it had not been.
+A block is a pure function of its number and the state that it starts from: it makes its own context and seeds it,
+so that a killed run continues exactly as if it had not been killed.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from tempica.simulate.frames import Frames, superpose
 from tempica.simulate.models import Model, settled
 
 BLOCK_FRAMES = 50  # frames between two checkpoints; part of the seeding, so not an option
-HOTTEST = 100.0  # a frame with so many times the bath's kinetic energy is no physics but an unstable integration
+HOTTEST = 100.0  # a frame with this many times the bath's kinetic energy means that the integration is unstable
 SUBSTEPS = 50  # the restraint's target moves at least this often, in integration steps
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a replica stands between two blocks; double precision, so that nothing is lost."""
+    """State of a replica between two blocks, in double precision so that nothing is lost."""
 
     position: np.ndarray
     velocity: np.ndarray
 
 
 def targets(recipe: Recipe, model: Model, replica: int, n_frames: int) -> np.ndarray:
-    """What the drives ask for (1 + equilibration + n_frames, source_name), rad or nm.
+    """Targets of the driven variables (1 + equilibration + n_frames, source_name), rad or nm.
 
     Row 0 is the structure's own value. Values are kept within the variable's limits.
     """
@@ -74,7 +74,7 @@ def first_state(recipe: Recipe, model: Model, replica: int, platform: str = "Ref
 
 
 def _context(model: Model, integrator: openmm.Integrator, platform: str) -> openmm.Context:
-    """One thread, since workers share the cores, and sums in one order."""
+    """One thread, since workers share the cores, and a fixed order of summation."""
     properties = {"Threads": "1", "DeterministicForces": "true"} if platform == "CPU" else {}
     return openmm.Context(model.system, integrator, openmm.Platform.getPlatformByName(platform), properties)
 
@@ -90,9 +90,9 @@ def _parameters(simulate: SimulateRecipe) -> list[str]:
 
 
 def choose_platform(recipe: Recipe, model: Model) -> tuple[str, dict[str, float]]:
-    """The recipe's platform; or Reference unless another is twice as fast. And seconds a step of those measured.
+    """The recipe's platform, or Reference unless another is twice as fast; also the measured seconds per step.
 
-    Twice, so that noise of the machine does not decide, and with it the last digits of every store.
+    By a factor of two, so that timing noise does not decide on the last digits of every store.
     Raises RecipeError when OpenMM lacks the recipe's platform here.
     """
     there = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
@@ -110,14 +110,14 @@ def choose_platform(recipe: Recipe, model: Model) -> tuple[str, dict[str, float]
             context.setPositions(model.whole.position)
             _set_targets(context, _parameters(simulate), targets(recipe, model, 0, 1)[0])
             seconds[name] = _time(integrator)
-        except openmm.OpenMMException:  # a platform that is installed without its device
+        except openmm.OpenMMException:  # the platform is installed, but its device is absent
             continue
     fastest = min(seconds, key=lambda name: seconds[name])
     return (fastest if seconds["Reference"] > 2 * seconds[fastest] else "Reference"), seconds
 
 
 def _time(integrator: openmm.Integrator) -> float:
-    """Seconds a step, the least of three measurements; about a second in all, however slow a step is."""
+    """Seconds per step, the least of three measurements; takes about a second, however slow a step is."""
     integrator.step(1)
     n_steps = 1
     found: list[float] = []
@@ -142,7 +142,7 @@ def run_block(
 ) -> tuple[Frames, State]:
     """Simulate frames first … last − 1 (negative ones are equilibration), counted in rows of `series`.
 
-    Between two frames the targets move in a straight line from the one before to this one.
+    Between two frames the targets are interpolated linearly.
     Raises SimulationError when the integration leaves the physical range.
     """
     simulate = recipe.simulate
@@ -189,7 +189,7 @@ def run_block(
 
 @lru_cache(maxsize=16)
 def _substeps(n_steps: int) -> list[int]:
-    """Steps of a frame at which the targets have moved on, from 0 to all."""
+    """Steps of a frame at which the targets are updated, from 0 to the last."""
     return [round(n_steps * i / n) for n in (max(1, n_steps // SUBSTEPS),) for i in range(n + 1)]
 
 
@@ -201,7 +201,7 @@ def _kt(temperature: float) -> float:
 def _blown_up(
     replica: int, frame: int, simulate: SimulateRecipe, context: openmm.Context, good: openmm.State, n_steps: int
 ) -> SimulationError:
-    """What to tell of a frame whose integration broke down; the frame is done again step by step to see the forces."""
+    """The error for a frame whose integration broke down; the frame is repeated step by step to find the forces."""
     largest, bead, broke = _largest_force(context, good, n_steps)
     step = frame * simulate.steps_per_frame
     when = f"frame {frame} (step {step} of production)" if frame >= 0 else f"the first frame ({-step} steps before it)"
@@ -209,7 +209,7 @@ def _blown_up(
     again = f", {broke} steps after the last good frame" if broke else ""
     return SimulationError(
         f"The integration of {who} broke down before {when}{again}: the largest force was {largest:.3g} kJ/mol/nm, on"
-        f" bead {bead}. Take a smaller simulate.time_step (now {simulate.time_step} ps) or softer springs."
+        f" bead {bead}. Use a smaller simulate.time_step (now {simulate.time_step} ps) or softer springs."
     )
 
 

@@ -1,4 +1,4 @@
-"""Models of molecules, ready to be integrated."""
+"""Models of molecules, ready to be simulated."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
 
 
 def settled(recipe: SimulateRecipe, model: Model) -> SimulateRecipe:
-    """The recipe with the means that it leaves to the structure."""
+    """The recipe with means that it leaves out taken from the structure."""
     by_name = {variable.name: variable for variable in model.variables}
     dynamics = []
     for entry in recipe.dynamics:
@@ -138,13 +138,13 @@ def _network(recipe: SimulateRecipe, about: StructureRecipe, folder: Path) -> Mo
 
 @lru_cache(maxsize=2)
 def cached_model(recipe_json: str, folder: str) -> tuple[Recipe, Model]:
-    """A model built once a process."""
+    """A model, built once per process."""
     recipe = Recipe.model_validate_json(recipe_json)
     return recipe, build_model(recipe.simulate, Path(folder))
 
 
 def check_targets(recipe: Recipe, model: Model) -> None:
-    """Raise RecipeError when a drive asks for values that its variable cannot have."""
+    """Raise RecipeError when a target reaches values that its variable cannot have."""
     by_name = {variable.name: variable for variable in model.variables}
     for entry in settled(recipe.simulate, model).dynamics:
         variable = by_name[entry.collective_variable]

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from tempica.recipe.simulate import NetworkRecipe
 from tempica.simulate.structures import Molecule
 
-N_NEAREST = 16  # springs of a bead that stands out of its body
+N_NEAREST = 16  # springs of a bead that has too few neighbours in its body
 CHAIN_BREAK_NM = 0.45  # consecutive Cα atoms are 0.38 nm apart (0.30 nm across a cis peptide bond)
 
 
@@ -36,7 +36,7 @@ def build_system(
     bonded = _backbone(first)
     reach = max(recipe.domain_cutoff, recipe.contact_cutoff)
     close = [cKDTree(m.position).query_pairs(reach, output_type="ndarray") for m in (first, second)]
-    pairs = np.unique(np.concatenate(close), axis=0)  # never all pairs: of 10,000 beads they would fill the memory
+    pairs = np.unique(np.concatenate(close), axis=0)  # never all pairs, which would fill the memory with 10,000 beads
     near, other = (_apart(m, pairs) for m in (first, second))
     low, high = np.minimum(near, other), np.maximum(near, other)
 

@@ -1,4 +1,4 @@
-"""What drives the sources: random target series, one value a frame, and the labels of the frames.
+"""Random target series of the driven variables, one value per frame, and the labels of the frames.
 
 A replica is a sequence of molecules (one, in a movie), each with frames of its own; a series starts anew with each.
 """
@@ -19,7 +19,7 @@ LONGEST_BURN_IN = 100_000  # frames; a coefficient of 0.9998 needs as many
 
 @dataclass(frozen=True)
 class Schedule:
-    """When frames are taken: the row of a frame is its number plus `n_before`, rows before 0 are equilibration."""
+    """When frames are taken. The row of a frame is its number plus `n_before`; negative frames are equilibration."""
 
     n_before: int
     n_frames: int
@@ -34,7 +34,7 @@ class Schedule:
 
     @property
     def molecule(self) -> np.ndarray:
-        """Molecule (row,) that a row belongs to."""
+        """Molecule (row,) of each row."""
         return np.maximum(self.frame, 0) // self.frames_per_molecule
 
     @property
@@ -76,7 +76,7 @@ def schedule(recipe: SimulateRecipe, n_frames: int) -> Schedule:
 
 
 def labels(recipe: SimulateRecipe, n_frames: int) -> np.ndarray:
-    """What an experimenter knows of each frame (time,): its segment, the delay after its pump, or its temperature.
+    """Label (time,) that an experimenter knows of each frame: segment, delay after the pump, or temperature.
 
     Segments and temperatures are numbered from 0, delays are in frames; all 0 where nothing is varied.
     """
@@ -105,7 +105,7 @@ def targets(recipe: SimulateRecipe, n_frames: int, generator: Callable[[str, boo
     `generator(purpose, shared)` gives a stream of random numbers, of this replica or shared by all replicas.
     """
     plan = schedule(recipe, n_frames)
-    standard: dict[str, np.ndarray] = {}  # of zero mean and unit variance, of those that others may follow
+    standard: dict[str, np.ndarray] = {}  # series of zero mean and unit variance that other variables may follow
     columns = []
     for entry in recipe.drives:
         name = entry.collective_variable
@@ -147,7 +147,7 @@ def ar1(
     elif innovation == "student":
         noise = rng.standard_t(degrees_of_freedom, size=size) * np.sqrt(1 - 2 / degrees_of_freedom)
     elif innovation == "jump":
-        happens, value = np.moveaxis(rng.random((*size, 2)), -1, 0)  # two draws a frame, whatever they give
+        happens, value = np.moveaxis(rng.random((*size, 2)), -1, 0)  # two draws per frame, whatever their outcome
         noise = np.where(happens < jump_probability, special.ndtri(value), 0.0) / np.sqrt(jump_probability)
     else:
         noise = rng.standard_normal(size)
@@ -157,10 +157,10 @@ def ar1(
 
 
 def chain(n_frames: int, n_states: int, dwell: float, rng: np.random.Generator, *, n_series: int = 1) -> np.ndarray:
-    """States (series, frame) of a stationary Markov chain: left with probability 1/dwell, for any other state alike."""
+    """States (series, frame) of a stationary Markov chain, which leaves a state with probability 1/dwell."""
     leaves, other = np.moveaxis(rng.random((n_series, n_frames, 2)), -1, 0)
     step = np.where(leaves < 1 / dwell, 1 + np.floor(other * (n_states - 1)), 0)
-    step[:, 0] = np.floor(other[:, 0] * n_states)  # stationary: all states alike
+    step[:, 0] = np.floor(other[:, 0] * n_states)  # stationary: all states are equally likely
     return np.cumsum(step, axis=1) % n_states
 
 

@@ -1,8 +1,8 @@
-"""Slow motions beyond the declared ones: sources that nobody declared, but that a temporal method would find.
+"""Slow motions beyond the collective variables: undeclared sources that a temporal method would find.
 
-TICA on the superposed coordinates of the clean trajectory, after what the collective variables explain has been
-taken out (terms up to second order). Slow undriven modes are part of the truth: when one outlives a declared source
-at the chosen frame interval, methods that order by slowness return it first.
+TICA on the superposed coordinates of the noise-free trajectory, after removing what the collective variables explain
+(terms up to second order). Such modes are part of the truth: when one decays more slowly than a declared source,
+methods that order sources by slowness return it first.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from tempica.runs.work import Work
 
 N_MODES = 3
-N_COMPONENTS = 20  # principal components of the rest that are searched
-MOST_BEADS = 300  # evenly chosen of larger molecules: slow motions are collective
+N_COMPONENTS = 20  # principal components of the residual that are searched
+MOST_BEADS = 300  # evenly chosen from larger molecules, since slow motions are collective
 LAG = 1
 BLOCK = 500  # frames read at a time
 
@@ -42,7 +42,7 @@ class SlowModes:
 
 
 def add(work: Work, path: Path, step: float, *, remedy: str) -> None:
-    """Add the slow modes of a trajectory store that is otherwise full, and warn of those that nobody declared.
+    """Add the slow modes of a trajectory store that is otherwise full, and warn of undeclared ones that are slow.
 
     `step` is the frame interval (ps), `remedy` the recipe's field that lengthens it.
     """
@@ -75,10 +75,10 @@ def outliving(
     remedy: str = "simulate.steps_per_frame",
     n_frames: int | None = None,
 ) -> str:
-    """A warning when a mode that nobody declared is slower than a collective variable; empty if none is.
+    """A warning when an undeclared mode is slower than a collective variable; empty if none is.
 
     `remedy` is the recipe's field that lengthens the frame interval; a timescale beyond `n_frames`, those of a
-    replica, is told as no more than that.
+    replica, is reported as no more than that.
     """
     slowest = float(modes["timescale"][0])
     passed = [f"{name} ({value:.2g})" for name, value in variables.items() if value < slowest]
@@ -88,8 +88,8 @@ def outliving(
     told = f"more than the {n_frames} frames of a replica" if beyond else f"{slowest:.2g} frames"
     return (
         f"warning: an undeclared motion with a timescale of {told} outlives {', '.join(passed)}; methods"
-        f" that order sources by slowness will return it. Take a longer frame interval ({remedy}), or"
-        " expect one source more (train.n_components)."
+        f" that order sources by slowness will return it. Use a longer frame interval ({remedy}), or"
+        " expect one more source (train.n_components)."
     )
 
 
@@ -117,7 +117,7 @@ def find_slow_modes(trajectory: xarray.Dataset) -> SlowModes:
                 terms = quadratic((variable[replica, span] - centre) / spread)
                 yield replica, span, terms, position.reshape(len(terms), -1).astype(np.float64)
 
-    # three passes, a block in memory at a time: what is explained, memory of the rest, series of the slowest
+    # three passes, with one block in memory at a time: regression, covariances of the residual, slowest series
     joint = np.zeros(())
     for _, span, terms, position in blocks():
         new = np.concatenate([terms, position], axis=1)[LAG if span.start else 0 :]
@@ -155,6 +155,6 @@ def _autocorrelation(x: np.ndarray, together: np.ndarray) -> float:
 
 
 def _timescale(autocorrelation: np.ndarray, n_frames: int) -> np.ndarray:
-    """In frames; the length of a replica at most, beyond which the data say nothing."""
+    """In frames; at most the length of a replica, beyond which the data say nothing."""
     inside = np.clip(autocorrelation, 1e-300, np.exp(-LAG / n_frames))
     return np.where(autocorrelation > 0, -LAG / np.log(inside), 0.0)

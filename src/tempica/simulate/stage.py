@@ -26,7 +26,7 @@ ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo
 
 
 def check(recipe: Recipe, folder: Path) -> None:
-    """Raise whatever is wrong with a recipe's molecule before anything is written."""
+    """Raise the error of a recipe's molecule, if there is one, before anything is written."""
     if isinstance(recipe.simulate.molecule, TrajectoryRecipe):
         return molecule.check(recipe.simulate, folder, library_only=recipe.particles is not None)
     check_targets(recipe, build_model(recipe.simulate, folder))
@@ -52,7 +52,7 @@ def run(work: Work) -> None:
 
 
 def _platform(work: Work, model: Model) -> str:
-    """The platform that this run began with, chosen when it began."""
+    """The OpenMM platform, chosen when the run began and kept for the rest of it."""
     kept = work.folder / "platform.json"
     if not kept.exists():
         name, seconds = engine.choose_platform(work.recipe, model)
@@ -63,7 +63,7 @@ def _platform(work: Work, model: Model) -> str:
 
 
 def _simulate(work: Work, trajectory: Path, ensemble: Path) -> bool:
-    """Fill both stores by integration, or one replica's part, and tell whether they are full."""
+    """Fill both stores by integration, or one replica's part of them; returns whether they are full."""
     chains = [_integrated(work, replica, trajectory) for replica in range(work.recipe.simulate.n_replicas)]
     chains.append(_integrated(work, ENSEMBLE, ensemble))
     if work.replica is None:
@@ -77,7 +77,7 @@ def _simulate(work: Work, trajectory: Path, ensemble: Path) -> bool:
 
 
 def _integrated(work: Work, replica: int, path: Path) -> list[tuple[str, Task]]:
-    """The chain of blocks that simulates a replica, or the ensemble, into its store."""
+    """The chain of tasks, one a block, that simulates a replica or the ensemble into its store."""
     recipe, recipe_json = work.recipe.simulate, work.recipe.model_dump_json()
     platform = json.loads((work.folder / "platform.json").read_text(encoding="utf-8"))
     n = recipe.ensemble_frames if replica == ENSEMBLE else recipe.n_frames
@@ -90,7 +90,7 @@ def _integrated(work: Work, replica: int, path: Path) -> list[tuple[str, Task]]:
 def simulate_block(
     recipe_json: str, folder: str, path: Path, replica: int, first: int, last: int, platform: str
 ) -> None:
-    """One block of one replica: from the state that the block before left to frames in the store."""
+    """Simulate one block of a replica, from the state after the block before, into the store."""
     recipe, model = cached_model(recipe_json, folder)
     number = replica % 2**32
     n_frames = recipe.simulate.ensemble_frames if replica == ENSEMBLE else recipe.simulate.n_frames

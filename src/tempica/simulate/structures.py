@@ -44,7 +44,7 @@ class Molecule:
         return np.array([atom.residue.chain.chain_id or "" for atom in self.topology.atoms])
 
     def part(self, atoms: np.ndarray) -> Molecule:
-        """Some of its atoms, where they are."""
+        """A part of it, its atoms at the same positions."""
         return Molecule(
             self.topology.subset(atoms),
             self.position[atoms],
@@ -134,7 +134,7 @@ def load_molecule(path: Path) -> Molecule:
 
 
 def read_structure(path: Path) -> mdtraj.Trajectory:
-    """A structure file as it is. Raises StructureError when it is missing, malformed, or not finite."""
+    """A structure file, all atoms. Raises StructureError when it is missing, malformed, or not finite."""
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "does not exist"
         raise StructureError(f"The structure file {path} {fault}. Correct `structure` in the recipe.")
@@ -147,7 +147,7 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on remarks and records that do not concern us
+            warnings.simplefilter("ignore")  # about remarks and records that are not used
             model = mdtraj.load(plain_path(path))
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
@@ -176,7 +176,7 @@ def matching(first: Molecule, second: Molecule, path: Path) -> Molecule:
     Raises StructureError when the two forms do not have the same residues in the same order.
     """
     one, other = (list(zip(m.chain.tolist(), m.residue.tolist(), strict=True)) for m in (first, second))
-    if len(set(first.chain)) == len(set(second.chain)) == 1:  # whatever the chain is called
+    if len(set(first.chain)) == len(set(second.chain)) == 1:  # whatever the chain's name
         one, other = ([("", number) for number in m.residue.tolist()] for m in (first, second))
     if one != other:
         odd = sorted(set(one) ^ set(other))

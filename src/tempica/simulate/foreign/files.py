@@ -95,7 +95,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def promised(path: Path) -> int | None:
-    """Frames that the header of a DCD file announces; none for other formats."""
+    """Number of frames in the header of a DCD file; none for other formats."""
     if path.suffix.lower() != ".dcd":
         return None
     with path.open("rb") as file:
@@ -109,7 +109,7 @@ def _promised(path: Path) -> str:
 
 
 def _identity(path: Path) -> tuple[Path, int, int]:
-    """What an open file is known by: another one may have taken its name."""
+    """Identity of a file: another one may have replaced it under its name."""
     if path.suffix.lower() not in SUFFIXES:
         raise StructureError(
             f"The trajectory file {path} ends in '{path.suffix}'; tempica reads {', '.join(SUFFIXES)}. Convert it,"
@@ -128,7 +128,7 @@ _held: dict[tuple[Path, int, int], Any] = {}
 
 
 def _open(path: Path, size: int, modified: int) -> Any:
-    """An open file of a process, kept: XTC and TRR files are scanned for their frames when opened."""
+    """An open file, kept by the process, since XTC and TRR files are scanned for their frames when opened."""
     key = path, size, modified
     if key not in _held:
         while len(_held) >= MOST_OPEN:
@@ -218,7 +218,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """The C readers print on their own; what matters of it is in the errors."""
+    """Silence the C readers; what matters is in their errors."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [(number, os.dup(number)) for number in (1, 2)]
@@ -230,7 +230,7 @@ def _hushed() -> Iterator[None]:
             warnings.simplefilter("ignore")  # on slower readers and missing unit cells
             yield
     finally:
-        ctypes.CDLL(None).fflush(None)  # what C has buffered must not come out afterwards
+        ctypes.CDLL(None).fflush(None)  # else what C has buffered would be printed later
         for number, copy in kept:
             os.dup2(copy, number)
             os.close(copy)

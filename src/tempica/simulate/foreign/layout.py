@@ -62,7 +62,7 @@ def library(recipe: SimulateRecipe, folder: Path) -> list[Piece]:
 
 
 def layout(recipe: SimulateRecipe, folder: Path) -> Layout:
-    """Deals frames out to replicas. Raises RecipeError when the files have too few."""
+    """Assign frames to replicas. Raises RecipeError when the files have too few."""
     molecule, n = molecule_of(recipe), recipe.n_frames
     paths = [trajectory_path(folder, name) for name in molecule.files]
     glued = [paths[i : i + molecule.files_per_replica] for i in range(0, len(paths), molecule.files_per_replica)]
@@ -150,7 +150,7 @@ def _times(path: Path, frames: np.ndarray) -> np.ndarray:
 
 
 def molecule_of(recipe: SimulateRecipe) -> TrajectoryRecipe:
-    """The molecule of a recipe that is known to have a foreign one."""
+    """The foreign molecule of a recipe that has one."""
     assert isinstance(recipe.molecule, TrajectoryRecipe)
     return recipe.molecule
 

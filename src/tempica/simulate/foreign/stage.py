@@ -1,4 +1,4 @@
-"""Frames that another program simulated, into our stores: replicas and their ensemble, or an ensemble alone."""
+"""Reads frames of another program into stores: replicas and their ensemble, or an ensemble alone."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_trajectory(work: Work, trajectory: Path, ensemble: Path) -> None:
 
 
 def read_library(work: Work, ensemble: Path) -> None:
-    """Fill an ensemble with frames spread over all foreign files, whatever replica they would be of."""
+    """Fill an ensemble with frames spread over all foreign files, whatever their replica."""
     where = (work.recipe.model_dump_json(), str(work.run), ensemble, library(work.recipe.simulate, work.run))
     spans = blocks(work.recipe.simulate.ensemble_frames, engine.BLOCK_FRAMES)
     work.run_chains(
@@ -73,7 +73,7 @@ def read_library(work: Work, ensemble: Path) -> None:
 def sample(recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
     """Replica and frame (time,) of an ensemble spread evenly over the training replicas of a foreign trajectory.
 
-    Held-out replicas are kept out: what `embed` learns modes from must not have seen them.
+    Held-out replicas are left out, since `embed` learns its modes from the ensemble.
     """
     train = np.flatnonzero(np.array(recipe.splits) == "train")
     n_frames = recipe.simulate.n_frames
