@@ -1,4 +1,4 @@
-"""A run's results in the files of other programs."""
+"""Writes a run's results as files of other programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TARGETS = {"relion": "movie", "cxi": "diffraction", "mdtraj-hdf5": "trajectory",
 def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | None = None) -> Path:
     """Write a run's movie or trajectory into a new folder `out`, as files of another program; see TARGETS.
 
-    The folder appears under its name once it is whole. Raises StoreError when it exists already, or the run lacks
+    The folder appears under its name when it is complete. Raises StoreError when it exists already, or the run lacks
     the store or has it damaged; an OSError as it is when the disk is full or fails.
     """
     run, out = Path(run), Path(out)
@@ -84,7 +84,7 @@ def _writer(to: str) -> Callable[[xarray.Dataset, Path, Progress], None]:
 
 
 def _clear(out: Path) -> None:
-    """Take away what killed exports to the same place have left."""
+    """Remove what killed exports to the same folder have left."""
     unfinished = re.compile(re.escape(out.name) + r"\.[0-9a-f]{32}\.new")
     for path in out.parent.glob("*.new"):
         if unfinished.fullmatch(path.name) and (free := _lock(path)) is not None:
@@ -93,7 +93,7 @@ def _clear(out: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """A descriptor by which a folder is locked until it is closed; none where another has it, or nothing can be."""
+    """A descriptor that locks a folder until it is closed; none if another process holds it or it cannot be locked."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

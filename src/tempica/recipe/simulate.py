@@ -170,17 +170,29 @@ class SimulateRecipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> SimulateRecipe:
-        names = self.variables
         if isinstance(self.molecule, AtomisticRecipe) and self.time_step > 0.0045:
             raise ValueError(
                 f"time_step = {self.time_step} ps is too long for atoms: take 0.002, or 0.004 with hydrogen_mass 3"
             )
+        self._check_variables()
+        self._check_dynamics()
+        self._check_network()
+        self._check_segments()
+        self._check_foreign()
+        return self
+
+    def _check_variables(self) -> None:
+        names = self.variables
         if isinstance(self.molecule, ArmsRecipe) and self.collective_variables:
             raise ValueError(f"a molecule of arms has its own collective variables ({', '.join(names)}); give none")
         if not names:
             raise ValueError("collective_variables must hold at least one entry")
         if len(set(names)) < len(names):
             raise ValueError(f"collective variables must have different names; given are {', '.join(names)}")
+
+    def _check_dynamics(self) -> None:
+        """Each entry moves a declared variable that no other entry moves, and follows only one declared before."""
+        names = self.variables
         moved = [entry.collective_variable for entry in self.dynamics]
         for i, (name, entry) in enumerate(zip(moved, self.dynamics, strict=True)):
             if name not in names:
@@ -199,15 +211,14 @@ class SimulateRecipe(Section):
                         f"dynamics.{i}.coupled_to = '{entry.coupled_to}' must be an ar1 variable declared before it:"
                         f" {', '.join(before) or 'there is none'}"
                     )
-        if isinstance(self.molecule, StructureRecipe):
-            for pair in self.network.no_contacts:
-                for name in pair:
-                    if name not in self.molecule.domain_names:
-                        domains = ", ".join(self.molecule.domain_names) or "none"
-                        raise ValueError(f"network.no_contacts names '{name}'; domains are {domains}")
-        self._check_segments()
-        self._check_foreign()
-        return self
+
+    def _check_network(self) -> None:
+        if not isinstance(self.molecule, StructureRecipe):
+            return
+        known = self.molecule.domain_names
+        for name in (name for pair in self.network.no_contacts for name in pair):
+            if name not in known:
+                raise ValueError(f"network.no_contacts names '{name}'; domains are {', '.join(known) or 'none'}")
 
     def _check_foreign(self) -> None:
         """Raise ValueError for fields of a simulation where frames are read instead."""

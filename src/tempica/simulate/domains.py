@@ -31,7 +31,7 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
     that of the other |, σ half the root mean square of Δ. (Rigid-body comparison as in DynDom, Hayward & Berendsen,
     Proteins 30, 144 (1998), but of distances, which need no superposition.) A domain's hinge is where the chain
     crosses to the domain that it crosses to most; its angle is between the centroids of that domain, hinge and domain.
-    Raises StructureError when the forms do not differ, or not as so many domains.
+    Raises StructureError when the forms do not differ, or not as n_domains rigid bodies.
     """
     apart = [np.linalg.norm(m.position[:, None] - m.position[None], axis=-1) for m in (first, second)]
     change = np.abs(apart[0] - apart[1])
@@ -40,7 +40,7 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
         raise StructureError("The two forms are the same, so no domains can be found. Give another second_structure.")
     if n_domains * LEAST_BEADS > len(change):
         raise StructureError(
-            f"{len(change)} beads are too few for {n_domains} domains of at least {LEAST_BEADS}. Take fewer"
+            f"{len(change)} beads are too few for {n_domains} domains of at least {LEAST_BEADS}. Lower"
             " simulate.molecule.n_domains."
         )
     chain = np.array([atom.residue.chain.index for atom in first.topology.atoms])
@@ -50,7 +50,7 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
     if sizes.min() < LEAST_BEADS:
         raise StructureError(
             f"The two forms do not differ as {n_domains} rigid domains: the smallest would have {sizes.min()} beads,"
-            f" and {LEAST_BEADS} is the least. Take fewer simulate.molecule.n_domains."
+            f" and {LEAST_BEADS} is the least. Lower simulate.molecule.n_domains."
         )
     order = np.argsort(-sizes, kind="stable")
     beads = tuple(np.flatnonzero(label == k) for k in order)
@@ -83,7 +83,8 @@ def _hinge(
     mine = (label[crossings] == domain) | (label[crossings + 1] == domain)
     if not mine.any():
         raise StructureError(
-            f"Domain {domain + 1} hangs on no other by its chain. Declare domains and hinges yourself."
+            f"Domain {domain + 1} is not connected to any other domain along the chain. Declare domains and"
+            " hinges yourself."
         )
     parent = int(np.bincount(other[mine]).argmax())
     near = [
@@ -93,8 +94,8 @@ def _hinge(
     groups = tuple(np.setdiff1d(np.flatnonzero(label == k), hinge) for k in (parent, domain))
     if not all(map(len, groups)):
         raise StructureError(
-            f"Of domain {domain + 1}, or of the one that it hangs on, every bead is part of the hinge between them, so"
-            " no angle can be measured. Take fewer simulate.molecule.n_domains, or declare domains and"
+            f"In domain {domain + 1}, or the one that it is connected to, every bead is part of the hinge between"
+            " them, so no angle can be measured. Lower simulate.molecule.n_domains, or declare domains and"
             " simulate.collective_variables yourself."
         )
     angle = [_angle(form.position, (groups[0], hinge, groups[1])) for form in forms]

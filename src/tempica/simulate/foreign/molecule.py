@@ -1,6 +1,6 @@
-"""Foreign trajectories: frames that another program made, brought into the form of our own simulation.
+"""Frames of another program, brought into the form of a simulation of ours.
 
-A block of frames is a pure function of the files and of its number, so that reading is resumed like integrating.
+A block of frames is a pure function of its number and the files, so that reading resumes like integrating.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Foreign:
 
 
 def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -> None:
-    """Raise whatever is wrong with a foreign molecule and its files before anything is written.
+    """Raise the error of a foreign molecule and its files, if there is one, before anything is written.
 
     The first and the last frame of each file that are needed are read; damage in between is found when it is reached.
     With `library_only` the frames are an ensemble alone, whatever their replicas and times.
@@ -116,7 +116,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
 
 @lru_cache(maxsize=2)
 def cached_foreign(recipe_json: str, folder: str) -> Foreign:
-    """A foreign molecule built once a process."""
+    """A foreign molecule, built once per process."""
     return build_foreign(Recipe.model_validate_json(recipe_json).simulate, Path(folder))
 
 
