@@ -37,13 +37,35 @@ def run(
 ) -> tuple[Path, list[str]]:
     """Carry out the stages of a recipe, or of a run folder, that are not up to date.
 
-    Tasks go to `jobs` processes of this machine, or to the Dask cluster of a `scheduler` (its address), whose workers
-    must see the run folder. With `replica` only that replica is simulated, while other processes do others; the
-    number n_replicas stands for the separate ensemble. `device` "cuda" makes images on a GPU.
+    Worker processes are spawned, so a script that calls this needs the usual `if __name__ == "__main__":`.
 
-    Returns the run folder and the stages that were done. Worker processes are spawned, so a script that calls
-    this needs the usual `if __name__ == "__main__":`. Raises TempicaError for every mistake in the input, and its
-    child WorkerError when workers are killed or a task fails.
+    Parameters
+    ----------
+    target
+        Recipe (TOML file), or folder of an earlier run.
+    out
+        Run folder; runs/<name of the recipe> if none.
+    stages
+        Names of the stages to do, in order; all if not given.
+    jobs
+        Worker processes on this machine; one per usable core if none.
+    scheduler
+        Address of a Dask scheduler, whose workers do the tasks instead; they must see the run folder.
+    replica
+        Simulate only this replica, while other processes do others; n_replicas stands for the separate ensemble.
+    device
+        "cpu", or "cuda" to make images on a GPU.
+    progress
+        Where to report; stderr if none.
+
+    Returns
+    -------
+    The run folder and the stages that were done.
+
+    Raises
+    ------
+    TempicaError
+        For every mistake in the input; its child WorkerError when workers are killed or a task fails.
     """
     if device == "cuda":
         from tempica.imaging import kernels_gpu
@@ -72,7 +94,28 @@ def import_trajectory(
 ) -> tuple[Path, list[str]]:
     """Make a run's trajectory and ensemble from files of another program; `run` on its folder does the rest.
 
-    `recipe` is a recipe without the molecule's files; the run gets it completed. Returns as `run` does.
+    Returns and raises as `run` does.
+
+    Parameters
+    ----------
+    files
+        DCD, XTC, TRR, HDF5 or NetCDF files, in order.
+    recipe
+        Recipe without the molecule's files; the run gets the completed one.
+    topology
+        Structure file of the trajectory; not needed where the first file is HDF5.
+    out
+        Run folder; runs/<name of the recipe> if none.
+    stride
+        Use every N-th frame.
+    selection
+        Atoms that become beads, as MDTraj selects.
+    name
+        Name of the completed recipe; its own if none.
+    jobs
+        Worker processes; one per usable core if none.
+    progress
+        Where to report; stderr if none.
     """
     from tempica.recipe.completing import complete_recipe
 
@@ -100,7 +143,22 @@ def import_particles(
 ) -> tuple[Path, list[str]]:
     """Make a run's ensemble and movie from a particle stack with its STAR file; `run` on its folder does the rest.
 
-    `recipe` is a recipe without camera; the run gets it completed. Returns as `run` does.
+    Returns and raises as `run` does.
+
+    Parameters
+    ----------
+    star
+        STAR file of RELION.
+    recipe
+        Recipe without camera; the run gets the completed one.
+    out
+        Run folder; runs/<name of the recipe> if none.
+    name
+        Name of the completed recipe; its own if none.
+    jobs
+        Worker processes; one per usable core if none.
+    progress
+        Where to report; stderr if none.
     """
     from tempica.recipe.completing import complete_with_particles
 

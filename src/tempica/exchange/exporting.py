@@ -24,10 +24,27 @@ TARGETS = {"relion": "movie", "cxi": "diffraction", "mdtraj-hdf5": "trajectory",
 
 
 def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | None = None) -> Path:
-    """Write a run's movie or trajectory into a new folder `out`, as files of another program; see TARGETS.
+    """Write a run's movie or trajectory as files of another program; returns `out`.
 
-    The folder appears under its name when it is complete. Raises StoreError when it exists already, or the run lacks
-    the store or has it damaged; an OSError as it is when the disk is full or fails.
+    The folder appears under its name when it is complete.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    to
+        One of TARGETS.
+    out
+        Folder to make.
+    progress
+        Where to report; stderr if none.
+
+    Raises
+    ------
+    StoreError
+        When `out` exists already, or the run lacks the store or has it damaged.
+    OSError
+        As it is when the disk is full or fails.
     """
     run, out = Path(run), Path(out)
     if not (run / ".tempica" / "run.json").exists():
