@@ -62,6 +62,37 @@ def test_every_mode_and_byte_order(mode, kind, order, tmp_path):
     np.testing.assert_array_equal(stack.read(np.arange(4)), values.astype(np.float32))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("stamp", "flags", "least", "most", "kind"),
+    [
+        (0, 0, 0.0, 0.0, "i1"),
+        (0, 0, -128.0, 127.0, "i1"),
+        (0, 0, 0.0, 255.0, "u1"),  # which signed bytes cannot have
+        (0, 0, 0.0, 100.0, "i1"),
+        (1146047817, 0, 0.0, 255.0, "u1"),
+        (1146047817, 0, 0.0, 0.0, "u1"),
+        (1146047817, 1, -128.0, 127.0, "i1"),
+        (1146047817, 1 + 4, 0.0, 255.0, "i1"),  # extremes may be of the numbers before they were shifted
+        (1146047817, 4, 0.0, 0.0, "u1"),
+    ],
+)
+def test_bytes_have_the_sign_that_the_header_tells(stamp, flags, least, most, kind, order, tmp_path):
+    values = np.arange(256, dtype="u1").reshape(1, 16, 16).view(kind)
+    header = bytearray(HEADER_BYTES)
+    struct.pack_into(f"{order}10i", header, 0, 16, 16, 1, 0, 0, 0, 0, 16, 16, 1)
+    struct.pack_into(f"{order}2f", header, 76, least, most)
+    struct.pack_into(f"{order}2i", header, 152, stamp, flags)
+    header[208:212] = b"MAP "
+    path = tmp_path / "a.mrcs"
+    path.write_bytes(bytes(header) + values.tobytes())
+    np.testing.assert_array_equal(open_stack(path).read(np.array([0])), values.astype(np.float32))
+    struct.pack_into(f"{order}2i", header, 152, 1146047817, flags | 16)
+    path.write_bytes(bytes(header) + values.tobytes())
+    with pytest.raises(FormatError, match="packs two pixels into a byte"):
+        open_stack(path)
+
+
 def changed(content, where, value):
     return content[: 4 * where] + struct.pack("<i", value) + content[4 * where + 4 :]
 

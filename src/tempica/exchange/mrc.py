@@ -2,6 +2,9 @@
 
 Source: Cheng et al., J. Struct. Biol. 192, 146 (2015), the MRC2014 format: 1,024 bytes of header, an extended
 header that is passed over, then sections [y, x] without padding.
+
+Bytes (mode 0) are signed, as MRC2014 has it. They are unsigned where IMOD wrote the file and its flags do not say
+signed, as it did before version 4.2.23, or where the header's extremes, from 0 to more than 127, leave nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 from tempica.errors import FormatError
 
 HEADER_BYTES = 1024
+IMOD_STAMP, IMOD_SIGNED, IMOD_HALF_BYTES = 1146047817, 1, 16  # of a file that IMOD wrote, and bits of its flags
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 _HEADER = np.dtype(
     [
@@ -34,7 +38,10 @@ _HEADER = np.dtype(
         ("extra_1", "V8"),
         ("extended_kind", "S4"),
         ("version", "<i4"),
-        ("extra_2", "V84"),
+        ("extra_2", "V40"),
+        ("imod_stamp", "<i4"),
+        ("imod_flags", "<i4"),
+        ("extra_3", "V36"),
         ("origin", "<f4", 3),
         ("map", "S4"),
         ("machine", "u1", 4),
@@ -141,7 +148,9 @@ def open_stack(path: Path) -> Stack:
         raise FormatError(f"The image stack {path} has mode {mode}; read are {', '.join(map(str, MODES))}.")
     if nx != ny:
         raise FormatError(f"The images of {path} have {nx} × {ny} pixels; particles must be square.")
-    dtype = np.dtype(order + MODES[mode])
+    if mode == 0 and header["imod_stamp"] == IMOD_STAMP and header["imod_flags"] & IMOD_HALF_BYTES:
+        raise FormatError(f"The image stack {path} packs two pixels into a byte (IMOD). Convert it: newstack -mode 0.")
+    dtype = np.dtype("u1" if mode == 0 and _is_unsigned(header) else order + MODES[mode])
     first = HEADER_BYTES + max(0, int(header["extended_bytes"]))
     needed = first + nx * ny * nz * dtype.itemsize
     if size < needed:
@@ -151,3 +160,10 @@ def open_stack(path: Path) -> Stack:
         )
     cell, sampling = float(header["cell_A"][0]), int(header["m"][0])
     return Stack(path, nz, nx, cell / sampling if sampling > 0 and cell > 0 else 0.0, dtype, first)
+
+
+def _is_unsigned(header: np.void) -> bool:
+    """Whether the bytes of mode 0 have no sign."""
+    if header["imod_stamp"] == IMOD_STAMP:
+        return not header["imod_flags"] & IMOD_SIGNED
+    return bool(0 <= header["least"] < header["most"] and 127 < header["most"] <= 255)

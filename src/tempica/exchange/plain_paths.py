@@ -37,6 +37,13 @@ def plain_path(path: Path) -> str:
     return _link(path.absolute(), kind)
 
 
+def plain_file(content: bytes, kind: str) -> str:
+    """The path of a new file of this process with the given ending, removed when the process ends."""
+    path = _own_folder() / f"{len(os.listdir(_own_folder()))}{kind}"
+    path.write_bytes(content)
+    return str(path)
+
+
 @cache
 def _link(path: Path, kind: str) -> str:
     link = _own_folder() / f"{len(os.listdir(_own_folder()))}{kind}"

@@ -74,7 +74,7 @@ def _read(path: Path, file: TextIO, wanted: Mapping[str, type]) -> dict[str, Tab
                 raise FormatError(f"{where}: a second table in {columns.name}. RELION's blocks have one each.")
             looping = True
         elif text.startswith("_"):
-            values = _split(text)
+            values = split_row(text)
             if looping and columns.n_rows == 0:
                 columns.declare(values[0][1:], where)
             elif looping or len(values) != 2 or columns.looped:
@@ -85,7 +85,7 @@ def _read(path: Path, file: TextIO, wanted: Mapping[str, type]) -> dict[str, Tab
             else:
                 columns.single(values[0][1:], values[1], where)
         elif looping:
-            columns.add(_split(text), where)
+            columns.add(split_row(text), where)
         else:
             raise FormatError(f"{where}: values outside a table: {_short(text)}. Before them must stand loop_.")
     if columns:
@@ -179,7 +179,8 @@ def _text(value: object) -> str:
     return f'"{text}"' if not text or any(c.isspace() for c in text) or text[0] in "#_'\"" else text
 
 
-def _split(text: str) -> list[str]:
+def split_row(text: str) -> list[str]:
+    """Values of a row, without their quotes."""
     return list(_values(text))
 
 

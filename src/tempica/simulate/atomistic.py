@@ -10,6 +10,8 @@ import openmm
 from openmm import app
 
 from tempica.errors import StructureError
+from tempica.exchange.plain_paths import ending
+from tempica.exchange.structure_text import tidy
 from tempica.imaging import SCATTERING_LENGTH_A, formula
 from tempica.recipe.molecule import AtomisticRecipe
 from tempica.simulate.beads import symbol
@@ -26,13 +28,13 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
     Hydrogens of the file are kept, those that lack are added at pH 7. The heavy atoms carry the scattering of their
     hydrogens (united atoms). Raises StructureError when the force field does not know a residue.
     """
-    model = read_structure(path)
+    model, notes = read_structure(path)
     keys = [(r.chain.chain_id or "", r.resSeq) for r in model.topology.residues]
     if len(set(keys)) < len(keys):
         raise StructureError(f"The structure file {path} has a residue number twice. Number its residues anew.")
     force_field = app.ForceField(*FORCE_FIELD)
     try:
-        given = app.PDBFile(str(path)) if path.suffix.lower() in (".pdb", ".ent") else app.PDBxFile(str(path))
+        given = (app.PDBFile if ending(path) in (".pdb", ".pdb.gz") else app.PDBxFile)(tidy(path).path)
         modeller = app.Modeller(given.topology, given.positions)
         modeller.addHydrogens(force_field)
         system = force_field.createSystem(
@@ -73,5 +75,6 @@ def build_atomistic(recipe: AtomisticRecipe, path: Path) -> tuple[Molecule, np.n
             ]
         ),
         centre=position[heavy].mean(0),
+        notes=notes,
     )
     return whole, np.flatnonzero(heavy), system

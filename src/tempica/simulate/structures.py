@@ -13,7 +13,8 @@ import mdtraj
 import numpy as np
 
 from tempica.errors import StructureError
-from tempica.exchange.plain_paths import ending, plain_path
+from tempica.exchange.plain_paths import ending
+from tempica.exchange.structure_text import lost_atoms, tidy
 from tempica.recipe.residues import spans, told
 from tempica.simulate.beads import element, incomplete, residue_bead, symbol
 
@@ -103,7 +104,7 @@ def load_molecule(path: Path) -> Molecule:
     Raises StructureError when the file is missing, malformed, has no Cα atoms, holds two residues of the
     same number, or has positions that are not finite or the same for neighbours.
     """
-    model = read_structure(path)
+    model, notes = read_structure(path)
     xyz = model.xyz[0].astype(np.float64)
     alpha = [atom for atom in model.topology.atoms if atom.name == "CA" and element(atom) == "C"]
     if len(alpha) < 4:
@@ -129,12 +130,16 @@ def load_molecule(path: Path) -> Molecule:
         bead_width=np.array([bead.width for bead in beads]),
         formula=np.array([bead.formula for bead in beads]),
         centre=position.mean(0),
-        notes=incomplete(((atom.residue, bead.n_missing) for atom, bead in zip(alpha, beads, strict=True)), path.name),
+        notes=notes
+        + incomplete(((atom.residue, bead.n_missing) for atom, bead in zip(alpha, beads, strict=True)), path.name),
     )
 
 
-def read_structure(path: Path) -> mdtraj.Trajectory:
-    """A structure file, all atoms. Raises StructureError when it is missing, malformed, or not finite."""
+def read_structure(path: Path) -> tuple[mdtraj.Trajectory, tuple[str, ...]]:
+    """A structure file in one conformation (`structure_text.tidy`), and what to know of how it was read.
+
+    Raises StructureError when it is missing, malformed, or not finite.
+    """
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "does not exist"
         raise StructureError(f"The structure file {path} {fault}. Correct `structure` in the recipe.")
@@ -148,7 +153,8 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about remarks and records that are not used
-            model = mdtraj.load(plain_path(path))
+            text = tidy(path)
+            model = mdtraj.load(text.path)
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
         raise StructureError(
             f"The structure file {path} cannot be read ({type(error).__name__}: {error}): it is damaged, or no"
@@ -156,7 +162,7 @@ def read_structure(path: Path) -> mdtraj.Trajectory:
         ) from error
     if not np.isfinite(model.xyz[0]).all():
         raise StructureError(f"The structure file {path} holds coordinates that are not finite numbers.")
-    return model
+    return model, lost_atoms(text, path, model.n_atoms)
 
 
 def _once(residues: list[mdtraj.core.topology.Residue], path: Path) -> None:

@@ -25,6 +25,7 @@ from mdtraj.utils import lengths_and_angles_to_box_vectors
 
 from tempica.errors import StructureError
 from tempica.exchange.plain_paths import plain_path
+from tempica.exchange.structure_text import lost_atoms, tidy
 
 SUFFIXES = (".dcd", ".xtc", ".trr", ".h5", ".hdf5", ".nc", ".ncdf", ".netcdf")
 HDF5 = (".h5", ".hdf5")
@@ -77,7 +78,7 @@ def topology_of(path: Path) -> mdtraj.Topology:
         raise StructureError(f"The topology file {path} does not exist. Correct `topology` in the recipe.")
     try:
         with _hushed():
-            topology = _topology(path, path.stat().st_size, path.stat().st_mtime_ns)
+            topology, _ = _topology(path, path.stat().st_size, path.stat().st_mtime_ns)
     except StructureError:
         raise
     except Exception as error:  # mdtraj's readers raise whatever the malformed line provokes
@@ -88,6 +89,12 @@ def topology_of(path: Path) -> mdtraj.Topology:
     if topology is None or topology.n_atoms == 0:
         raise StructureError(f"The topology file {path} holds no atoms. Give the structure the trajectory was made of.")
     return topology
+
+
+def notes_on_topology(path: Path) -> tuple[str, ...]:
+    """What to know of how the topology of a file was read, a sentence each."""
+    topology_of(path)
+    return _topology(path, path.stat().st_size, path.stat().st_mtime_ns)[1]
 
 
 def is_hdf5(path: Path) -> bool:
@@ -143,8 +150,13 @@ def _count(path: Path, size: int, modified: int) -> int:
 
 
 @lru_cache(maxsize=2)
-def _topology(path: Path, size: int, modified: int) -> mdtraj.Topology:
-    return _open(*_identity(path)).topology if is_hdf5(path) else mdtraj.load_topology(plain_path(path))
+def _topology(path: Path, size: int, modified: int) -> tuple[mdtraj.Topology, tuple[str, ...]]:
+    """A file's topology, and what to know of how it was read."""
+    if is_hdf5(path):
+        return _open(*_identity(path)).topology, ()
+    text = tidy(path)
+    topology = mdtraj.load_topology(text.path)
+    return topology, lost_atoms(text, path, topology.n_atoms)
 
 
 @atexit.register

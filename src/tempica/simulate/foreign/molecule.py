@@ -76,7 +76,8 @@ def check(recipe: SimulateRecipe, folder: Path, *, library_only: bool = False) -
 def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
     """Topology and first frame to beads. Raises StructureError, RecipeError."""
     molecule = molecule_of(recipe)
-    topology = files.topology_of(_topology_path(molecule, folder))
+    path = _topology_path(molecule, folder)
+    topology = files.topology_of(path)
     first = trajectory_path(folder, molecule.files[0])
     frame = _whole_file(first, 0)
     _check_atoms(first, frame.position.shape[1], topology)
@@ -101,7 +102,7 @@ def build_foreign(recipe: SimulateRecipe, folder: Path) -> Foreign:
         scattering_length_A=length,
         bead_width=width,
         formula=made_of,
-        notes=notes,
+        notes=(*files.notes_on_topology(path), *notes),
     )
     if not len(links):
         atoms = chosen
