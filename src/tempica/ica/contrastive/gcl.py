@@ -81,7 +81,7 @@ class GCL(ContrastiveEstimator):
         >>> import numpy as np
         >>> rng = np.random.default_rng(0)
         >>> labels = np.repeat(np.arange(8), 100)
-        >>> sources = rng.normal(size=(8, 2))[labels] + rng.normal(size=(800, 2))
+        >>> sources = 3 * rng.normal(size=(8, 2))[labels] + rng.normal(size=(800, 2))
         >>> gcl = GCL(n_restarts=1, max_steps=40).fit(sources @ np.array([[1.0, 0.5], [0.3, 1.0]]), labels)
         >>> gcl.auxiliary_
         'label'
