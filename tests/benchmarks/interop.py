@@ -28,7 +28,7 @@ import mdtraj
 import numpy as np
 
 from tempica import open_store
-from tempica.exchange.relion import KEPT_TABLES
+from tempica.exchange.relion import EXACT, KEPT_TABLES
 from tempica.exchange.star import read_star, write_block
 
 STRUCTURE = Path(__file__).parents[2] / "simulations" / "structures" / "adk_open.pdb"
@@ -166,7 +166,7 @@ def turned(particles: Path, changes: dict[str, tuple[str, float]]) -> Path:
     content = (particles / "particles.star").read_text()
     labels = [line.split()[0][1:] for line in content.splitlines() if line.startswith("_")]
     text = {"rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise"}
-    text |= set(KEPT_TABLES.values())
+    text |= {*EXACT, *KEPT_TABLES.values()}
     blocks = read_star(particles / "particles.star", {label: str if label in text else float for label in labels})
     table = blocks["particles"].columns
     new = table | {label: factor * table[source] for label, (source, factor) in changes.items()}

@@ -12,12 +12,13 @@ from tempica import cli, imaging
 from tempica.errors import StoreError
 from tempica.exchange import exporting, particles, trajectories
 from tempica.exchange.mrc import open_stack
-from tempica.exchange.relion import KEPT_TABLES, quaternions
+from tempica.exchange.relion import EXACT, KEPT_TABLES, quaternions
 from tempica.exchange.star import read_star
 from tempica.progress import Progress
 from tempica.stores import reading
 
-TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
+TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise")
+TEXT += (*EXACT, *KEPT_TABLES.values())
 
 
 @pytest.fixture(scope="module")

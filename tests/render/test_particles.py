@@ -1,5 +1,6 @@
 """Particle stacks of other programs as movies: our own come back bit by bit, others with the scale they have."""
 
+import re
 import shutil
 import tomllib
 from concurrent.futures import Executor, Future
@@ -11,7 +12,7 @@ from tempica import imaging
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import StackWriter, open_stack
 from tempica.exchange.particles import write_particles
-from tempica.exchange.relion import KEPT_TABLES
+from tempica.exchange.relion import EXACT, KEPT_TABLES
 from tempica.exchange.star import read_star, write_block
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
@@ -20,7 +21,8 @@ from tempica.render.particles import stage as particles
 from tempica.runs.work import Work
 from tempica.stores import reading, store
 
-TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise", *KEPT_TABLES.values())
+TEXT = ("rlnImageName", "rlnMicrographName", "rlnOpticsGroupName", "tempicaPose", "tempicaNoise")
+TEXT += (*EXACT, *KEPT_TABLES.values())
 N_REPLICAS, N_FRAMES = 4, 80  # of small_run
 
 
@@ -168,6 +170,65 @@ def test_a_movie_of_sixteen_bits_comes_back_bit_by_bit(movie, recipe_of, importe
     np.testing.assert_array_equal(back["image"].values, fine["image"].values)
 
 
+@pytest.fixture
+def coloured(movie, tmp_path):
+    """An export with everything that only our own columns keep."""
+    table = {"frequency": [0.0, 0.1, 0.2], "noise_power": [1.0, 0.5, 1 / 3], "dqe": [0.9, 0.8, 0.7]}
+    full = movie.drop_vars(list(table)).assign({name: ("node", np.array(values)) for name, values in table.items()})
+    full.attrs |= {"noise": "coloured", "signal_std": 1e-7 / 3, "electrons_per_pixel": 1 / 3}
+    full.attrs |= {"pose": "approximate", "pose_error_deg": 2 / 3, "pose_error_A": 0.5}
+    write_particles(full, tmp_path, Progress(terminal=False))
+    return full, tmp_path / "particles.star"
+
+
+def rewritten(star, digits):
+    """Every number of a STAR file with so many decimals, as other programs write them."""
+    number = re.compile(r"-?\d+\.\d+(?:e[-+]?\d+)?")
+    rows = [line.split(" ") for line in star.read_text().split("\n")]
+    rows = [[f"{float(x):.{digits}f}" if number.fullmatch(x) else x for x in row] for row in rows]
+    star.write_text("\n".join(map(" ".join, rows)))
+
+
+@pytest.mark.parametrize("digits", [6, 3])
+def test_our_export_is_still_known_when_its_numbers_are_rounded(digits, coloured, recipe_of, imported, capsys):
+    full, star = coloured
+    rewritten(star, digits)
+    assert "tempicaImageScale" in star.read_text()
+    back = imported(recipe_of(star))
+    np.testing.assert_array_equal(back["image"].values, full["image"].values)
+    for name in ("noise_power", "dqe", "frequency"):
+        np.testing.assert_array_equal(back[name].values, full[name].values)
+    for name in ("noise", "noise_std", "signal_std", "electrons_per_pixel", "pose", "pose_error_deg", "pose_error_A"):
+        assert back.attrs[name] == full.attrs[name]
+    np.testing.assert_allclose(back["pose_shift_A"].values, full["pose_shift_A"].values, atol=0.51 * 10**-digits)
+    assert "not those of" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("lost", ["an image", "the scale", "data_optics"])
+def test_what_an_export_of_ours_has_lost_is_said(lost, coloured, recipe_of, imported, tmp_path, capsys):
+    _, star = coloured
+    optics, columns = tables(star.parent)
+    images = open_stack(star.with_suffix(".mrcs")).read(np.arange(N_REPLICAS * N_FRAMES))
+    if lost == "an image":
+        images[7] *= 1.001
+    elif lost == "the scale":
+        optics["tempicaImageScale"] = ["0.000100"]
+    else:
+        optics = others(optics)
+    back = imported(recipe_of(written(tmp_path / "changed", optics, columns, images)))
+    assert "are not those of the export that its columns tempica… are of" in capsys.readouterr().err
+    assert back.attrs["noise"] == "white"
+    np.testing.assert_array_equal(back["noise_power"].values, 1.0)  # nothing of a colour beside white noise
+    assert "signal_std" not in back.attrs
+    if lost != "data_optics":
+        assert (back.attrs["pose"], back.attrs["pose_error_deg"]) == ("approximate", 2 / 3)
+
+
+def test_what_is_assumed_is_said(foreign, recipe_of, imported, capsys):
+    imported(recipe_of(foreign(), observation="movie", amplitude_contrast=0.12))
+    assert "render: particles.amplitude_contrast = 0.12 is taken, where" in capsys.readouterr().err
+
+
 def test_hidden_poses_come_back_hidden(movie, recipe_of, imported, tmp_path):
     hidden = movie.copy()
     hidden.attrs["pose"] = "hidden"
@@ -303,7 +364,7 @@ def test_images_that_are_there_twice_are_told(foreign, recipe_of, imported, caps
 
 
 BROKEN = [
-    ({"rlnVoltage": None}, {}, r"lacks the column _rlnVoltage"),
+    ({"rlnVoltage": None}, {}, r"lacks the column _rlnVoltage in data_optics.*particles\.voltage_kV"),
     ({"rlnImagePixelSize": None}, {}, r"lacks the column _rlnImagePixelSize in data_optics"),
     ({"rlnVoltage": [3000.0]}, {}, r"rlnVoltage = 3000; it must be 60 to 1000"),
     ({"rlnImagePixelSize": [0.0]}, {}, r"rlnImagePixelSize = 0; it must be 0.2 to 20"),
@@ -312,7 +373,8 @@ BROKEN = [
     ({"rlnImageDimensionality": [3]}, {}, "subtomograms"),
     ({"rlnCtfDataAreCtfPremultiplied": [1]}, {}, "multiplied by their CTF"),
     ({"rlnOpticsGroup": [2]}, {}, "particles of optics group 1, which data_optics lacks"),
-    (None, {}, "no table data_optics, and its particles no column _rlnVoltage"),
+    ({"rlnCtfDataArePhaseFlipped": [1]}, {}, r"phase-flipped \(rlnCtfDataArePhaseFlipped\)"),
+    (None, {}, r"lacks the column _rlnImagePixelSize in data_particles.*particles\.pixel_size_A"),
     ({}, {"rlnImageName": None}, "lacks the column _rlnImageName in data_particles"),
     ({}, {"rlnDefocusV": None}, "lacks the column _rlnDefocusV"),
     ({}, {"rlnAnglePsi": None}, "lacks the column _rlnAnglePsi"),

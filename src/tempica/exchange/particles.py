@@ -10,7 +10,7 @@ import numpy as np
 
 from tempica.errors import StoreError
 from tempica.exchange.mrc import StackWriter
-from tempica.exchange.relion import KEPT, KEPT_TABLES, euler_angles
+from tempica.exchange.relion import KEPT, KEPT_TABLES, euler_angles, exact_text
 from tempica.exchange.star import write_block
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def _optics(movie: xarray.Dataset) -> dict[str, Any]:
         "rlnCtfDataAreCtfPremultiplied": 0,
         "tempicaPose": about["pose"],
         "tempicaNoise": about["noise"],
-        **{label: float(about[name]) for name, label in KEPT.items() if name in about},
+        **{label: exact_text(about[name]) for name, label in KEPT.items() if name in about},
         **{label: ",".join(map(repr, movie[name].values.tolist())) for name, label in KEPT_TABLES.items()},
-        "tempicaScattering": float(movie["scatterer_amplitude_A"].sum()),
-        "tempicaImageScale": float(image.encoding.get("scale_factor", 1.0)),
-        "tempicaImageOffset": float(image.encoding.get("add_offset", 0.0)),
+        "tempicaScattering": exact_text(float(movie["scatterer_amplitude_A"].sum())),
+        "tempicaImageScale": exact_text(image.encoding.get("scale_factor", 1.0)),
+        "tempicaImageOffset": exact_text(image.encoding.get("add_offset", 0.0)),
         **({"tempicaImageLevels": np.iinfo(stored).max} if stored.kind == "u" else {}),
     }
 

@@ -2,12 +2,17 @@
 
 A = R_z(−psi) R_y(−tilt) R_z(−rot) takes the molecule to the view; `rlnOriginX/YAngst` centres the image, so that
 the particle lies at minus origin. cryoDRGN and RECOVAR read the same. Columns called tempica… are our own, for the
-way back; other programs pass over them.
+way back; other programs pass over them. Programs that write a table anew do so with six decimals: numbers of ours that
+must come back to the last bit are hexadecimal text.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+
+from tempica.errors import FormatError
 
 # attributes of a movie and the columns of data_optics that keep them
 KEPT = {
@@ -19,7 +24,26 @@ KEPT = {
     "pose_error_A": "tempicaPoseErrorA",
     "turn_deg": "tempicaTurnDeg",
 }
+OF_POSES = {name: KEPT[name] for name in ("pose_error_deg", "pose_error_A", "turn_deg")}  # not of the images
+EXACT = ("tempicaImageScale", "tempicaImageOffset", "tempicaImageLevels", "tempicaScattering", *KEPT.values())
 KEPT_TABLES = {"frequency": "tempicaFrequency", "noise_power": "tempicaNoisePower", "dqe": "tempicaDqe"}
+UNIFORM = {"frequency": np.zeros(1), "noise_power": np.ones(1), "dqe": np.ones(1)}  # where there are no such tables
+
+
+def exact_text(value: float) -> str:
+    """A number as hexadecimal text, which no program takes for a number and rounds."""
+    return float(value).hex()
+
+
+def exact_number(star: Path, label: str, text: str) -> float:
+    """The number of a column of EXACT; exports of older versions have it in decimals. Raises FormatError."""
+    try:
+        value = float.fromhex(text) if "0x" in text.lower() else float(text)
+    except (ValueError, OverflowError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise FormatError(f"{star} has {label} = '{text}'; it must be a finite number. Export it again.")
+    return value
 
 
 def euler_angles(quaternion: np.ndarray) -> np.ndarray:

@@ -17,6 +17,11 @@ class ParticlesRecipe(Section):
     """
 
     star: str = Field(min_length=1, description="STAR file of RELION 3.0, 3.1 or 5, relative to the recipe")
+    folder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="where the image stacks lie, relative to the STAR file; where that file says if none",
+    )
     observation: Literal["movie", "snapshots"] | None = Field(
         default=None,
         description="movie: particles of a replica follow each other in time; snapshots: each is another molecule."
@@ -40,3 +45,15 @@ class ParticlesRecipe(Section):
         "Å²", "B factor added to each bead's own width; of an export of ours its own, else 20", default=None, ge=0,
         le=1000,
     )  # fmt: skip
+    pixel_size_A: float | None = in_unit(
+        "Å", "edge of a pixel of the images; what the STAR file says if none", default=None, ge=0.2, le=20
+    )
+    voltage_kV: float | None = in_unit(
+        "kV", "of the microscope; what the STAR file says if none", default=None, ge=60, le=1000
+    )
+    spherical_aberration_mm: float | None = in_unit(
+        "mm", "of the microscope; what the STAR file says if none", default=None, ge=0, le=10
+    )
+    amplitude_contrast: float | None = in_unit(
+        "1", "share of the contrast that is of amplitude; what the STAR file says if none", default=None, ge=0, le=1
+    )

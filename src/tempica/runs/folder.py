@@ -64,7 +64,7 @@ class Run:
         if stage == "render" and particles is not None:
             records = self.foreign.records.items()
             images = [about["sha256"] for name, about in records if name not in molecule.trajectory_files]
-            return {"particles": particles.model_dump(mode="json", exclude={"star"}), "images": images}
+            return {"particles": particles.model_dump(mode="json", exclude={"star", "folder"}), "images": images}
         return getattr(self.recipe, stage).model_dump(
             mode="json", exclude={"molecule": {"structure", "second_structure", "topology", "files"}}
         )

@@ -54,7 +54,7 @@ class ForeignFiles:
         if self.recipe.particles is not None:
             from tempica.exchange.particle_file import read_particles
 
-            stacks = read_particles(paths[self.recipe.particles.star]).stacks
+            stacks = read_particles(paths[self.recipe.particles.star], self.recipe.particles).stacks
             paths |= {stack: Path(stack).resolve() for stack in stacks}
         return [(name, _place(path)) for name, path in paths.items()]
 

@@ -10,6 +10,7 @@ import numpy as np
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import Stack, open_stack
 from tempica.exchange.particle_file import Particles
+from tempica.exchange.particle_optics import AGREES
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.particles import ParticlesRecipe
 
@@ -89,6 +90,7 @@ def open_stacks(particles: Particles, star: Path) -> list[Stack]:
                 f"The images of {stack.path} have {stack.n_pixels} pixels along an edge, those of {stacks[0].path}"
                 f" {stacks[0].n_pixels}. Import them apart."
             )
+        _check_pixel(stack, particles, star)
         most = int(particles.image[particles.stack == number].max()) + 1
         if most > stack.n_images:
             raise FormatError(f"{star} asks for image {most} of {stack.path}, which has {stack.n_images}.")
@@ -98,6 +100,18 @@ def open_stacks(particles: Particles, star: Path) -> list[Stack]:
             f" {stacks[0].n_pixels} pixels along an edge. Give the STAR file of these images."
         )
     return stacks
+
+
+def _check_pixel(stack: Stack, particles: Particles, star: Path) -> None:
+    """Raise FormatError where a stack's header contradicts the STAR file; 0 and 1 Å are what programs leave unset."""
+    header, stated = stack.pixel_A, particles.optics["pixel_size_A"]
+    if header in (0.0, 1.0) or particles.pixel_label.startswith("particles.") or abs(header / stated - 1) <= AGREES:
+        return
+    raise FormatError(
+        f"The header of {stack.path} says {header:.4g} Å a pixel, and {particles.pixel_label} of {star} {stated:.4g} Å:"
+        " one of them is of images that were not binned like these. Say in the recipe which is right:"
+        " particles.pixel_size_A."
+    )
 
 
 def about_particles(recipe: Recipe) -> ParticlesRecipe:

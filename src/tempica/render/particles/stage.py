@@ -17,12 +17,12 @@ from tempica import imaging
 from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc import open_stack
 from tempica.exchange.particle_file import Particles, read_particles
-from tempica.exchange.relion import KEPT
+from tempica.exchange.relion import KEPT, OF_POSES, UNIFORM
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.molecule import ArmsRecipe
 from tempica.recipe.particles import ParticlesRecipe
 from tempica.render.particles.arrangement import Plan, about_particles, arrange, open_stacks
-from tempica.render.particles.stated import b_factor, bead_b_factor, levels_of, phase_shift, visible_share
+from tempica.render.particles.stated import b_factor, bead_b_factor, levels_of, not_ours, phase_shift, visible_share
 from tempica.runs.layout import trajectory_path
 from tempica.runs.reading import read
 from tempica.stores import files, store
@@ -41,7 +41,7 @@ def check(recipe: Recipe, folder: Path) -> None:
     """Raise whatever is wrong with particles, stacks and pixels before anything is written: every image is read."""
     about = about_particles(recipe)
     star = trajectory_path(folder, about.star)
-    particles = read_particles(star)
+    particles = read_particles(star, about)
     if particles.quaternion is None and levels_of(particles) is None:
         raise FormatError(
             f"{star} has no poses (rlnAngleRot … rlnOriginYAngst), without which the images' scale cannot be found."
@@ -63,7 +63,7 @@ def run(work: Work) -> None:
     """Look through all images, then write them with what the STAR file says of each."""
     recipe, about = work.recipe, about_particles(work.recipe)
     star = trajectory_path(work.run, about.star)
-    particles = read_particles(star)
+    particles = read_particles(star, about)
     plan = arrange(recipe, particles, star)
     if plan.unused:
         work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
@@ -73,6 +73,8 @@ def run(work: Work) -> None:
             f"render: warning: {again} of {plan.row.size} particles show an image that another shows too (a file joined"
             " twice, or particles repeated for their symmetry): they are taken for different moments"
         )
+    for told in particles.assumed:
+        work.progress.say(f"render: {told}")
     if particles.passed_over:
         work.progress.say(f"render: {star} has {', '.join(particles.passed_over)}, which are not used")
     ensemble = read(work.run, "render", "ensemble")
@@ -103,6 +105,7 @@ def run(work: Work) -> None:
     )
     found = [files.load_arrays(path) for path in seen.values()]
     digital = levels is not None and all(part["digital"] for part in found)
+    tables = particles.tables if digital else UNIFORM
     kept: dict[str, float | str]
     if digital:
         assert levels is not None
@@ -114,13 +117,16 @@ def run(work: Work) -> None:
         squares, count = (sum(float(part[name]) for part in found) for name in ("squares", "count"))
         deviation = abs(factor) * float(np.sqrt(squares / count))
         kept = {"noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
+        kept |= {name: particles.store[label] for name, label in OF_POSES.items() if label in particles.store}
+        if particles.place:
+            work.progress.say(f"render: warning: {not_ours(star)}")
     dose = particles.place["tempicaDamageDose"][plan.row] if "tempicaDamageDose" in particles.place else 0.0
     shown = visible_share(particles, ensemble) if digital else 1.0
     movie = work.create_store(
         "movie",
         {"replica": n_replicas, "time": n_frames, "y": optics.n_pixels, "x": optics.n_pixels}
         | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"], "gaussian": 1}
-        | {"node": len(particles.tables["frequency"])},
+        | {"node": len(tables["frequency"])},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         scale={"image": (factor, offset)},
         dtypes={"image": levels.dtype if digital and levels else "float32"},
@@ -134,7 +140,7 @@ def run(work: Work) -> None:
             "scatterer_amplitude_A": shown * ensemble["scattering_length_A"].values[:, None],
             "scatterer_width_A": optics.width_A(ensemble["bead_width"].values)[:, None],
             "damage_dose": dose,
-            **particles.tables,
+            **tables,
         }
         | {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")}
         | views,

@@ -64,3 +64,12 @@ def levels_of(particles: Particles) -> imaging.Scale | None:
     if factor <= 0 or most not in (LEVELS, FINE_LEVELS):
         return None
     return imaging.Scale(factor, particles.store["tempicaImageOffset"], most)
+
+
+def not_ours(star: Path) -> str:
+    """What to know of an export of ours that has changed on its way."""
+    return (
+        f"the images of {star} are not those of the export that its columns tempica… are of: they, or the numbers of"
+        " data_optics, have been changed (some programs write six decimals). Replicas, frames, times and pose errors"
+        " are those of the export; noise is taken to be white and is measured anew, and the SNR is not known"
+    )
