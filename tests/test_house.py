@@ -137,7 +137,7 @@ def test_embed_and_train_give_the_same_without_the_truth(small_run: Path, tmp_pa
 
 def test_data_schemas_are_current() -> None:
     fresh = {f"{name}.schema.json": value for name, value in json_schemas.all_schemas().items()}
-    kept = {path.name: json.loads(path.read_text()) for path in (ROOT / "data_schemas").iterdir()}
+    kept = {path.name: json.loads(path.read_text()) for path in (ROOT / "data_schemas").glob("*.json")}
     assert kept == json.loads(json.dumps(fresh)), "run `tempica schema` and commit data_schemas/"
 
 

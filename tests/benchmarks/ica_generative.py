@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 from tempica.evaluate.metrics import assign, correlation_matrix
 from tempica.ica import GCL, HMNLICA, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, smooth
-from tempica.ica.smoothing.smoothing import rts
+from tempica.ica.smoothing.dynamics import rts
 from tempica.ica.synthetic import Mixing, random_mixing
 
 RHO, KICKED, STAY = 0.9, 0.1, 0.97
@@ -104,8 +104,8 @@ def _rows(a: argparse.Namespace, layers: int, seed: int) -> dict[str, dict]:
             model.fit(mixing(train), labels)
         seconds = time.process_time() - started
         rows[type(model).__name__] = {**_scored(model.transform(mixing(test)), test), "cpu_s": round(seconds, 1)}
-        if hasattr(model, "transform_raw"):
-            rows[f"{type(model).__name__} latents"] = _scored(model.transform_raw(mixing(test)), test)
+        if isinstance(model, (IVAE, SlowVAE)):
+            rows[f"{type(model).__name__} latents"] = _scored(model.transform(mixing(test), stage="features"), test)
     return rows
 
 

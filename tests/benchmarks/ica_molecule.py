@@ -95,7 +95,7 @@ def _latents(a: argparse.Namespace, case: str, seed: int) -> Iterator[tuple[str,
         for name, model in baselines.items():
             row[name] = _score(_fitted(model, X, train, replicas=series[train]).transform(X), truth, split)
         if case == "modulated":
-            model = _fitted(NonstationaryICA(n), X, train, segments=labels.reshape(-1)[train])
+            model = _fitted(NonstationaryICA(n), X, train, labels=labels.reshape(-1)[train])
             row["NonstationaryICA"] = _score(model.transform(X), truth, split)
         yield f"{case} seed={seed} snr={snr}", row
 

@@ -4,7 +4,9 @@
 
 Kills fall uniformly within the time that the uninterrupted run took, so that every stage is hit; a run that ended
 before its kill starts again from nothing. The victim is the run itself, or one of its worker processes: then the run
-must end by itself, with exit code 1 and the command that resumes. Ends with one line of JSON.
+must end by itself, with exit code 1 and the command that resumes. With `--within train` the stages before are done once
+and kills fall within that stage alone; `repeated` is then how many checks of a training log.jsonl holds more than once,
+of which each kill may cause one. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import sys
 import time
 from pathlib import Path
 
+STAGES = ("simulate", "render", "embed", "train", "evaluate", "report")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -29,17 +33,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--victims", choices=["parent", "worker", "both"], default="parent")
     parser.add_argument("--until", help="last stage to do")
+    parser.add_argument("--within", choices=STAGES[1:], help="the only stage in which to kill")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
-    whole, killed = arguments.out / "whole", arguments.out / "killed"
+    whole, killed, before = (arguments.out / name for name in ("whole", "killed", "before"))
+    if arguments.within:
+        arguments.until = arguments.within
+        _start(arguments.recipe, before, STAGES[STAGES.index(arguments.within) - 1]).communicate()
+        shutil.copytree(before, whole, dirs_exist_ok=True)
     started = time.perf_counter()
     _start(arguments.recipe, whole, arguments.until).communicate()
     duration = time.perf_counter() - started
     hits: dict[str, dict[str, int]] = {"parent": {}, "worker": {}}
-    identical = rounds = kills = untold = unharmed = 0
+    identical = rounds = kills = untold = unharmed = repeated = 0
     while kills < arguments.kills:
         shutil.rmtree(killed, ignore_errors=True)
+        if arguments.within:
+            shutil.copytree(before, killed)
         # several kills a round: early ones leave work for later ones to interrupt
         for _ in range(rng.randint(1, 4)):
             process = _start(arguments.recipe, killed, arguments.until)
@@ -63,6 +74,7 @@ def main() -> None:
         odd = _differences(_tree(killed), _tree(whole))
         same = last.returncode == 0 and not odd
         identical += same
+        repeated += _repeated(killed)
         print(f"round {rounds}: {kills} kills so far, {'identical' if same else 'DIFFERENT'}", flush=True)
         if not same:
             kept = killed.with_name(f"different_{rounds}")
@@ -70,7 +82,7 @@ def main() -> None:
             shutil.copytree(killed, kept)
             print(f"exit code {last.returncode}, kept in {kept}; differing: {odd}\n{told}", flush=True)
     result = {"benchmark": "resume", "kills": kills, "rounds": rounds, "identical": identical, "hits": hits}
-    print(json.dumps(result | {"untold": untold, "unharmed": unharmed}))
+    print(json.dumps(result | {"untold": untold, "unharmed": unharmed, "repeated": repeated}))
 
 
 def _start(recipe: Path, run: Path, until: str | None) -> subprocess.Popen:
@@ -105,6 +117,17 @@ def _workers(parent: int) -> list[int]:
 def _last_stage(run: Path) -> str:
     log = run / "log.jsonl"
     return json.loads(log.read_text().splitlines()[-1])["stage"] if log.exists() and log.read_text() else "before"
+
+
+def _repeated(run: Path) -> int:
+    """Checks of trainings that the log holds more than once."""
+    lines = map(json.loads, (run / "log.jsonl").read_text().splitlines())
+    checks = [
+        json.dumps({k: line.get(k) for k in ("method", "training", "step")})
+        for line in lines
+        if line["event"] == "check"
+    ]
+    return len(checks) - len(set(checks))
 
 
 def _differences(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:

@@ -55,7 +55,8 @@ def carry_out(name: str, arguments: argparse.Namespace) -> Path:
     recipe = arguments.out / f"{run.name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text)
-    until = arguments.until or ("render" if tomllib.loads(text).get("render", {}).get("kind") == "xfel" else "report")
+    patterns = tomllib.loads(text).get("render", {}).get("kind") == "xfel"  # nothing embeds them
+    until = "render" if patterns else arguments.until or "report"
     command = [sys.executable, "-m", "tempica.cli", "run", recipe, "--out", run, "--until", until]
     subprocess.run([*command, "--jobs", str(arguments.jobs)], check=True, stdout=sys.stderr)
     return run

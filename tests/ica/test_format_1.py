@@ -70,4 +70,4 @@ def test_its_parameters_are_those_of_today(name):
 def test_what_was_not_fitted_keeps_its_parameters():
     model = load(FOLDER / "PCL_unfitted")
     assert (model.n_components, model.lag) == (3, 2)
-    assert model.get_params()["learning_rate"] == 1e-3
+    assert model.get_params()["training__learning_rate"] == 1e-3

@@ -12,7 +12,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica import GCL, TICA, NonstationaryICA, load, save
 from tempica.ica.contrastive.auxiliary import Auxiliary, SeparableScore
-from tempica.ica.contrastive.gcl import _last_fifth, _with_history
+from tempica.ica.contrastive.gcl import _with_history
+from tempica.ica.labels import last_of_each
 
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])
 
@@ -75,7 +76,7 @@ def test_losses_are_cross_entropies_of_the_right_candidate(rng):
 def test_labels_that_shift_and_widen_are_enough_to_unbend(rng):
     labels, truth = shifted(rng)
     X = bend(truth)
-    model = GCL(max_steps=300, n_restarts=1, width=16).fit(X, labels)
+    model = GCL(max_steps=300, n_restarts=1, training={"width": 16}).fit(X, labels)
     assert (model.auxiliary_, model.ambiguity_, model.model_) == ("label", "none", "network")
     assert recovered(model.transform(X), truth) > recovered(NonstationaryICA().fit_transform(X, labels), truth) + 0.02
     assert model.score(X, labels) > model.score(X, rng.permutation(labels)) + 1
@@ -85,7 +86,7 @@ def test_a_history_is_enough_to_unbend(rng):
     e = rng.laplace(size=(6000, 2))
     truth = np.stack([lfilter([1], [1, -0.8], e[:, i]) for i in range(2)], 1)
     X = bend(truth)
-    model = GCL(max_steps=300, n_restarts=1, width=16).fit(X, replicas=np.repeat([0, 1, 2], 2000))
+    model = GCL(max_steps=300, n_restarts=1, training={"width": 16}).fit(X, replicas=np.repeat([0, 1, 2], 2000))
     assert (model.auxiliary_, model.ambiguity_) == ("history", "none")
     assert recovered(model.transform(X), truth) > recovered(TICA().fit_transform(X), truth) + 0.02
     assert model.score(X) > model.score(X[rng.permutation(len(X))]) + 0.3
@@ -97,8 +98,8 @@ def test_api(rng, tmp_path, which):
     X = bend(truth)
     if which == "history":
         X = bend(lfilter([1], [1, -0.95], rng.laplace(size=(720, 2)), axis=0))
-    given = {"segments": labels} if which == "label" else {"replicas": np.repeat([0, 1], 360)}
-    model = GCL(2, lag=(1, 2), max_steps=40, width=8)
+    given = {"labels": labels} if which == "label" else {"replicas": np.repeat([0, 1], 360)}
+    model = GCL(2, lag=(1, 2), max_steps=40, training={"width": 8})
     S = model.fit(X, **given).transform(X)
     assert S.shape == (len(X), 2)
     np.testing.assert_array_equal(clone(model).fit(X, **given).transform(X), S)
@@ -118,36 +119,36 @@ def test_api(rng, tmp_path, which):
 def test_labels_that_say_nothing_are_warned_of(rng):
     X = rng.laplace(size=(600, 2))
     with pytest.warns(IdentifiabilityWarning, match="Nothing is identifiable: the label"):
-        model = GCL(max_steps=20, width=4).fit(X, rng.permutation(np.repeat(np.arange(4), 150)))
+        model = GCL(max_steps=20, training={"width": 4}).fit(X, rng.permutation(np.repeat(np.arange(4), 150)))
     assert model.ambiguity_ == "all"
     labels, truth = shifted(rng, n_labels=2)
     with pytest.warns(IdentifiabilityWarning, match="from 2 labels"):
-        assert GCL(max_steps=20, width=4).fit(truth, labels).ambiguity_ == "subspace"
+        assert GCL(max_steps=20, training={"width": 4}).fit(truth, labels).ambiguity_ == "subspace"
 
 
 def test_splits():
     labels = np.array([0] * 10 + [1] * 3 + [2])
-    assert np.flatnonzero(_last_fifth(labels)).tolist() == [8, 9, 12]
+    assert np.flatnonzero(last_of_each(labels)).tolist() == [8, 9, 12]
     assert _with_history(np.repeat([0, 1], [4, 3]), (1, 2)).tolist() == [2, 3, 6]
 
 
 @pytest.mark.parametrize(
     ("model", "data", "message"),
     [
-        (GCL(), {"segments": np.zeros(60)}, "one label"),
-        (GCL(), {"segments": np.zeros(7)}, r"shape \(7,\)"),
+        (GCL(), {"labels": np.zeros(60)}, "one label"),
+        (GCL(), {"labels": np.zeros(7)}, r"shape \(7,\)"),
         (GCL(), {"X": np.ones((60, 2))}, "constant"),
         (GCL(4), {}, "n_components = 4 must be from 1 to 3"),
         (GCL(), {"replicas": np.arange(60)}, "longest replica has 1"),
         (GCL(lag=0), {}, "at least 1 frame"),
-        (GCL(second_stage="sobi"), {"segments": np.repeat([0, 1], 30)}, "needs series"),
+        (GCL(second_stage="sobi"), {"labels": np.repeat([0, 1], 30)}, "needs series"),
         (GCL(), {"validation": np.ones(60)}, "0 training and 59 validation"),
         (GCL(max_steps=0), {}, "max_steps = 0 must be at least 1"),
-        (GCL(n_layers=None), {}, "n_layers = None must be a whole number"),
+        (GCL(training={"n_layers": 1.5}), {}, "n_layers = 1.5 must be a whole number"),
         (GCL(n_restarts=1.5), {}, "n_restarts = 1.5 must be a whole number"),
-        (GCL(learning_rate=0), {}, "learning_rate = 0 must be a number above 0"),
+        (GCL(training={"learning_rate": 0}), {}, "learning_rate = 0 must be a number above 0"),
         (GCL(), {"X": 1e200 * (np.arange(120).reshape(60, 2) % 7)}, "squares that are not finite"),
-        (GCL(), {"segments": np.array(["a", None] * 30, dtype=object)}, "of types NoneType, str"),
+        (GCL(), {"labels": np.array(["a", None] * 30, dtype=object)}, "of types NoneType, str"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(rng, model, data, message):
@@ -156,6 +157,6 @@ def test_what_cannot_be_fitted_is_named(rng, model, data, message):
 
 
 @pytest.mark.filterwarnings("ignore::tempica.errors.IdentifiabilityWarning")
-@parametrize_with_checks([GCL(max_steps=3, width=4)])
+@parametrize_with_checks([GCL(max_steps=3, training={"width": 4})])
 def test_the_contract_of_scikit_learn(estimator, check):
     check(estimator)

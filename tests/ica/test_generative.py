@@ -8,19 +8,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
-from tempica.ica import IVAE, SOBI, NonstationaryICA, SlowVAE, load, save
-from tempica.ica.generative.autoencoders import _last_of_each
+from tempica.ica import IVAE, SOBI, NonstationaryICA, SlowVAE, Training, load, save
+from tempica.ica.generative.estimator import lowest_so_far
 from tempica.ica.generative.flow import Flow, completed
-from tempica.ica.generative.vae import (
-    LEAST_NOISE,
-    Autoencoder,
-    Chart,
-    GeneralNormal,
-    keep_restart,
-    log_likelihood,
-    starts,
-    train_restarts,
-)
+from tempica.ica.generative.ivae import _last_of_each
+from tempica.ica.generative.vae import LEAST_NOISE, Autoencoder, Chart, GeneralNormal, log_likelihood
+from tempica.ica.training.batched import keep_restart, starts, train_batched
+from tempica.ica.training.progress import Checkpoint, Progress
 
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])
 
@@ -50,7 +44,7 @@ def recovered(S, truth):
 def test_ivae_unbends_what_no_linear_map_can(rng):
     segments, truth = modulated(rng)
     X = bend(truth)
-    model = IVAE(max_steps=200, width=16, n_restarts=2).fit(X, segments)
+    model = IVAE(max_steps=200, training=Training(width=16), n_restarts=2).fit(X, segments)
     assert recovered(model.transform(X), truth) > recovered(NonstationaryICA().fit_transform(X, segments), truth) + 0.02
     assert min(model.start_loss_) < model.start_curve_[0][1] - 0.1
     assert min(model.validation_loss_) == model.loss_curve_[-1][1] <= model.loss_curve_[0][1]
@@ -61,12 +55,15 @@ def test_ivae_unbends_what_no_linear_map_can(rng):
 def test_slowvae_unbends_what_no_linear_map_can(rng):
     truth = jumps(rng)
     X = bend(truth)
-    model = SlowVAE(max_steps=200, width=16, n_restarts=2).fit(X, replicas=np.repeat([0, 1], 2000))
+    model = SlowVAE(max_steps=200, training=Training(width=16), n_restarts=2).fit(X, replicas=np.repeat([0, 1], 2000))
     assert recovered(model.transform(X), truth) > recovered(SOBI().fit_transform(X), truth) + 0.02
     assert model.score(X) > model.score(X[rng.permutation(len(X))]) + 0.5
 
 
-@pytest.mark.parametrize("model", [IVAE(1, max_steps=10, width=8), SlowVAE(2, lag=2, max_steps=10, width=8)])
+@pytest.mark.parametrize(
+    "model",
+    [IVAE(1, max_steps=10, training=Training(width=8)), SlowVAE(2, lag=2, max_steps=10, training=Training(width=8))],
+)
 def test_api(rng, tmp_path, model):
     segments, truth = modulated(rng, length=40)
     X = bend(truth)
@@ -105,9 +102,13 @@ def test_restarts_trained_side_by_side_do_not_touch_one_another(rng):
             "learning_rate": 1e-3,
             "generator": torch.Generator().manual_seed(2),
         }
-        best, curve = train_restarts(chart, losses, lambda: losses(torch.arange(64)).detach(), 64, **options)
+        alone = Progress(Checkpoint(None, ""))
+        trainer = train_batched(
+            alone, 0, "chart", chart, losses, lambda: losses(torch.arange(64)).detach(), 64, **options
+        )
+        best = torch.tensor(trainer.bests)
         assert torch.equal(losses(torch.arange(64)), best)  # the weights are those of the best answer
-        assert curve[-1][1] == best.min()
+        assert lowest_so_far(trainer)[-1][1] == best.min()
         return best, chart
 
     (three, _), (one, _) = fitted(3), fitted(1)
@@ -166,7 +167,10 @@ def test_the_bound_is_the_likelihood_of_frames_with_noise_where_it_is_tight(rng,
 def test_a_restart_that_diverges_stops_no_other():
     weight = torch.nn.Parameter(torch.ones(2, 1))
     losses = lambda _: weight[:, 0] ** 2 * torch.tensor([1.0, torch.nan])  # noqa: E731
-    best, _ = train_restarts(
+    trainer = train_batched(
+        Progress(Checkpoint(None, "")),
+        0,
+        "weights",
         torch.nn.ParameterList([weight]),
         losses,
         lambda: losses(None).detach(),
@@ -176,7 +180,7 @@ def test_a_restart_that_diverges_stops_no_other():
         learning_rate=0.1,
         generator=torch.Generator().manual_seed(0),
     )
-    assert best[0] < 0.5
+    assert trainer.bests[0] < 0.5
 
 
 def test_held_out_are_the_last_frames_of_each_segment():
@@ -209,9 +213,9 @@ def test_no_frame_of_a_held_out_pair_is_trained_on(n_frames, lag):
         (SlowVAE(lag=60), None, None, "longest replica has 60 frames"),
         (SlowVAE(lag=59), None, None, "too few pairs"),
         (SlowVAE(lag=(1, 2)), None, None, r"lag = \(1, 2\) must be a whole number"),
-        (SlowVAE(batch_size=None), None, None, "batch_size = None must be a whole number"),
+        (SlowVAE(training=Training(batch_size=2.5)), None, None, "batch_size = 2.5 must be a whole number"),
         (IVAE(random_state=None), None, None, "random_state = None must be a whole number"),
-        (IVAE(learning_rate=np.nan), None, None, "learning_rate = nan must be a number above 0"),
+        (IVAE(training=Training(learning_rate=np.nan)), None, None, "learning_rate = nan must be a number above 0"),
     ],
 )
 def test_what_cannot_be_fitted_is_named(rng, model, X, segments, message):
@@ -221,11 +225,13 @@ def test_what_cannot_be_fitted_is_named(rng, model, X, segments, message):
 
 def test_labels_that_were_not_fitted_are_refused(rng):
     segments, truth = modulated(rng, length=20)
-    model = IVAE(max_steps=5, width=4).fit(truth, segments)
+    model = IVAE(max_steps=5, training=Training(width=4)).fit(truth, segments)
     with pytest.raises(DataError, match="were not fitted"):
         model.score(truth, segments + 1)
 
 
-@parametrize_with_checks([IVAE(max_steps=3, width=4), SlowVAE(max_steps=3, width=4)])
+@parametrize_with_checks(
+    [IVAE(max_steps=3, training=Training(width=4)), SlowVAE(max_steps=3, training=Training(width=4))]
+)
 def test_the_contract_of_scikit_learn(estimator, check):
     check(estimator)

@@ -8,11 +8,11 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica import HMNLICA, FastICA, NonstationaryICA, load, save
+from tempica.ica import HMNLICA, FastICA, NonstationaryICA, Training, load, save
 from tempica.ica.generative.forward_backward import chain_likelihood, forward_backward
 
 MIXING = np.array([[1.0, 0.6], [-0.5, 1.0]])
-QUICK = {"max_steps": 3, "n_layers": 2, "n_restarts": 1}
+QUICK = {"max_steps": 3, "training": Training(n_layers=2), "n_restarts": 1}
 
 
 def bend(s):
@@ -84,7 +84,7 @@ def test_gradients_are_those_of_the_likelihood(rng):
 def fitted():
     rng = np.random.default_rng(0)
     state, truth = hidden(rng)
-    model = HMNLICA(2, n_states=5, max_steps=800, n_layers=6, n_restarts=2).fit(bend(truth))
+    model = HMNLICA(2, n_states=5, max_steps=800, training=Training(n_layers=6), n_restarts=2).fit(bend(truth))
     return model, state, truth
 
 
@@ -158,7 +158,7 @@ def test_the_seed_decides_and_torchs_own_is_left_alone(rng):
 def test_features_beyond_the_components_are_no_sources(rng):
     truth = hidden(rng, 2000)[1]
     X = np.column_stack([truth, rng.normal(size=(2000, 2))]) @ rng.normal(size=(4, 4))
-    model = HMNLICA(2, n_states=5, max_steps=200, n_layers=2, n_restarts=2).fit(X)
+    model = HMNLICA(2, n_states=5, max_steps=200, training=Training(n_layers=2), n_restarts=2).fit(X)
     assert recovered(model.transform(X), truth) > 0.95
 
 
@@ -168,14 +168,14 @@ def test_features_beyond_the_components_are_no_sources(rng):
     ids=["no_state_lasts", "one_state"],
 )
 def test_data_that_identify_nothing_are_told(rng, truth, n_states):
-    model = HMNLICA(2, n_states=n_states, max_steps=30, n_layers=2, n_restarts=1)
+    model = HMNLICA(2, n_states=n_states, max_steps=30, training=Training(n_layers=2), n_restarts=1)
     with pytest.warns(IdentifiabilityWarning, match="Nothing is identifiable"):
         model.fit(truth(rng))
     assert model.ambiguity_ == "all"
 
 
 def test_too_few_states_are_told(rng):
-    model = HMNLICA(2, n_states=2, max_steps=60, n_layers=2, n_restarts=1)
+    model = HMNLICA(2, n_states=2, max_steps=60, training=Training(n_layers=2), n_restarts=1)
     with pytest.warns(IdentifiabilityWarning, match="not identifiable from the 2 states"):
         model.fit(hidden(rng, 3000)[1])
     assert model.ambiguity_ == "subspace"

@@ -10,8 +10,10 @@ import torch
 
 from tempica.errors import DataError
 from tempica.ica import PCL, TCL, FastICA, load, save
-from tempica.ica.contrastive.images import ImageFeatures, Images, Noise, Pixels, best_restart
+from tempica.ica.contrastive.image_networks import ImageFeatures, Noise
+from tempica.ica.contrastive.images import Images, Pixels
 from tempica.ica.contrastive.within import WithinReplicas
+from tempica.ica.training.ladder import train_apart
 from tests.conftest import small_recipe_text, tempica
 from tests.ica.test_pcl import UNTRAINED, bent, mcc, sparse
 from tests.ica.test_trainer import training
@@ -259,9 +261,9 @@ def test_a_fit_leaves_the_state_of_torchs_chance_alone(labelled) -> None:
 
 
 def test_the_losses_of_restarts_are_those_of_their_ends_whether_or_not_interrupted() -> None:
-    whole = best_restart(lambda run: (run, training(run)), 2, 20)
-    best = whole[0]
-    resumed = best_restart(lambda run: (run, training(run).advance(150 if run == best else 30)), 2, 20)
-    assert resumed[0] == best
-    assert resumed[2] == whole[2]
-    assert min(whole[2]) == whole[1].best
+    whole, losses = train_apart(lambda run: (run, training(run)), 2, 40, finalists=1)
+    best = whole[0][0]
+    resumed = train_apart(lambda run: (run, training(run).advance(150 if run == best else 30)), 2, 40, finalists=1)
+    assert resumed[0][0][0] == best
+    assert resumed[1] == losses
+    assert min(losses) == whole[0][1].best

@@ -34,7 +34,7 @@ def test_sources_of_changing_variance_are_recovered_in_any_order_of_frames(rng):
     assert recovered(S, truth) > 0.995
     np.testing.assert_allclose(S.var(0), 1, atol=1e-6)
     for name in ("c0", "c7"):
-        at = model.segments_.tolist().index(name)
+        at = model.labels_.tolist().index(name)
         np.testing.assert_allclose(model.variance_[at], S[segments == name].var(0), rtol=0.1, atol=0.02)
 
 
@@ -82,7 +82,7 @@ def test_the_score_prefers_the_right_axes_on_frames_not_fitted(rng):
         (NonstationaryICA(), None, np.zeros(60), "All 60 frames are of one segment"),
         (NonstationaryICA(n_segments=1), None, None, "All 60 frames are of one segment"),
         (NonstationaryICA(n_segments=0), None, None, "n_segments = 0 must be from 1 to 60"),
-        (NonstationaryICA(), None, np.zeros(59), r"segments has shape \(59,\); it must hold one label"),
+        (NonstationaryICA(), None, np.zeros(59), r"labels has shape \(59,\); it must hold one label"),
         (NonstationaryICA(), np.ones((60, 2)), None, "constant"),
         (NonstationaryICA(4), None, None, "n_components = 4 must be from 1 to 3"),
     ],
@@ -94,10 +94,10 @@ def test_what_cannot_be_fitted_is_named(rng, model, X, segments, message):
 
 def test_labels_have_two_names_and_are_given_once(rng):
     segments, truth = modulated(rng, n_segments=5)
-    one, other = NonstationaryICA().fit(truth, segments), NonstationaryICA().fit(truth, segments=segments)
+    one, other = NonstationaryICA().fit(truth, segments), NonstationaryICA().fit(truth, labels=segments)
     np.testing.assert_array_equal(one.components_, other.components_)
     with pytest.raises(DataError, match="given twice"):
-        NonstationaryICA().fit(truth, segments, segments=segments)
+        NonstationaryICA().fit(truth, segments, labels=segments)
 
 
 @parametrize_with_checks([NonstationaryICA(), NonstationaryICA(n_components=1, n_segments=3)])

@@ -18,14 +18,16 @@ from tempica.ica.synthetic import autoregressive, modulated
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 out = sys.argv[1]
-options = {"max_steps": 60, "n_restarts": 3, "random_state": 1, "precision": "float64"}
+options = {"max_steps": 60, "n_restarts": 3, "random_state": 1}
 series, labelled = autoregressive(2, 1500, n_layers=2, seed=3), modulated(2, 10, 120, n_layers=2, seed=3)
-pcl = {"batch_size": 88, "lag": (1, 2), "second_stage": "none"}
+pcl = {"training": {"batch_size": 88, "precision": "float64"}, "lag": (1, 2), "second_stage": "none"}
 models = {kind: PCL(2, score_function=kind, **options, **pcl) for kind in ("reference", "free")}
-models |= {"TCL": TCL(2, batch_size=101, **options), "GCL": GCL(2, batch_size=101, max_steps=60, n_restarts=2)}
+other = {"batch_size": 101, "precision": "float64"}
+models |= {"TCL": TCL(2, training=other, **options)}
+models |= {"GCL": GCL(2, max_steps=60, n_restarts=2, training={"batch_size": 101})}
 for kind, model in models.items():
     X, given = (labelled.X, labelled.segments) if kind == "TCL" else (series.X, None)
-    model.fit(X, given, **({} if kind == "GCL" else {"log": f"{out}.{kind}.log"}))
+    model.fit(X, given, log=f"{out}.{kind}.log")
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     np.save(f"{out}.{kind}.{rank}.npy", model.transform(X, stage="features"))
 """
@@ -55,7 +57,7 @@ def test_two_processes_end_where_one_does(kind: str, tolerance: float, fits) -> 
     np.testing.assert_allclose(first, one, rtol=0, atol=tolerance * np.abs(one).max())
 
 
-@pytest.mark.parametrize("kind", ["reference", "free", "TCL"])
+@pytest.mark.parametrize("kind", ["reference", "free", "TCL", "GCL"])
 def test_one_of_the_processes_writes_the_log(kind: str, fits) -> None:
     alone, both = (len((fits / f"{name}.{kind}.log").read_text().splitlines()) for name in ("alone", "both"))
     assert alone == both > 0

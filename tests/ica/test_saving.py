@@ -11,7 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from tempica.errors import DataError, FormatError
-from tempica.ica import PCL, SOBI, TCL, TICA, FastICA, NonstationaryICA, load, save
+from tempica.ica import PCL, SOBI, TCL, TICA, FastICA, NonstationaryICA, Training, load, save
 from tempica.ica.saving import safetensors
 
 MIXING = np.array([[1.0, 0.7, -0.2], [0.4, 1.0, 0.9], [-0.8, 0.3, 1.0]])
@@ -30,8 +30,8 @@ def X(rng, autoregression):
         SOBI("auto"),
         FastICA(),
         NonstationaryICA(2),
-        PCL(2, max_steps=10, n_restarts=1, width=8),
-        TCL(2, max_steps=10, n_restarts=1, width=8),
+        PCL(2, max_steps=10, n_restarts=1, training={"width": 8}),
+        TCL(2, max_steps=10, n_restarts=1, training=Training(width=8)),
     ],
 )
 def test_what_is_loaded_does_what_was_saved(tmp_path, X, model):
@@ -86,13 +86,13 @@ def test_every_kind_of_value_comes_back_as_it_was(tmp_path, rng):
 
 def test_the_file_names_classes_as_the_public_does(tmp_path, X):
     """No path through folders, which would tie the file to where a class happens to be."""
-    model = PCL(2, max_steps=2, n_restarts=1, width=4)
+    model = PCL(2, max_steps=2, n_restarts=1, training={"width": 4})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         path = save(model.fit(X), tmp_path / "model")
     text = (path / "estimator.json").read_text()
     names = set(re.findall(r'"class": "([^"]+)"', text))
-    assert {"PCL", "TICA", "Features", "torch.nn:Linear"} <= names
+    assert {"PCL", "Stage", "Features", "torch.nn:Linear"} <= names
     assert json.loads(text)["format"] == 2
     assert all(name.isidentifier() or name.startswith("torch.nn:") for name in names)
 

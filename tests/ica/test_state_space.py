@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
-from tempica.ica import SNICA, TICA, load, save, smooth
+from tempica.ica import SNICA, TICA, Training, load, save, smooth
 from tempica.ica.generative.chains import Emission, Innovations, bound, expected_squares, posterior
-from tempica.ica.generative.state_space import _rates
+from tempica.ica.generative.observations import rates
 from tempica.ica.generative.vae import LEAST_NOISE, Chart
 from tempica.ica.smoothing import kalman
 from tempica.series import chunks
@@ -159,7 +159,7 @@ def test_chunks_stay_within_series_and_leave_little_out():
 
 def test_rates_do_not_see_white_noise(rng, autoregression):
     S = autoregression(rng, 20_000, RHO) + rng.normal(size=(20_000, 2))
-    np.testing.assert_allclose(_rates(S, np.zeros(len(S), int)), RHO, atol=0.06)
+    np.testing.assert_allclose(rates(S, np.zeros(len(S), int)), RHO, atol=0.06)
 
 
 def recovered(S, truth):
@@ -188,7 +188,7 @@ def test_frames_of_known_uncertainty_count_for_what_they_are_worth(rng, autoregr
     deviation = np.where(rng.random(3000) < 0.5, 0.1, 3.0)
     X = truth @ MIXING.T + deviation[:, None] * rng.normal(size=truth.shape)
     covariance = deviation[:, None, None] ** 2 * np.eye(2)
-    options = {"max_steps": 80, "width": 8, "n_restarts": 1}
+    options = {"max_steps": 80, "training": Training(width=8), "n_restarts": 1}
     model = SNICA(2, **options).fit(X, covariance=covariance, posterior=False)
     knowing = model.smooth(X, covariance=covariance)
     ignorant = SNICA(2, **options).fit(X).smooth(X)
@@ -209,7 +209,7 @@ def test_frames_of_known_uncertainty_count_for_what_they_are_worth(rng, autoregr
 def test_api(rng, tmp_path, autoregression):
     X = bend(autoregression(rng, 300, RHO, "laplace")) + 0.2 * rng.normal(size=(300, 2))
     replicas = np.repeat([0, 1], 150)
-    model = SNICA(2, max_steps=10, width=8).fit(X, replicas=replicas)
+    model = SNICA(2, max_steps=10, training=Training(width=8)).fit(X, replicas=replicas)
     S = model.transform(X)
     np.testing.assert_allclose(S.std(0), 1, atol=1e-6)
     np.testing.assert_allclose(clone(model).fit(X, replicas=replicas).transform(X), S, atol=1e-5)
@@ -222,7 +222,7 @@ def test_api(rng, tmp_path, autoregression):
     assert model.score(X, replicas=replicas) > model.score(X[rng.permutation(300)]) + 0.05
     assert make_pipeline(StandardScaler(), clone(model)).fit(X).transform(X).shape == S.shape
     assert len(model.get_feature_names_out()) == 2
-    assert SNICA(1, n_restarts=3, max_steps=5, width=4).fit(X).transform(X).shape == (300, 1)
+    assert SNICA(1, n_restarts=3, max_steps=5, training=Training(width=4)).fit(X).transform(X).shape == (300, 1)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,6 @@ def test_what_cannot_be_fitted_is_named(rng, model, data, message):
         model.fit(data.pop("X", rng.normal(size=(60, 3))), **data)
 
 
-@parametrize_with_checks([SNICA(max_steps=3, width=4)])
+@parametrize_with_checks([SNICA(max_steps=3, training=Training(width=4))])
 def test_the_contract_of_scikit_learn(estimator, check):
     check(estimator)

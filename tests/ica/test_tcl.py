@@ -122,12 +122,12 @@ def test_an_interrupted_fit_goes_on_to_the_same_sources(tmp_path) -> None:
         ({}, None, "needs the segment of each frame"),
         ({}, np.zeros(40), "There are 1 segments"),
         ({}, np.arange(40), "the shortest of 1 frames"),
-        ({}, np.zeros(7), "one for each of the 40 frames"),
+        ({}, np.zeros(7), "one label for each of the 40 frames"),
         ({"n_components": 3}, np.repeat([0, 1], 20), "n_components = 3 must be from 1 to 2"),
         ({"second_stage": "sobi"}, np.repeat([0, 1], 20), "needs series"),
         ({"second_stage": "magic"}, np.repeat([0, 1], 20), "second_stage = 'magic'"),
-        ({"n_layers": 0}, np.repeat([0, 1], 20), "n_layers = 0 must be at least 1"),
-        ({"n_layers": None}, np.repeat([0, 1], 20), "n_layers = None must be a whole number"),
+        ({"training": {"n_layers": 0}}, np.repeat([0, 1], 20), "n_layers = 0 must be at least 1"),
+        ({"training": {"n_layers": 1.5}}, np.repeat([0, 1], 20), "n_layers = 1.5 must be a whole number"),
         ({}, np.array(["a", None] * 20, dtype=object), "of types NoneType, str"),
     ],
 )
@@ -139,7 +139,7 @@ def test_bad_input_is_named(options, segments, message: str) -> None:
 
 def test_the_score_knows_segments_by_their_labels(bent_case) -> None:
     problem, tcl = bent_case
-    np.testing.assert_array_equal(tcl.segments_, np.unique(problem.segments))
+    np.testing.assert_array_equal(tcl.labels_, np.unique(problem.segments))
     last = problem.segments >= 20
     parts = [tcl.score(problem.X[part], problem.segments[part]) for part in (last, ~last)]
     assert np.average(parts, weights=[last.sum(), (~last).sum()]) == pytest.approx(

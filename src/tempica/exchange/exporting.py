@@ -5,23 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import importlib
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tempica.errors import StoreError, TempicaError
 from tempica.progress import Progress
 from tempica.stores import files, reading, store
 
-# target -> (store that it is made of, where its writer is found, the writer: (dataset, folder, progress) -> None)
-TARGETS = {
-    "relion": ("movie", "tempica.exchange.particles", "write_particles"),
-    "cxi": ("diffraction", "tempica.exchange.cxi", "write_cxi"),
-    "mdtraj-hdf5": ("trajectory", "tempica.exchange.trajectories", "write_hdf5"),
-    "dcd": ("trajectory", "tempica.exchange.trajectories", "write_dcd"),
-}
+if TYPE_CHECKING:
+    import xarray
+
+# target -> the kind of store that it is made of
+TARGETS = {"relion": "movie", "cxi": "diffraction", "mdtraj-hdf5": "trajectory", "dcd": "trajectory"}
 
 
 def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | None = None) -> Path:
@@ -35,13 +34,13 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
         raise StoreError(f"{run} is no tempica run. Give a run's folder.")
     if out.exists():
         raise StoreError(f"{out} exists already. Nothing was changed. Give another name.")
-    kind, module, writer = TARGETS[to]
+    kind = TARGETS[to]
     path = run / store.file_name(kind)
     found = store.verify(path).get("kind")
     if found != kind:
         raise StoreError(
             f"{path} is of the kind '{found}', and --to {to} needs '{kind}'. Give --to"
-            f" {', '.join(name for name, (made_of, *_) in TARGETS.items() if made_of == found)}."
+            f" {', '.join(name for name, made_of in TARGETS.items() if made_of == found)}."
         )
     dataset = reading.open_store(path, kind)
     fresh, held = files.fresh_name(out), None
@@ -49,7 +48,7 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
         _clear(out)
         fresh.mkdir(parents=True)
         held = _lock(fresh)
-        getattr(importlib.import_module(module), writer)(dataset, fresh, progress or Progress())
+        _writer(to)(dataset, fresh, progress or Progress())
         if out.exists():
             raise StoreError(f"{out} has appeared meanwhile. Nothing was changed. Give another name.")
         os.rename(fresh, out)
@@ -60,13 +59,28 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
             raise
         raise StoreError(f"{out} cannot be written: {error}. Nothing was changed.") from None
     except Exception:
-        store.read_all(path)  # a damaged store explains more than where it was stumbled over
+        store.read_all(path)  # a damaged store is a better diagnosis than an error that it may have caused
         raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         if held is not None:
             os.close(held)
     return out
+
+
+def _writer(to: str) -> Callable[[xarray.Dataset, Path, Progress], None]:
+    """The function that writes a data set into a folder; what it needs is imported for it alone."""
+    if to == "relion":
+        from tempica.exchange.particles import write_particles
+
+        return write_particles
+    if to == "cxi":
+        from tempica.exchange.cxi import write_cxi
+
+        return write_cxi
+    from tempica.exchange import trajectories
+
+    return trajectories.write_dcd if to == "dcd" else trajectories.write_hdf5
 
 
 def _clear(out: Path) -> None:

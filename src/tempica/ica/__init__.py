@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from tempica.ica.contrastive.gcl import GCL
     from tempica.ica.contrastive.pcl import PCL
     from tempica.ica.contrastive.tcl import TCL
-    from tempica.ica.generative.autoencoders import IVAE, SlowVAE
     from tempica.ica.generative.hidden_markov import HMNLICA
+    from tempica.ica.generative.ivae import IVAE
+    from tempica.ica.generative.slow_vae import SlowVAE
     from tempica.ica.generative.state_space import SNICA
     from tempica.ica.linear.dimension import count_sources
     from tempica.ica.linear.fastica import FastICA
@@ -44,12 +45,12 @@ _HOME = {
     "FastICA": "linear.fastica",
     "GCL": "contrastive.gcl",
     "HMNLICA": "generative.hidden_markov",
-    "IVAE": "generative.autoencoders",
+    "IVAE": "generative.ivae",
     "NonstationaryICA": "linear.nonstationary",
     "PCL": "contrastive.pcl",
     "SNICA": "generative.state_space",
     "SOBI": "linear.linear",
-    "SlowVAE": "generative.autoencoders",
+    "SlowVAE": "generative.slow_vae",
     "TCL": "contrastive.tcl",
     "TICA": "linear.linear",
     "Training": "training.options",

@@ -147,6 +147,16 @@ def check_numbers(estimator: BaseEstimator, least: Mapping[str, int]) -> None:
         raise DataError(f"learning_rate = {rate!r} must be a number above 0.")
 
 
+def check_validation(validation: Any, n_frames: int) -> np.ndarray | None:
+    """A mask (frame,) of held-out frames, or None. Raises DataError when it does not mark each frame."""
+    if validation is None:
+        return None
+    mask = np.asarray(validation, dtype=bool)
+    if mask.shape != (n_frames,):
+        raise DataError(f"validation has shape {mask.shape}; it must mark each of the {n_frames} frames.")
+    return mask
+
+
 def check_seed(random_state: Any) -> int:
     """A whole number from which torch's generators start. Raises DataError for anything else."""
     if not (isinstance(random_state, Integral) and -(2**63) <= int(random_state) < 2**63):

@@ -9,23 +9,31 @@ import numpy as np
 from tempica.errors import DataError
 
 
-def either(y: Any, segments: Any) -> Any:
+def either(y: Any, labels: Any) -> Any:
     """Labels given under one of their two names. Raises DataError when both are given."""
-    if y is not None and segments is not None:
-        raise DataError("Labels are given twice, as y and as segments; give them once.")
-    return segments if y is None else y
+    if y is not None and labels is not None:
+        raise DataError("Labels are given twice, as y and as labels; give them once.")
+    return labels if y is None else y
 
 
-def check_segments(segments: Any, n_frames: int) -> np.ndarray:
+def check_labels(labels: Any, n_frames: int) -> np.ndarray:
     """Labels (frame,) as they are. Raises DataError when there is not one a frame, or when they have no order."""
-    labels = np.asarray(segments)
+    labels = np.asarray(labels)
     if labels.shape != (n_frames,):
-        raise DataError(f"segments has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
+        raise DataError(f"labels has shape {labels.shape}; it must hold one label for each of the {n_frames} frames.")
     if labels.dtype.kind == "O":
         kinds = sorted({type(each).__name__ for each in labels})
         if len(kinds) > 1:
-            raise DataError(f"segments are of types {', '.join(kinds)}; labels must be all numbers or all text.")
+            raise DataError(f"labels are of types {', '.join(kinds)}; they must be all numbers or all text.")
     return labels
+
+
+def numbered(labels: Any, names: np.ndarray, n_frames: int) -> np.ndarray:
+    """Number (frame,) of each label among the sorted names of a fit. Raises DataError for labels of no such name."""
+    given = check_labels(labels, n_frames)
+    if not np.isin(given, names).all():
+        raise DataError("Some frames are of segments that were not fitted. Give labels of the fit.")
+    return np.searchsorted(names, given)
 
 
 def cut_into_segments(replicas: np.ndarray, n_segments: int) -> np.ndarray:
@@ -42,27 +50,13 @@ def cut_into_segments(replicas: np.ndarray, n_segments: int) -> np.ndarray:
     return first[replicas] + within * parts[replicas] // length[replicas]
 
 
-def number_segments(y: Any, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-    """Names and numbers (frame,) of segments. Raises DataError if there are fewer than two, or not one a frame."""
-    if y is None:
-        raise DataError("TCL needs the segment of each frame: fit(X, segments).")
-    labels = np.asarray(y)
-    if labels.shape != (n_frames,):
-        raise DataError(f"segments have shape {labels.shape}; there must be one for each of the {n_frames} frames.")
-    names, numbers, counts = np.unique(check_segments(labels, n_frames), return_inverse=True, return_counts=True)
-    if len(names) < 2 or counts.min() < 2:
-        raise DataError(
-            f"There are {len(names)} segments, the shortest of {counts.min()} frames; TCL tells segments apart, and"
-            " needs two of two frames at least. Cut the series into more segments, or take PCL."
-        )
-    return names, numbers
+def last_of_each(numbers: np.ndarray, part: int = 5) -> np.ndarray:
+    """Marks (frame,) the last fifth (or other part) of the frames of each label, one at least of two or more."""
+    order, counts = np.argsort(numbers, kind="stable"), np.bincount(numbers)
+    place = np.empty(len(numbers), dtype=int)
+    place[order] = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
+    count = counts[numbers]
+    return (place >= count - np.maximum(1, count // part)) & (count > 1)
 
 
-def last_fifth(segments: np.ndarray) -> np.ndarray:
-    """Marks (frame,) the last fifth of each segment, one frame at least."""
-    order = np.argsort(segments, kind="stable")
-    counts = np.bincount(segments)
-    place = np.arange(len(segments)) - np.repeat(np.cumsum(counts) - counts, counts)
-    mask = np.empty(len(segments), dtype=bool)
-    mask[order] = place >= np.repeat(counts - np.maximum(1, counts // 5), counts)
-    return mask
+check_segments = check_labels  # its former name

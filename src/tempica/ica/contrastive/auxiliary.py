@@ -6,6 +6,7 @@ Shape legend: B frame of a batch, Q candidate, N component, M function of one co
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,48 +75,66 @@ class Auxiliary:
             torch.manual_seed(seed)
             score = SeparableScore(n, self.n_labels, 0 if self.n_labels else self.u.shape[1], width)
         if self.log_share is not None:
-            score.slopes.weight.data[:, -1] = self.log_share  # type: ignore[union-attr,operator,index]
+            score.slopes.weight.data[:, -1] = self.log_share.cpu()  # type: ignore[union-attr,operator,index]
         return score
 
     def training(
-        self, module: nn.Module, features: nn.Module, score: nn.Module, *, max_steps: int | None, **options: Any
+        self,
+        module: nn.Module,
+        features: nn.Module,
+        score: nn.Module,
+        precise: Callable[[Any], Any] = lambda features: features,
+        *,
+        max_steps: int | None,
+        **options: Any,
     ) -> Trainer:
-        """A training of `module`, which holds whichever of features and score are to learn."""
+        """A training of `module`, which holds whichever of features and score are to learn.
+
+        `precise(features)` are the features in the precision asked for.
+        """
         hidden = [layer.weight for layer in features.hidden] if isinstance(features, Features) else []
+        run = precise(features)
         return Trainer(
             module,
-            lambda items: self._each(features, score, self.train[items]).mean(),
-            lambda: float(self.losses(features, score).mean()),
+            lambda items: self._each(run, score, self.train[items]).mean(),
+            lambda: float(self.losses(run, score).mean()),
             len(self.train),
             schedule=Plateau(max_steps),
             hidden=[weight for weight in hidden if any(weight is p for p in module.parameters())],
             **options,
         )
 
-    def losses(self, features: nn.Module, score: nn.Module) -> np.ndarray:
+    def held_out(self, model: Any) -> np.ndarray:
+        """Loss of every held-out item, of a model [features, score]."""
+        return self.losses(*model)
+
+    def losses(self, features: Callable[[Tensor], Tensor], score: nn.Module) -> np.ndarray:
         """Loss of every held-out item, in nats."""
         with torch.no_grad():
-            return self._each(features, score, self.asked).double().numpy()
+            return self._each(features, score, self.asked).double().cpu().numpy()
 
     def losses_of(self, S: np.ndarray, width: int, max_steps: int = 400) -> np.ndarray:
         """Held-out losses of given sources (frame, n) under the best separable score."""
         held = np.ones(len(self.at), dtype=bool)
         held[self.train.numpy()] = False
         scaled = torch.as_tensor(S / np.maximum(S.std(0), 1e-12), dtype=torch.float32)
-        inner = Auxiliary(scaled, self.at.numpy(), self.u, held, self.log_share)
+        u = self.u.cpu() if self.log_share is not None else self.u.cpu().float()
+        share = None if self.log_share is None else self.log_share.cpu().float()
+        inner = Auxiliary(scaled, self.at.numpy(), u, held, share)
         score = inner.score_function(S.shape[1], width, 0)
-        options = {"batch_size": 256, "max_steps": max_steps, "learning_rate": 1e-2, "seed": 0}
-        inner.training(score, nn.Identity(), score, **options).advance()
+        inner.training(
+            score, nn.Identity(), score, batch_size=256, max_steps=max_steps, learning_rate=1e-2, seed=0
+        ).advance()
         return inner.losses(nn.Identity(), score)
 
-    def _each(self, features: nn.Module, score: Any, items: Tensor) -> Tensor:
+    def _each(self, features: Callable[[Tensor], Tensor], score: Any, items: Tensor) -> Tensor:
         h_BN = features(self.Z[self.at[items]])
         if self.log_share is None:
             slopes, first = parallel.gather(score.slopes(self.u[items]))
-            own = torch.arange(first, first + len(items))
+            own = torch.arange(first, first + len(items), device=h_BN.device)
             return nn.functional.cross_entropy(score.of_slopes(h_BN, slopes), own, reduction="none") - math.log(
                 len(slopes)
             )
         number = self.u[items]
-        logits = score(h_BN, torch.arange(len(self.log_share)))
+        logits = score(h_BN, torch.arange(len(self.log_share), device=h_BN.device))
         return nn.functional.cross_entropy(logits, number, reduction="none") + self.log_share[number]

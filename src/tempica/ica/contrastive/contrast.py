@@ -142,6 +142,11 @@ class Contrast:
         shortest = min(loss.shape[-1] for loss in each)
         return np.mean([loss[..., :shortest] for loss in each], axis=0)
 
+    def held_out(self, model: Any) -> np.ndarray:
+        """Loss (pair,) of every held-out pair, of a model [features, scores]."""
+        with torch.no_grad():
+            return self.losses(*model)
+
     def held_out_frames(self) -> Any:
         """Those that are the first of a held-out pair."""
         return self._frames(self.asked[0])
@@ -157,6 +162,15 @@ class Contrast:
             scores, nn.Identity(), scores, batch_size=256, max_steps=max_steps, learning_rate=3e-2, seed=0
         ).advance()
         return inner.losses(nn.Identity(), scores)
+
+
+def held_out_frames(validation: np.ndarray | None, replicas: np.ndarray, lag: int) -> np.ndarray:
+    """A mask (frame,): the one given, or the last replica, or the last fifth of a single one."""
+    if validation is not None:
+        return validation
+    if replicas[-1] > 0:
+        return replicas == replicas[-1]
+    return np.arange(len(replicas)) >= len(replicas) - max(lag + 2, len(replicas) // 5)
 
 
 def split_pairs(labels: np.ndarray, held_out: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import copy
-import warnings
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
+from torch import nn
 
-from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import (
-    TemporalEstimator,
-    check_lags,
-    check_n_components,
-    check_numbers,
-    linear_map,
-    transformed,
-    whitening,
-)
+from tempica.errors import DataError
+from tempica.ica.base import check_lags, check_n_components, check_validation, whitening
 from tempica.ica.contrastive.auxiliary import Auxiliary
+from tempica.ica.contrastive.contrast import held_out_frames
+from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.second_stage import check_stage, choose_stage
-from tempica.ica.labels import check_segments, either
+from tempica.ica.labels import check_labels, either, last_of_each, numbered
 from tempica.ica.linear.linear import TICA
 from tempica.ica.linear.nonstationary import NonstationaryICA
-from tempica.ica.training.networks import Features
+from tempica.ica.training.ladder import Plan, Rung, pilot_steps, train_apart
+from tempica.ica.training.networks import Features, check_device
+from tempica.ica.training.options import Training
+from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
 from tempica.series import check_replicas, runs, standard_error
 
-LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
+BATCH = 512  # frames
+LINEAR_STEPS = 800  # of the linear map, at most
 
 
-class GCL(TemporalEstimator):
+class GCL(ContrastiveEstimator):
     """Generalised contrastive learning: features that tell which auxiliary variable u goes with a frame.
 
     For frames x = f(s) of sources that are independent given u, features h and a score r = Σ_i ψ_i(h_i(x), u) are
@@ -48,62 +46,103 @@ class GCL(TemporalEstimator):
     the frame before: stationary and conditionally heteroscedastic series alike; Gaussian autoregressions leave a
     linear mixture, which SOBI resolves. The second stage is chosen by the held-out contrast.
 
-    The linear map is trained first (from NonstationaryICA or TICA), the network from it and from random rotations; the
-    restart with the lowest held-out loss goes on, and is kept if it gains more than the standard error.
+    The linear map is trained first (from NonstationaryICA or TICA), the network from it and from random rotations. Of
+    the restarts the one with the lowest held-out loss after a quarter of the steps is kept, if it gains more than the
+    standard error; the next best goes on as well, and tells how far each source can be relied on.
 
-    Parameters: `n_components`; `lag` τ of the history, one or several numbers of frames; `width` of the maxout layers
-    (8 per component, at least 16) and their number `n_layers`; `n_restarts`; `max_steps`, chosen from the data when
-    None; `batch_size`, `learning_rate`; `second_stage`: auto, none, fastica or (for a history) sobi; `random_state`.
-    Attributes: `auxiliary_`: label or history; `ambiguity_`: none, subspace (too few labels) or all (u says nothing of
-    the frames), with `ambiguity_why_`; `model_`, `candidates_`; `second_stage_`, `second_stage_loss_`;
-    `validation_loss_` of each restart (nats; minus the information found), `loss_curve_`, `n_iter_`.
+    Parameters:
+        n_components: number of sources; all directions that vary when None.
+        lag: τ of the history in frames, one or several; not used where there are labels.
+        n_restarts: networks that begin at different maps.
+        max_steps: of each training; chosen from the data when None.
+        second_stage: "auto", "none", "fastica" or (for a history) "sobi".
+        training: `Training`. batch_size, frames of a step: 512. learning_rate: 8e-3. width of the maxout layers: 8 a
+            component, at least 16. n_layers: 2. precision: float32.
+        device: "cpu" or "cuda".
+        random_state: whole number from which everything drawn follows.
+
+    Attributes:
+        n_components_: number of sources.
+        auxiliary_: "label" or "history".
+        labels_: the labels of the fit, sorted, if there were any.
+        stability_: (component,) absolute correlation of each source with that of the second best restart on held-out
+            frames; NaN where no second network was trained to the end.
+        ambiguity_: "none", "subspace" (too few labels) or "all" (u says nothing of the frames).
+        ambiguity_why_: the same in words.
+        model_: "linear" or "network", the one that was kept.
+        candidates_: held-out loss of each.
+        second_stage_: the one that was chosen.
+        second_stage_loss_: held-out loss of each.
+        validation_loss_: of each restart (nats; minus the information found).
+        loss_curve_: (step, training loss, held-out loss) at each check.
+        n_iter_: step from which the weights are.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(0)
+        >>> labels = np.repeat(np.arange(8), 100)
+        >>> sources = rng.normal(size=(8, 2))[labels] + rng.normal(size=(800, 2))
+        >>> gcl = GCL(n_restarts=1, max_steps=40).fit(sources @ np.array([[1.0, 0.5], [0.3, 1.0]]), labels)
+        >>> gcl.auxiliary_
+        'label'
     """
+
+    own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING | {"n_layers": 2}
 
     def __init__(
         self,
         n_components: int | None = None,
         *,
-        lag: int | tuple[int, ...] = 1,
-        width: int | None = None,
-        n_layers: int = 2,
         n_restarts: int = 2,
         max_steps: int | None = None,
-        batch_size: int = 512,
-        learning_rate: float = 8e-3,
+        lag: int | tuple[int, ...] = 1,
         second_stage: str = "auto",
+        training: Training | Mapping[str, Any] | None = None,
+        device: str = "cpu",
         random_state: Any = 0,
     ) -> None:
-        self.n_components = n_components
-        self.lag = lag
-        self.width = width
-        self.n_layers = n_layers
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.second_stage = second_stage
-        self.random_state = random_state
+        self.n_restarts, self.max_steps = n_restarts, max_steps
+        self.training, self.device, self.random_state = training, device, random_state
+        self.n_components, self.lag, self.second_stage = n_components, lag, second_stage
 
-    def fit(self, X: Any, y: Any = None, *, segments: Any = None, replicas: Any = None, validation: Any = None) -> GCL:
-        """Fit to frames X (frame, feature) with the label `segments` (also `y`) of each, or else with their histories.
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        validation: Any = None,
+        replicas: Any = None,
+        labels: Any = None,
+        callback: Callable[[int, int, float], None] | None = None,
+        checkpoint: Any = None,
+        log: Any = None,
+    ) -> GCL:
+        """Fit to frames X (frame, feature) with the label of each, or else with their histories.
 
-        `replicas` (frame,) labels the series that histories must not leave. `validation` (frame,) marks frames that
-        give no gradients; when None, the last fifth of each label, the last replica, or the last fifth of a single one.
+        Parameters:
+            labels: (frame,) numbers or text; also as the second argument, y.
+            replicas: label (frame,) of the series of each frame, which histories must not leave.
+            validation: mask (frame,) of frames that give no gradients; when None, the last fifth of each label, the
+                last replica, or the last fifth of a single one.
+            callback: called as callback(run, step, loss) at each check.
+            checkpoint: file from which a fit that was interrupted goes on, to the same result.
+            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+
         Raises DataError for one label only, too short series, constant features or impossible parameters.
         """
         X = self._frames(X, fitting=True)
-        check_numbers(self, LEAST)
-        labels = either(y, segments)
-        labels = None if labels is None else check_segments(labels, len(X))
+        dtype = check_device(self.device, self._options().precision)
+        labels = either(y, labels)
+        labels = None if labels is None else check_labels(labels, len(X))
         self.auxiliary_ = "history" if labels is None else "label"
         stages = tuple(s for s in check_stage(self.second_stage) if labels is None or s != "sobi")
         if not stages:
-            raise DataError("second_stage = 'sobi' needs series; frames with labels have none. Take fastica.")
+            raise DataError("second_stage = 'sobi' needs series; frames with labels have none. Use 'fastica'.")
         series = check_replicas(replicas, len(X))
-        at, whole = self._split(X, labels, series, validation)
-        held, train = whole[at], np.flatnonzero(~whole)
+        at, whole = self._split(labels, series, check_validation(validation, len(X)))
+        train = np.flatnonzero(~whole)
         self._mean, self._white = whitening(X[train])
-        n = check_n_components(self.n_components, len(self._white), X.shape[1])
+        n = self.n_components_ = check_n_components(self.n_components, len(self._white), X.shape[1])
         Z = self._whitened(X)
         if labels is None:
             u = torch.cat([Z[torch.as_tensor(at - lag)] for lag in check_lags(self.lag)], 1)
@@ -114,29 +153,31 @@ class GCL(TemporalEstimator):
             linear = NonstationaryICA(n).fit(Z.numpy()[train], number[train]).components_
             share = np.bincount(number[train], minlength=len(self.labels_)) / len(train)
             self._log_share = torch.as_tensor(np.log(share + 1e-12), dtype=torch.float32)
-        data = Auxiliary(Z, at, u, held, self._log_share if self.auxiliary_ == "label" else None)
-        self._select(data, *self._ladder(data, linear, n))
-        self._settle(X, data, at, held, series, stages)
+        log_share = None if labels is None else self._log_share.to(self.device, dtype)
+        data = Auxiliary(Z.to(self.device), at, u.to(self.device), whole[at], log_share)
+        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
+        progress = self._progress(checkpoint, log, callback, seeds, X, np.asarray(u), series, whole)
+        plan = self._plan(Plan, 8, BATCH, seeds)
+        rung = self._take(self._rungs(data, linear, plan, progress))
+        self._score = rung.model[1]
+        self._unmix(X, data, at, whole[at], series, stages, plan, rung)
         return self
 
-    def _split(self, X: np.ndarray, labels: Any, series: np.ndarray, validation: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _split(
+        self, labels: np.ndarray | None, series: np.ndarray, held: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Frames (item,) that have an auxiliary variable, and which frames (frame,) are held out."""
         lags = check_lags(self.lag) if labels is None else ()
-        held = None if validation is None else np.asarray(validation, dtype=bool)
-        if held is not None and held.shape != series.shape:
-            raise DataError(f"validation has shape {held.shape}; it must mark each of the {len(X)} frames.")
         if labels is None:
             at = _with_history(series, lags)
-            if held is None:
-                last = np.arange(len(X)) >= len(X) - max(max(lags) + 2, len(X) // 5)
-                held = series == series[-1] if series[-1] > 0 else last
+            held = held_out_frames(held, series, max(lags))
             # a frame and its history are on the same side
             sides = held[at] + sum(held[at - lag].astype(int) for lag in lags)
             at = at[(sides == 0) | (sides == len(lags) + 1)]
         else:
-            at = np.arange(len(X))
-            held = _last_fifth(labels) if held is None else held
-            if len(np.unique(labels)) < 2:
+            at, names = np.arange(len(series)), np.unique(labels, return_inverse=True)
+            held = last_of_each(names[1]) if held is None else held
+            if len(names[0]) < 2:
                 raise DataError("All frames have one label; GCL tells labels apart. Give two, or none: histories.")
         if min(np.count_nonzero(held[at]), np.count_nonzero(~held[at])) < 2:
             raise DataError(
@@ -145,126 +186,99 @@ class GCL(TemporalEstimator):
             )
         return at, held
 
-    def _ladder(
-        self, data: Auxiliary, linear: np.ndarray, n: int
-    ) -> tuple[tuple[nn.ModuleList, Trainer], tuple[nn.ModuleList, Trainer]]:
-        seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
-        n_inputs, width = data.Z.shape[1], self.width or max(16, 8 * n)
-        self._width = width
+    def _rungs(self, data: Auxiliary, linear: np.ndarray, plan: Plan, progress: Progress) -> dict[str, Rung]:
+        """A linear model and the best network, each [features, score]."""
+        n, n_inputs, start = plan.n, data.Z.shape[1], torch.as_tensor(linear, dtype=torch.float32)
 
-        def begin(model: nn.ModuleList, seed: int, max_steps: int | None) -> Trainer:
-            options = {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "seed": int(seed)}
-            return data.training(model, model[0], model[1], max_steps=max_steps, **options)
+        def trained(model: Any, run: int, name: str, max_steps: int | None) -> Trainer:
+            def make(on_check: Callable[[Trainer], None]) -> Trainer:
+                given = plan.given(run, max_steps)
+                return data.training(model, model[0], model[1], plan.precise, on_check=on_check, **given)
 
-        start = torch.as_tensor(linear, dtype=torch.float32)
-        first = nn.ModuleList([Features(n_inputs, n, 0, 0, start), data.score_function(n, width, int(seeds[0]))])
-        fitted = first, begin(first, seeds[0], min(self.max_steps or 800, 800)).advance()
-        pilots = []
-        pilot = max(1, (self.max_steps or int(np.clip(len(data.train) // 10, 1500, 6000))) // 4)
-        for run, seed in enumerate(seeds[1:].tolist()):
-            found, score = copy.deepcopy(first)
-            begun = found.get_parameter("linear").detach()
+            return progress.begin(run, name, make)
+
+        def begin(run: int) -> tuple[Any, Trainer]:
+            found, score = copy.deepcopy(first).cpu()
+            begun, seed = found.get_parameter("linear").detach(), int(plan.seeds[run])
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                if run > 0:
+                if run > 1:
                     begun = torch.linalg.qr(torch.randn(n, n)).Q @ start
-                    score = data.score_function(n, width, seed)
-                model = nn.ModuleList([Features(n_inputs, n, width, self.n_layers, begun), score])
-            training = begin(model, seed, self.max_steps)
-            pilots.append((model, training.advance(pilot if self.n_restarts > 1 else None)))
-        self.validation_loss_ = [training.best for _, training in pilots]
-        network, training = pilots[int(np.argmin(self.validation_loss_))]
-        return fitted, (network, training.advance())
+                    score = data.score_function(n, plan.width, seed)
+                model = nn.ModuleList([Features(n_inputs, n, plan.width, plan.n_layers, begun), score]).to(data.Z)
+            return model, trained(model, run, f"network {run}", self.max_steps)
 
-    def _select(self, data: Auxiliary, linear: Any, network: Any) -> None:
-        losses = {name: data.losses(*model) for name, (model, _) in (("linear", linear), ("network", network))}
-        self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
-        gain = losses["linear"] - losses["network"]
-        self.model_ = "network" if gain.mean() > standard_error(gain) else "linear"
-        model, training = network if self.model_ == "network" else linear
-        self._features, self._score = model
-        self.loss_curve_, self.n_iter_ = training.curve, training.best_step
-        self._information = -losses[self.model_]
+        score = data.score_function(n, plan.width, int(plan.seeds[0]))
+        first: Any = nn.ModuleList([Features(n_inputs, n, 0, 0, start), score]).to(data.Z)
+        trainer = trained(first, 0, "linear", min(self.max_steps or LINEAR_STEPS, LINEAR_STEPS)).advance()
+        pilot = pilot_steps(len(data.train), self.max_steps)
+        ((network, own), *rivals), losses = train_apart(begin, self.n_restarts, pilot)
+        return {
+            "linear": Rung(first, trainer, data.held_out(first), trainer.every),
+            "network": Rung(network, own, data.held_out(network), losses, rivals[0][0] if rivals else None),
+        }
 
-    def _settle(
-        self, X: np.ndarray, data: Auxiliary, at: np.ndarray, held: np.ndarray, series: np.ndarray, stages: tuple
+    def _unmix(
+        self,
+        X: np.ndarray,
+        data: Auxiliary,
+        at: np.ndarray,
+        held: np.ndarray,
+        series: np.ndarray,
+        stages: tuple[str, ...],
+        plan: Plan,
+        rung: Rung,
     ) -> None:
-        """Choose and fit the second stage, then say what is left unidentified."""
+        """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
         features, train = self._raw(X), np.zeros(len(X), dtype=bool)
         train[at[~held]] = True
-        steps = min(400, self.max_steps or 400)
+        steps, labels = min(400, self.max_steps or 400), runs(series, train)
         self._stage, self.second_stage_loss_ = choose_stage(
-            stages, features, train, runs(series, train), lambda S: data.losses_of(S, self._width, steps)
+            stages, features, train, labels, lambda S: data.losses_of(S, plan.width, steps)
         )
         self.second_stage_ = self._stage.name
+        self.stability_ = self._stability(X, self._stage(features), rung.rival, train, labels, at[held])
         n, mean = features.shape[1], float(self._information.mean())
-        self.ambiguity_, self.ambiguity_why_ = "none", "The auxiliary variable tells of the frames."
         if mean < 4 * standard_error(self._information):
-            self.ambiguity_ = "all"
-            self.ambiguity_why_ = (
+            why = (
                 f"Nothing is identifiable: the {self.auxiliary_} tells nothing of held-out frames ({mean:.4f} nats)."
                 " Take longer series, or labels under which the sources' distributions change more."
             )
+            self._say("all", why)
         elif self.auxiliary_ == "label" and len(self.labels_) < n + 1:
-            self.ambiguity_ = "subspace"
-            self.ambiguity_why_ = (
+            why = (
                 f"{n} sources are not identifiable from {len(self.labels_)} labels: n + 1 = {n + 1} are the least,"
                 f" and 2 n + 1 = {2 * n + 1} where more than one statistic changes. Take more labels, or fewer"
                 " components."
             )
-        if self.ambiguity_ != "none":
-            warnings.warn(self.ambiguity_why_, IdentifiabilityWarning, stacklevel=3)
+            self._say("subspace", why)
+        else:
+            self._say("none", "The auxiliary variable tells of the frames.", warn=False)
 
-    def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
-        """Sources (frame, component), of unit variance on the training frames.
-
-        `stage` "features" gives them as the contrast left them, before the second stage.
-        """
-        check_is_fitted(self)
-        if stage not in ("sources", "features"):
-            raise DataError(f"stage = {stage!r} must be sources or features.")
-        features = self._raw(self._frames(X, fitting=False))
-        return features if stage == "features" else self._stage(features)
-
-    def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
-        """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
-        check_is_fitted(self)
-        with torch.no_grad():
-            jacobian = self._features.jacobian(self._whitened(self._frames(X, fitting=False))).double().numpy()
-        J = self._stage.matrix @ jacobian @ self._white
-        return transformed(J, covariance)
-
-    def score(self, X: Any, y: Any = None, *, segments: Any = None, replicas: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, labels: Any = None, replicas: Any = None) -> float:
         """Information (nats) that frames of X are found to give about their auxiliary variable: higher is better.
 
         Of the kind that was fitted: labels of the fit, or histories, each among 1,024 or as many as there are. Raises
         DataError for unknown labels, or none where there should be.
         """
         check_is_fitted(self)
-        X, labels = self._frames(X, fitting=False), either(y, segments)
+        X, labels, share = self._frames(X, fitting=False), either(y, labels), None
         Z = self._whitened(X)
         if self.auxiliary_ == "label":
-            names = check_segments(labels, len(X))
-            if not np.isin(names, self.labels_).all():
-                raise DataError("Some frames have labels that were not fitted. Give labels of the fit.")
-            at, u = np.arange(len(X)), torch.as_tensor(np.searchsorted(self.labels_, names))
+            at, u = np.arange(len(X)), torch.as_tensor(numbered(labels, self.labels_, len(X)))
+            share = self._log_share.to(Z.dtype)
         else:
             at = _with_history(check_replicas(replicas, len(X)), check_lags(self.lag))
             u = torch.cat([Z[torch.as_tensor(at - lag)] for lag in check_lags(self.lag)], 1)
-        share = self._log_share if self.auxiliary_ == "label" else None
         data = Auxiliary(Z, at, u, np.ones(len(at), dtype=bool), share)
         return -float(data.losses(self._features, self._score).mean())
 
-    def _whitened(self, X: np.ndarray) -> Tensor:
-        return torch.as_tensor(linear_map(X, self._mean, self._white), dtype=torch.float32)
-
-    def _raw(self, X: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return self._features(self._whitened(X)).double().numpy()
-
-    @property
-    def _n_features_out(self) -> int:
-        return len(self._stage.matrix)
+    @classmethod
+    def _from_format_1(cls, state: dict[str, Any]) -> dict[str, Any]:
+        if "_stage" in state:
+            state["n_components_"] = len(state["_stage"].matrix)
+            del state["_width"]
+        return super()._from_format_1(state)
 
 
 def _with_history(series: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
@@ -279,12 +293,3 @@ def _with_history(series: np.ndarray, lags: tuple[int, ...]) -> np.ndarray:
             f"No frame has a history of {max(lags)} frames: the longest replica has {longest}. Give longer replicas."
         )
     return at
-
-
-def _last_fifth(labels: np.ndarray) -> np.ndarray:
-    """Marks (frame,) the last fifth of each label's frames, one at least of two or more."""
-    number = np.unique(labels, return_inverse=True)[1]
-    order, count = np.argsort(number, kind="stable"), np.bincount(number)
-    place = np.empty(len(number), dtype=int)
-    place[order] = np.arange(len(number)) - np.repeat(np.cumsum(count) - count, count)
-    return (place >= count[number] - np.maximum(1, count[number] // 5)) & (count[number] > 1)

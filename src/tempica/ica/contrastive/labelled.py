@@ -8,12 +8,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tempica.ica.contrastive.second_stage import Stage, fit_stage
 from tempica.ica.training import parallel
 from tempica.ica.training.restarts import Restarts
 from tempica.ica.training.schedules import Plateau
@@ -97,28 +99,42 @@ class Labelled:
         found = nn.functional.cross_entropy(logits.flatten(0, -2), segments.flatten(), reduction="none")
         return found.unflatten(0, logits.shape[:-1]) - self.base
 
-    def _losses(self, logits: Tensor) -> np.ndarray:
-        each = nn.functional.cross_entropy(logits, self.segments.cpu()[self.asked], reduction="none")
+    def held_out(self, model: Any) -> np.ndarray:
+        """Loss of every held-out frame, of a model [features, head]."""
+        features, head = model
+        return self.losses(features, (head.weight, head.bias))
+
+    def losses_of(self, logits: np.ndarray) -> np.ndarray:
+        """Of every held-out frame (frame,), from logits (frame, segment)."""
+        segments = self.segments.cpu()[self.asked]
+        each = nn.functional.cross_entropy(torch.as_tensor(logits), segments, reduction="none")
         return each.double().numpy() - self.base
 
-    def rank(
-        self,
-        every: np.ndarray,
-        mean: np.ndarray,
-        directions: np.ndarray,
-        strength: np.ndarray,
-        right: np.ndarray,
-        root: np.ndarray,
-        head: nn.Linear,
-        W: np.ndarray,
-    ) -> tuple[list[float], int]:
+
+@dataclass(frozen=True)
+class LogitDirections:
+    """Directions (direction, feature) of features about their mean that a head uses, those that move logits most first.
+
+    What the features have along them is uncorrelated and of unit variance; `gains` (segment, direction) is what the
+    logits make of it.
+    """
+
+    mean: np.ndarray
+    directions: np.ndarray
+    gains: np.ndarray
+
+    def unmixed(self, train: np.ndarray, n: int, name: str) -> Stage:
+        """The second stage of the first n directions of training features (frame, feature); long tails are above."""
+        reduced = (train - self.mean) @ self.directions[:n].T
+        stage = fit_stage(name, reduced, np.zeros(len(reduced), dtype=int))
+        sign = np.where((stage(reduced) ** 3).mean(0) < 0, -1.0, 1.0)
+        return Stage(stage.name, stage.mean, sign[:, None] * stage.matrix)
+
+    def rank(self, data: Labelled, features: np.ndarray, head: nn.Linear) -> tuple[list[float], int]:
         """Held-out loss with the first 0, 1 … directions, and the number after which none gains 2 standard errors."""
-        asked = (every[self.asked.numpy()] - mean) @ directions.T
-        gains = W @ root @ right.T  # (segment, direction)
-        offset = head.bias.detach().double().numpy() + W @ mean
-        losses = [
-            self._losses(torch.as_tensor(asked[:, :k] @ gains[:, :k].T + offset)) for k in range(len(strength) + 1)
-        ]
+        asked = (features[data.asked.numpy()] - self.mean) @ self.directions.T
+        offset = head.bias.detach().double().numpy() + _centred(head) @ self.mean
+        losses = [data.losses_of(asked[:, :k] @ self.gains[:, :k].T + offset) for k in range(len(self.directions) + 1)]
         losses[0] = np.zeros(len(asked))
         rank = 0
         for k in range(1, len(losses)):
@@ -126,3 +142,19 @@ class Labelled:
             if gain.mean() > 2 * standard_error(gain):
                 rank = k
         return [float(loss.mean()) for loss in losses], rank
+
+
+def logit_directions(train: np.ndarray, head: nn.Linear) -> LogitDirections:
+    """Of training features (frame, feature)."""
+    # logits have columns of covariance CᵀWᵀWC with C the root of the features' covariance
+    value, vector = np.linalg.eigh(np.cov(train.T))
+    root = vector * np.sqrt(np.maximum(value, 0))
+    W = _centred(head)
+    _, _, right = np.linalg.svd(W @ root, full_matrices=False)
+    back = vector / np.sqrt(np.maximum(value, 1e-9 * value.max()))
+    return LogitDirections(train.mean(0), right @ back.T, W @ root @ right.T)
+
+
+def _centred(head: nn.Linear) -> np.ndarray:
+    weight = head.weight.detach().double().numpy()
+    return weight - weight.mean(0)

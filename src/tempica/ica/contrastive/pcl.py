@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from tempica.errors import DataError, IdentifiabilityWarning
-from tempica.ica.base import check_lags, check_n_components, check_numbers, transformed
-from tempica.ica.contrastive import ladder
-from tempica.ica.contrastive.contrast import Contrast, split_pairs
-from tempica.ica.contrastive.images import (
-    LINEAR_STEPS,
-    PAIRS,
-    RATE,
-    FramesOrImages,
-    Images,
-    Noise,
-    Restart,
-    best_restart,
-)
-from tempica.ica.contrastive.ladder import Plan, Rung
-from tempica.ica.contrastive.second_stage import (
-    check_stage,
-    choose_stage,
-    find_ambiguity,
-    fit_stage,
-    gaussian_sources,
-    matched,
-)
+from tempica.errors import DataError
+from tempica.ica.base import check_lags, check_n_components, check_validation
+from tempica.ica.contrastive import pair_models
+from tempica.ica.contrastive.contrast import Contrast, held_out_frames, split_pairs
+from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
+from tempica.ica.contrastive.image_networks import LINEAR_STEPS, Noise, Restart
+from tempica.ica.contrastive.images import Images
+from tempica.ica.contrastive.pair_models import PairPlan
+from tempica.ica.contrastive.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
 from tempica.ica.contrastive.within import WithinReplicas
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
-from tempica.ica.training.networks import check_device, in_precision
-from tempica.ica.training.progress import Checkpoint, Progress, fingerprint
+from tempica.ica.training.ladder import Rung
+from tempica.ica.training.networks import check_device
+from tempica.ica.training.options import Training
+from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
-from tempica.series import check_replicas, runs, standard_error
+from tempica.series import check_replicas, runs
 
 SCORES = ("auto", "reference", "free")
-LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2}
 BATCH = 512  # pairs
 ALTERNATIVES, FEW = 128, 10  # of a pair in a batch, as long as few sources hold less information than their number
 
 
-class PCL(FramesOrImages):
+class PCL(ContrastiveEstimator):
     """Permutation-contrastive learning: features that tell true pairs of frames from shuffled ones.
 
     For stationary, independent, temporally dependent sources s and frames x = f(s), features h and a separable
@@ -80,52 +64,66 @@ class PCL(FramesOrImages):
     along tells it from others (`WithinReplicas`). Where poses vary or noise is strong, embed first and unmix the
     latents.
 
-    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto" (then kept as
-    `n_components_`); `lag` τ in frames, one or several (the mean of their contrasts); `width` of the maxout
-    layers (8 per component, at least 16) and their number `n_layers`, three, then five if needed, when None;
-    `n_restarts`; `max_steps` and `batch_size`, chosen from the data when None; `learning_rate`; `score_function`:
-    reference, free, or auto, which takes free if it finds 15 % more information in the linear map; `second_stage`:
-    auto, none, fastica or sobi; `device`: cpu or cuda; `precision`: float32, float64, or bfloat16 for the network
-    alone; `random_state`.
-    Attributes: `stability_` (component,), the absolute correlation of each source with that of the second best
-    restart on held-out frames, NaN where no second network was trained to the end; `score_function_`; `ambiguity_`:
-    none, linear (resolved by the second stage, if there is one), subspace or all, with
-    `subspaces_`, the sources among which rotations are free, and `ambiguity_why_`; `model_` (tica, linear or network)
-    and `candidates_`, the held-out loss of each; `second_stage_` and `second_stage_loss_`; `validation_loss_` of each
-    restart (nats; log of the number of candidates subtracted, so that it estimates minus the information that one
-    frame has about the next), `loss_curve_`, `n_iter_`.
+    Parameters:
+        n_components: number of sources; all directions that vary when None (for images a number has to be given), as
+            many as `count_sources` finds when "auto".
+        lag: τ in frames, one or several (the mean of their contrasts).
+        n_restarts: networks that begin at different maps.
+        max_steps: of each training; chosen from the data when None.
+        score_function: "reference", "free", or "auto", which takes free if it finds 15 % more information in the
+            linear map.
+        second_stage: "auto", "none", "fastica" or "sobi".
+        training: `Training`. batch_size, pairs of a step: 512 (images: 256). learning_rate: 8e-3 (networks of images
+            take a quarter of it). width of the maxout layers: 8 a component, at least 16. n_layers: 3, then 5 if
+            needed. precision: float32.
+        device: "cpu" or "cuda".
+        random_state: whole number from which everything drawn follows.
+
+    Attributes:
+        n_components_: number of sources.
+        stability_: (component,) absolute correlation of each source with that of the second best restart on held-out
+            frames; NaN where no second network was trained to the end, as with images.
+        score_function_: reference or free.
+        ambiguity_: "none", "linear" (resolved by the second stage, if there is one), "subspace" or "all".
+        ambiguity_why_: the same in words.
+        subspaces_: lists of sources among which rotations are free.
+        model_: "tica", "linear" or "network", the one that was kept.
+        candidates_: held-out loss of each.
+        second_stage_: the one that was chosen.
+        second_stage_loss_: held-out loss of each.
+        validation_loss_: of each restart (nats; the log of the number of candidates subtracted, so that it estimates
+            minus the information that one frame has about the next).
+        loss_curve_: (step, training loss, held-out loss) at each check.
+        n_iter_: step from which the weights are.
+
+    Example:
+        >>> import numpy as np
+        >>> from tempica.ica.synthetic import autoregressive
+        >>> problem = autoregressive(2, 2000, n_layers=1, seed=0)
+        >>> pcl = PCL(lag=1, n_restarts=1, max_steps=100).fit(problem.X)
+        >>> pcl.transform(problem.X).shape
+        (2000, 2)
     """
+
+    own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING
 
     def __init__(
         self,
-        n_components: int | str | None = 2,
+        n_components: int | str | None = None,
         *,
         lag: int | tuple[int, ...] = 1,
-        width: int | None = None,
-        n_layers: int | None = None,
         n_restarts: int = 3,
         max_steps: int | None = None,
-        batch_size: int | None = None,
-        learning_rate: float = 8e-3,
-        score_function: str = "auto",
         second_stage: str = "auto",
+        score_function: str = "auto",
+        training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
-        precision: str = "float32",
         random_state: Any = 0,
     ) -> None:
-        self.n_components = n_components
-        self.lag = lag
-        self.width = width
-        self.n_layers = n_layers
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.score_function = score_function
-        self.second_stage = second_stage
-        self.device = device
-        self.precision = precision
-        self.random_state = random_state
+        self.n_components, self.lag = n_components, lag
+        self.n_restarts, self.max_steps = n_restarts, max_steps
+        self.second_stage, self.score_function = second_stage, score_function
+        self.training, self.device, self.random_state = training, device, random_state
 
     def fit(
         self,
@@ -140,111 +138,82 @@ class PCL(FramesOrImages):
     ) -> PCL:
         """Fit to frames X (frame, feature), or to images (frame, y, x).
 
-        `replicas` (frame,) labels the series; `validation` (frame,) marks frames that give no gradients: the last
-        replica, or the last fifth of a single one, when None. `callback(run, step, loss)` hears of progress.
-        `checkpoint` names a file: a fit that was interrupted goes on from it, to the same result. `log` names a file
-        that gets a line of JSON at each check (`Progress`).
+        Parameters:
+            y: not used.
+            replicas: label (frame,) of the series of each frame; all are one series when None.
+            validation: mask (frame,) of frames that give no gradients: the last replica, or the last fifth of a single
+                one, when None.
+            callback: called as callback(run, step, loss) at each check.
+            checkpoint: file from which a fit that was interrupted goes on, to the same result.
+            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+
         Raises DataError for too short series, constant features or impossible parameters.
         """
         images, X = self._given(X)
-        labels, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
-        stages, dtype = check_stage(self.second_stage), check_device(self.device, self.precision)
+        replicas, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
+        stages = check_stage(self.second_stage)
+        dtype = check_device(self.device, self._options().precision)
         if self.score_function not in SCORES:
             raise DataError(f"score_function = {self.score_function!r} must be {', '.join(SCORES)}.")
-        held_out = _validation_mask(validation, labels, max(lags))
-        check_numbers(self, LEAST)
-        split_pairs(labels, held_out, lags[0])
+        held_out = held_out_frames(check_validation(validation, len(X)), replicas, max(lags))
+        split_pairs(replicas, held_out, lags[0])
         latents = self._learn_pixels(images, X, ~held_out)
-        self._white = TICA(lag=lags).fit(latents[~held_out], replicas=runs(labels, ~held_out))
+        learned = runs(replicas, ~held_out)
+        tica = TICA(lag=lags).fit(latents[~held_out], replicas=learned)
+        self._mean, self._white = tica.mean_, tica.components_
         self.n_components_ = check_n_components(
             self.n_components,
-            len(self._white.components_),
+            len(self._white),
             latents.shape[1],
-            lambda: count_sources(latents[~held_out], replicas=runs(labels, ~held_out), lag=lags).n,
+            lambda: count_sources(latents[~held_out], replicas=learned, lag=lags).n,
         )
-        Z = torch.as_tensor(self._white.transform(latents)).to(self.device, dtype)
+        Z = self._whitened(latents).to(self.device, dtype)
         alternatives = ALTERNATIVES if self.n_components_ <= FEW else None
-        contrast = (Contrast if images is None else WithinReplicas)(Z, labels, held_out, lags, alternatives)
+        contrast = (Contrast if images is None else WithinReplicas)(Z, replicas, held_out, lags, alternatives)
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
-        saved = Checkpoint(checkpoint, fingerprint(self.get_params(), seeds, latents, labels, held_out))
-        rung = self._select(self._climb(contrast, images, seeds, Progress(saved, log, callback)))
-        self._settle(X, held_out, labels, lags[0], stages, contrast, rung)
+        plan = self._plan(PairPlan, 8, BATCH, seeds, score_function=self.score_function)
+        progress = self._progress(checkpoint, log, callback, seeds, latents, replicas, held_out)
+        rung = self._take(self._rungs(contrast, images, plan, progress))
+        self.score_function_ = pair_models.score_function(rung.model[1])
+        self._unmix(X, held_out, replicas, lags[0], stages, contrast, rung)
         return self
 
-    def _climb(
-        self, contrast: Contrast, images: Images | None, seeds: np.ndarray, progress: Progress
-    ) -> dict[str, Rung]:
+    def _rungs(self, contrast: Contrast, images: Images | None, plan: PairPlan, progress: Progress) -> dict[str, Rung]:
         """Models from the simplest to the richest, each trained from the one before."""
-        n = self.n_components_
-        plan = Plan(
-            n=n,
-            width=self.width or max(16, 8 * n),
-            n_layers=self.n_layers or ladder.N_LAYERS,
-            n_restarts=self.n_restarts,
-            max_steps=self.max_steps,
-            score_function=self.score_function,
-            options={"batch_size": self.batch_size or BATCH, "learning_rate": self.learning_rate},
-            precise=partial(in_precision, device=self.device, precision=self.precision),
-            seeds=seeds,
-        )
-        if not isinstance(contrast, WithinReplicas) or images is None:
-            rungs = ladder.climb(contrast, plan, progress)
-            network = ladder.network(contrast, plan, progress, rungs["linear"])
-            if self.n_layers is None:
-                network = ladder.deeper(contrast, plan, progress, rungs["linear"], network)
-            return rungs | {"network": network}
-        noise = Noise(1.0, int(seeds[0]), torch.as_tensor(self._white.components_, dtype=torch.float32))
-        rungs = ladder.climb(contrast, plan, progress, contrast.choose(n), LINEAR_STEPS, noise)
-        return rungs | {"network": self._of_images(contrast, images, plan, progress, rungs["linear"].model)}
+        if images is not None and isinstance(contrast, WithinReplicas):
+            noise = Noise(1.0, int(plan.seeds[0]), torch.as_tensor(self._white, dtype=torch.float32))
+            rungs = pair_models.simple(contrast, plan, progress, contrast.choose(plan.n), LINEAR_STEPS, noise)
+            return rungs | {"network": self._of_images(contrast, images, plan, progress, rungs["linear"].model)}
+        rungs = pair_models.simple(contrast, plan, progress)
+        network = pair_models.network(contrast, plan, progress, rungs["linear"])
+        if self._options().n_layers is None:
+            network = pair_models.deeper(contrast, plan, progress, rungs["linear"], network)
+        return rungs | {"network": network}
 
-    def _of_images(self, contrast: Contrast, images: Images, plan: Plan, progress: Progress, linear: Any) -> Rung:
+    def _of_images(self, contrast: Contrast, images: Images, plan: PairPlan, progress: Progress, linear: Any) -> Rung:
         """The best of several convolutional networks."""
-        of_images = contrast.of(images)
-        own: dict[str, Any] = {"batch_size": self.batch_size or PAIRS, "max_steps": self.max_steps}
-        own["learning_rate"] = RATE * self.learning_rate
-        white, start = (self._white.mean_, self._white.components_), linear[0].linear.detach().cpu().float()
-        some = contrast.starts[:: max(1, len(contrast.starts) // BATCH)]
+        of_images, start = contrast.of(images), linear[0].linear.detach().cpu().float()
+        some = images[contrast.starts[:: max(1, len(contrast.starts) // BATCH)]]
 
-        def begin(run: int) -> tuple[Any, Trainer]:
-            seed = int(plan.seeds[run])
-            restart = Restart.of(run, plan.n, self._pixels, white, start, images[some], seed)
-            scores = ladder.scores(plan, contrast, plan.score_function == "free")
+        def network_of(restart: Restart) -> Any:
+            scores = pair_models.scores(plan, contrast, plan.score_function == "free")
             if restart.from_linear:
                 scores.load_state_dict(linear[1].state_dict())
-            network = nn.ModuleList([restart.features, scores])
+            return nn.ModuleList([restart.features, scores])
 
-            def make(on_check: Any) -> Trainer:
-                given = {**own, "seed": seed, "augment": restart.noise, "on_check": on_check}
-                return of_images.training(network, *network, **given)
+        def training(network: Any, noise: Noise, **given: Any) -> Trainer:
+            return of_images.training(network, network[0], network[1], noise, **given)
 
-            return network, progress.begin(run, f"network {run}", make)
+        network, trainer, losses = self._image_network(
+            progress, plan.seeds, start, some, contrast.n_train, network_of, training
+        )
+        return Rung(network, trainer, of_images.held_out(network), losses)
 
-        pilot = ladder.pilot_steps(contrast.n_train, self.max_steps)
-        network, training, losses = best_restart(begin, self.n_restarts, pilot)
-        return Rung(network, training, of_images, losses)
-
-    def _select(self, rungs: dict[str, Rung]) -> Rung:
-        """Climb the ladder as long as the held-out contrast improves by more than its standard error."""
-        losses = {name: rung.losses() for name, rung in rungs.items()}
-        self.model_ = "tica"
-        self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
-        for name in ("linear", "network"):
-            gain = losses[self.model_] - losses[name]
-            if gain.mean() > standard_error(gain):
-                self.model_ = name
-        self.validation_loss_ = rungs["network"].restarts
-        rung = rungs[self.model_]
-        self._features = rung.model[0].cpu()
-        self.score_function_ = rung.score_function
-        self.loss_curve_, self.n_iter_ = rung.training.curve, rung.training.best_step
-        self._information = -losses[self.model_]
-        return rung
-
-    def _settle(
+    def _unmix(
         self,
         X: Any,
         held_out: np.ndarray,
-        labels: np.ndarray,
+        replicas: np.ndarray,
         lag: int,
         stages: tuple[str, ...],
         contrast: Contrast,
@@ -257,41 +226,16 @@ class PCL(FramesOrImages):
             stages,
             features,
             train,
-            runs(labels, train),
+            runs(replicas, train),
             lambda S: contrast.losses_of(S, steps, free=free),
-            gaussian=len(gaussian_sources(features, labels, lag)) > 1,
+            gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
         )
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
-        self.stability_ = np.full(self.n_components_, np.nan)
-        if rung.rival is not None and self.model_ == "network":
-            others = self._raw(X, rung.rival[0].cpu())
-            other = fit_stage(self.second_stage_, others[train], runs(labels, train))
-            self.stability_ = matched(sources[held_out], other(others)[held_out])
-        found = find_ambiguity(sources, labels, lag, self.second_stage_, self._information)
-        self.ambiguity_, self.subspaces_, self.ambiguity_why_ = found.kind, found.subspaces, found.why
-        if found.subspaces:
-            warnings.warn(found.why, IdentifiabilityWarning, stacklevel=3)
-
-    def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
-        """Sources (frame, component), of unit variance on the training frames.
-
-        `stage` "features" gives them as the contrast left them, before the second stage.
-        """
-        check_is_fitted(self)
-        if stage not in ("sources", "features"):
-            raise DataError(f"stage = {stage!r} must be sources or features.")
-        features = self._raw(X)
-        return features if stage == "features" else self._stage(features)
-
-    def transform_covariance(self, X: Any, covariance: np.ndarray) -> np.ndarray:
-        """Covariance J Σ Jᵀ (frame, component, component) of the sources, J their Jacobian (delta method)."""
-        check_is_fitted(self)
-        Z = self._whitened(self._check_latents(X))
-        with torch.no_grad():
-            jacobian = self._features.jacobian(Z).double().numpy()
-        J = self._stage.matrix @ jacobian @ self._white.components_
-        return transformed(J, covariance)
+        self.stability_ = self._stability(X, sources, rung.rival, train, runs(replicas, train), held_out)
+        found = find_ambiguity(sources, replicas, lag, self.second_stage_, self._information)
+        self.subspaces_ = found.subspaces
+        self._say(found.kind, found.why, bool(found.subspaces))
 
     def score(self, X: Any, y: Any = None, *, replicas: Any = None) -> float:
         """Information (nats) that a frame's features are found to have about the next: higher is better.
@@ -305,21 +249,8 @@ class PCL(FramesOrImages):
         contrast = Contrast(torch.as_tensor(S), labels, held_out, check_lags(self.lag))
         return -float(contrast.losses_of(S, free=self.score_function_ == "free").mean())
 
-    def _whitened(self, latents: np.ndarray) -> torch.Tensor:
-        dtype = torch.float64 if self.precision == "float64" else torch.float32
-        return torch.as_tensor(self._white.transform(latents), dtype=dtype)
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.n_components_
-
-
-def _validation_mask(validation: Any, labels: np.ndarray, lag: int) -> np.ndarray:
-    if validation is not None:
-        mask = np.asarray(validation, dtype=bool)
-        if mask.shape != labels.shape:
-            raise DataError(f"validation has shape {mask.shape}; it must mark each of the {len(labels)} frames.")
-        return mask
-    if labels[-1] > 0:
-        return labels == labels[-1]
-    return np.arange(len(labels)) >= len(labels) - max(lag + 2, len(labels) // 5)
+    @classmethod
+    def _from_format_1(cls, state: dict[str, Any]) -> dict[str, Any]:
+        if "_white" in state:
+            state["_mean"], state["_white"] = state["_white"].mean_, state["_white"].components_
+        return super()._from_format_1(state)

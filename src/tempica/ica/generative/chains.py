@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tempica.ica.generative.vae import LEAST_NOISE, Chart
+from tempica.ica.generative.vae import LEAST_NOISE, Chart, noise_like
 
 ROUND = 1e-4  # added to (e / a)², so that gradients stay finite
 LEAST_SHAPE = 0.5
@@ -77,8 +77,8 @@ class Emission(nn.Module):
         self.noise_root = nn.Parameter(torch.linalg.cholesky(rest)[:, None])
 
     def bent(self, width: int, n_layers: int, generator: torch.Generator) -> Emission:
-        """The same emission with networks that have yet to learn."""
-        found = Emission(self.encoder.linear.detach().transpose(1, 2), width, n_layers, generator)
+        """The same emission with networks that have yet to learn, on the CPU."""
+        found = Emission(self.encoder.linear.detach().cpu().float().transpose(1, 2), width, n_layers, generator)
         found.decoder.linear.data = self.decoder.linear.detach().clone()
         found.noise_root.data = self.noise_root.detach().clone()
         for chart, own in ((found.encoder, self.encoder), (found.decoder, self.decoder)):
@@ -89,7 +89,9 @@ class Emission(nn.Module):
     def noise(self) -> Tensor:
         """Covariance (R, 1, K, K)."""
         root = self.noise_root.tril()
-        return root @ root.transpose(-1, -2) + LEAST_NOISE * torch.eye(root.shape[-1], dtype=root.dtype)
+        return root @ root.transpose(-1, -2) + LEAST_NOISE * torch.eye(
+            root.shape[-1], dtype=root.dtype, device=root.device
+        )
 
     def precision(self, covariance_BKK: Tensor | None) -> Tensor:
         """Inverse covariance of the noise: (R, 1, K, K), or (R, B, K, K) where frames bring their own."""
@@ -167,7 +169,7 @@ def bound(
         expected = expected_squares(mean, root, law.rho)
     mean, root = posterior(place, lam, law.rho, law.process(expected, place))
     size = mean.shape[2] * mean.shape[3]
-    noise = torch.randn(*root.shape[:2], size, 1, generator=generator, dtype=mean.dtype)
+    noise = noise_like(mean.new_empty(*root.shape[:2], size, 1), generator)
     s = mean + torch.linalg.solve_triangular(root.transpose(-1, -2), noise, upper=True).reshape(mean.shape)
     entropy = 0.5 * ((noise**2).sum((-1, -2)) + size * math.log(2 * math.pi))
     entropy = entropy - root.diagonal(dim1=-2, dim2=-1).log().sum(-1)

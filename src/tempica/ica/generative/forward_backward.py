@@ -84,14 +84,15 @@ class _Chain(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *arguments: Tensor) -> Tensor:
-        emission, first, transition = (x.detach().double().numpy() for x in arguments)
+        emission, first, transition = (x.detach().double().cpu().numpy() for x in arguments)
         total, *posterior = forward_backward(np.ascontiguousarray(emission), np.exp(first), np.exp(transition))
-        ctx.posterior, ctx.like = [torch.from_numpy(x) for x in posterior], arguments[0].dtype
+        ctx.posterior = [torch.from_numpy(x) for x in posterior]
+        ctx.like = arguments[0].new_empty(0)  # for its precision and device
         return torch.from_numpy(total).to(ctx.like)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
-        grad = grads[0].double()[..., None, None]
+        grad = grads[0].double().cpu()[..., None, None]
         state, pair = ctx.posterior
         found = grad * state, (grad[..., 0] * state[:, :, 0]).sum(1), (grad * pair).sum(1)
         return tuple(each.to(ctx.like) for each in found)

@@ -6,7 +6,8 @@ Shape legend: R restart, C chunk, T frame of a chunk, K feature of the whitened 
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,24 +15,30 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import DataError
-from tempica.ica.base import TemporalEstimator, check_n_components, check_numbers, check_seed, linear_map, whitening
+from tempica.ica.base import check_n_components, check_transform_stage, check_validation, linear_map, whitening
+from tempica.ica.contrastive.second_stage import matched
 from tempica.ica.generative.chains import Emission, Innovations, bound
-from tempica.ica.generative.vae import keep_restart, train_restarts
-from tempica.ica.linear.fastica import fastica_directions
-from tempica.ica.linear.linear import SOBI
+from tempica.ica.generative.estimator import GenerativeEstimator, best_and_rival, lowest_so_far, split_chunks
+from tempica.ica.generative.observations import (
+    common_prior,
+    linear_starts,
+    observations,
+    rates,
+    whitened_covariance,
+)
 from tempica.ica.smoothing import kalman
-from tempica.ica.smoothing.evidence import without_prior
 from tempica.ica.smoothing.smoothing import Smoothed
+from tempica.ica.training.networks import PRECISIONS
+from tempica.ica.training.options import Training
+from tempica.ica.training.progress import Progress
 from tempica.series import check_replicas, chunks, pairs, standard_error
 
-LEAST = {"n_restarts": 1, "n_layers": 1, "width": 1, "max_steps": 1, "batch_size": 2, "chunk": 2}
-UNKNOWN = 1e-3  # least precision of a frame's evidence, in units of the common prior: what it does not tell
 BLOCK = 4096  # frames whose Jacobians are in memory at once
 LINEAR_STEPS = 600  # at most, before the network
 MOST_PASSES = 20  # of the smoother, between the sizes of the innovations and the sources
 
 
-class SNICA(TemporalEstimator):
+class SNICA(GenerativeEstimator):
     """Structured nonlinear ICA: independent autoregressions, a nonlinear emission, and noise, fitted together.
 
     s_t,i = ρ_i s_{t−1},i + e_t,i with e of law exp(−|e / a_i|^α_i), ½ < α_i < 2 learned (Laplace 1, normal 2, below 1
@@ -48,185 +55,208 @@ class SNICA(TemporalEstimator):
     then with the network. Of the starts, the one with the best held-out bound is kept, and the network only if it
     gains more than the standard error. No second stage: the bound itself tells rotations apart.
 
-    Parameters: `n_components`, all that vary when None; `width` and number `n_layers` of hidden layers; `chunk` in
-    frames; `n_restarts`, trained side by side, from the third on at random rotations; `max_steps`, `batch_size` in
-    frames, `learning_rate`; `random_state`.
-    Attributes: `autocorrelation_` ρ and `shape_` α (component,), `noise_` R (K, K) of the whitened frames,
-    `model_` (linear or network) and `candidates_`, the held-out loss of each (nats a frame); `validation_loss_` of each
-    restart of the network, `loss_curve_`.
+    Parameters:
+        n_components: number of sources; all directions that vary when None.
+        chunk: frames of a chunk, at most.
+        n_restarts: trained side by side; from the third on they begin at random rotations.
+        max_steps: of the training of the network; half as many, 600 at most, come before with a linear emission.
+        training: `Training`. batch_size, frames of a step: 256. learning_rate: 4e-3. width and n_layers of the hidden
+            layers of encoder and decoder: 64, 2. precision: float32 or float64.
+        device: "cpu" or "cuda".
+        random_state: whole number from which everything drawn follows.
+
+    Attributes:
+        autocorrelation_, shape_: (component,) ρ and α.
+        noise_: (K, K) R, of the whitened frames.
+        stability_: (component,) absolute correlation of each source with that of the second best restart on held-out
+            frames; NaN where there was one restart.
+        model_, candidates_: "linear" or "network", and the held-out loss of each, nats a frame.
+        validation_loss_: held-out loss of each restart of the network.
+        loss_curve_: the lowest so far at each check, (step, loss).
     """
+
+    least: ClassVar[Mapping[str, int]] = {"n_restarts": 1, "max_steps": 1, "chunk": 2}
 
     def __init__(
         self,
         n_components: int | None = None,
         *,
-        width: int = 64,
-        n_layers: int = 2,
         chunk: int = 16,
         n_restarts: int = 2,
         max_steps: int = 4000,
-        batch_size: int = 256,
-        learning_rate: float = 4e-3,
+        training: Training | dict[str, Any] | None = None,
+        device: str = "cpu",
         random_state: int = 0,
     ) -> None:
         self.n_components = n_components
-        self.width = width
-        self.n_layers = n_layers
         self.chunk = chunk
         self.n_restarts = n_restarts
         self.max_steps = max_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
+        self.training = training
+        self.device = device
         self.random_state = random_state
 
     def fit(
-        self, X: Any, y: Any = None, *, replicas: Any = None, covariance: Any = None, posterior: bool = True
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        replicas: Any = None,
+        covariance: Any = None,
+        posterior: bool = True,
+        validation: Any = None,
+        callback: Callable[[int, int, float], None] | None = None,
+        checkpoint: Any = None,
+        log: Any = None,
     ) -> SNICA:
-        """Fit to frames X (frame, feature); `replicas` (frame,) labels which series each belongs to.
+        """Fit to frames X (frame, feature).
 
-        `covariance` (frame, feature, feature) is what is known of each frame's uncertainty. With `posterior`, frames
-        are posterior means under a prior common to all, as `embed` gives them, and the prior is divided out; without,
-        they are the signal plus noise of that covariance. Raises DataError for too short series, constant features,
-        covariances that do not fit, or impossible parameters.
+        Parameters:
+            replicas: label (frame,) of the series of each frame; one series when None.
+            covariance: (frame, feature, feature), what is known of each frame's uncertainty.
+            posterior: whether frames are posterior means under a prior common to all, as `embed` gives them: the prior
+                is then divided out. If not, they are the signal plus noise of that covariance.
+            validation: mask (frame,) of frames that give no gradients; one chunk in ten when None.
+            callback: called as callback(run, step, loss) at each check.
+            checkpoint: file from which a fit that was interrupted goes on, to the same result.
+            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+
+        Raises DataError for too short series, constant features, covariances that do not fit, or impossible
+        parameters.
         """
         X = self._frames(X, fitting=True)
-        labels = check_replicas(replicas, len(X))
-        check_numbers(self, LEAST)
+        labels, generator = check_replicas(replicas, len(X)), self._generator()
         pairs(labels, 1)
         self._mean, self._white = whitening(X)
         n = check_n_components(self.n_components, len(self._white), X.shape[1])
         Z = linear_map(X, self._mean, self._white).astype(np.float64)
-        self._prior = (Z.mean(0), None) if covariance is None or not posterior else self._moments(Z, X, covariance)
-        seen, spread = self._observations(Z, X, covariance)
+        spread = None if covariance is None else whitened_covariance(X, covariance, self._white)
+        self._prior = common_prior(Z, spread if posterior else None)
+        seen, spread = observations(Z, spread, self._prior)
         # what single frames are taken to know, where nothing is said of them
         self._typical = None if spread is None else np.linalg.inv(np.linalg.inv(spread).mean(0))
-        self._train(Z, seen, spread, labels, n)
-        found = self._guess(torch.as_tensor(Z, dtype=torch.float32))
-        self._offset, deviation = found.mean(0), found.std(0)
-        self._scale = 1 / np.where(deviation > 0, deviation, 1.0)
-        # those that go on most from frame to frame first
-        first = pairs(labels, 1)
-        slow = ((found - self._offset)[first] * (found - self._offset)[first + 1]).mean(0) * self._scale**2
-        self._order = np.argsort(-slow, kind="stable")
-        self.autocorrelation_, self.shape_ = self._rho[self._order], self._alpha[self._order]
+        first, n_frames, held = split_chunks(labels, self.chunk, check_validation(validation, len(X)))
+        at_CT = first[:, None] + np.arange(n_frames)
+        given = (Z, seen) if spread is None else (Z, seen, spread)
+        progress = self._progress(checkpoint, log, callback, *given, labels, first, held)
+        start = linear_starts(Z, labels, n, self.n_restarts, generator)
+        rho = np.stack([rates(Z @ each.T, labels) for each in start])
+        rival = self._train(given, start, rho, at_CT, held, progress, generator)
+        self._settle(Z, pairs(labels, 1), at_CT[held].reshape(-1), rival)
         return self
 
-    def _train(self, Z: np.ndarray, seen: np.ndarray, spread: np.ndarray | None, labels: np.ndarray, n: int) -> None:
-        first, n_frames = chunks(labels, self.chunk)
-        held = np.arange(len(first)) % 10 == 9 if len(first) >= 10 else np.arange(len(first)) == len(first) - 1
-        at_CT = torch.as_tensor(first[:, None] + np.arange(n_frames))
-        tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)  # noqa: E731
-        x, y, noise = tensor(Z), tensor(seen), None if spread is None else tensor(spread)
-        generator = torch.Generator().manual_seed(check_seed(self.random_state))
-        start = self._starts(Z, labels, n, generator)
+    def _train(
+        self,
+        given: tuple[np.ndarray, ...],
+        start: np.ndarray,
+        rho: np.ndarray,
+        at_CT: np.ndarray,
+        held: np.ndarray,
+        progress: Progress,
+        generator: torch.Generator,
+    ) -> Any:
+        """Fit a linear emission and a network, restarts side by side; returns the second best emission, or None.
+
+        `given` are frames, what was seen, and its noise, if known; `start` (R, N, K) the linear maps with which
+        training begins, `rho` (R, N) the autocorrelations.
+        """
+        at, n_frames, given_ = torch.as_tensor(at_CT), at_CT.shape[1], [self._tensor(each) for each in given]
         learned, asked = (torch.as_tensor(np.flatnonzero(mask)) for mask in (~held, held))
 
         def bounds(model: Any, items: Tensor, draw: torch.Generator) -> Tensor:
-            at = at_CT[items]
+            x, y, *noise = (each[at[items]] for each in given_)
             emission, law = model
-            return bound(emission, law, x[at], y[at], None if noise is None else noise[at], draw) / n_frames
+            return bound(emission, law, x, y, noise[0] if noise else None, draw) / n_frames
 
-        def held_out(model: Any) -> Tensor:
-            with torch.no_grad():
-                return bounds(model, asked, torch.Generator().manual_seed(0))
-
-        def fitted(model: Any, max_steps: int) -> tuple[Tensor, list[tuple[int, float]]]:
-            return train_restarts(
+        def trained(name: str, model: Any, run: int, max_steps: int) -> Any:
+            return self._trained(
+                progress,
+                name,
                 model,
-                lambda items: -bounds(model, learned[items], generator).mean(1),
-                lambda: -held_out(model).mean(1),
-                len(learned),
-                batch_size=max(1, self.batch_size // n_frames),
+                lambda items, draw: -bounds(model, items, draw).mean(1),
+                learned,
+                asked,
+                generator,
+                run=run,
+                per_item=n_frames,
                 max_steps=max_steps,
-                learning_rate=self.learning_rate,
-                generator=generator,
             )
 
-        law = Innovations(tensor(np.stack([_rates(Z @ each.T, labels) for each in start])))
-        linear: Any = nn.ModuleList([Emission(tensor(start), 1, 0, generator), law])
-        fitted(linear, max(1, min(LINEAR_STEPS, self.max_steps // 2)))
-        network: Any = nn.ModuleList([linear[0].bent(self.width, self.n_layers, generator), copy.deepcopy(law)])
-        losses, self.loss_curve_ = fitted(network, self.max_steps)
-        self.validation_loss_, found = losses.tolist(), {}
+        law = Innovations(torch.as_tensor(rho, dtype=torch.float32))
+        emission = Emission(torch.as_tensor(start, dtype=torch.float32), 1, 0, generator)
+        linear: Any = nn.ModuleList([emission, law]).to(given_[0])
+        trainers = {"linear": trained("linear", linear, 0, max(1, min(LINEAR_STEPS, self.max_steps // 2)))}
+        options = self._options()
+        network: Any = nn.ModuleList(
+            [linear[0].bent(options.width, options.n_layers, generator), copy.deepcopy(law)]
+        ).to(given_[0])
+        trainers["network"] = trained("network", network, 1, self.max_steps)
+        self.loss_curve_ = lowest_so_far(trainers["network"])
+        self.validation_loss_, losses = list(trainers["network"].bests), {}
         for name, model in (("linear", linear), ("network", network)):
-            each = held_out(model)
-            best = int(each.mean(1).argmax())
-            found[name] = each[best].double().numpy()
-            for part in model:
-                keep_restart(part, best)
-        gain = found["network"] - found["linear"]
+            with torch.no_grad():
+                each = -bounds(model, asked, torch.Generator().manual_seed(0))
+            losses[name] = each[trainers[name].leader].double().cpu().numpy()
+        gain = losses["linear"] - losses["network"]
         # a single chunk has no standard error, and then nothing speaks for the network
         self.model_ = "network" if len(gain) > 1 and gain.mean() > standard_error(gain) else "linear"
-        self.candidates_ = {name: -float(each.mean()) for name, each in found.items()}
-        self._emission, self._law = network if self.model_ == "network" else linear
+        self.candidates_ = {name: float(loss.mean()) for name, loss in losses.items()}
+        kept = network if self.model_ == "network" else linear
+        (self._emission, self._law), rival = best_and_rival(trainers[self.model_], *kept)
+        return None if rival is None else rival[0]
+
+    def _settle(self, Z: np.ndarray, first: np.ndarray, asked: np.ndarray, rival: Any) -> None:
+        """Keep dynamics, noise, scale and order of the sources, those first that go on most from frame to frame."""
+        n = self._law.raw.shape[-1]
         self._rho, self._alpha, self._square = (
             each.detach().double().numpy().reshape(n)
             for each in (self._law.rho, self._law.alpha, self._law.square_scale)
         )
         self.noise_ = self._emission.noise.detach().double().numpy()[0, 0]
-
-    def _starts(self, Z: np.ndarray, labels: np.ndarray, n: int, generator: torch.Generator) -> np.ndarray:
-        """Linear maps (R, N, K): SOBI's, FastICA's on the changes of those sources, then random rotations of it."""
-        sobi = SOBI(n).fit(Z, replicas=labels).components_
-        first = pairs(labels, 1)
-        change = Z[first + 1] @ sobi.T - Z[first] @ sobi.T
-        turns = [np.eye(n), fastica_directions(change, n)]
-        for _ in range(self.n_restarts - 2):
-            turns.append(torch.linalg.qr(torch.randn(n, n, generator=generator)).Q.double().numpy())
-        found = np.stack([turn @ sobi for turn in turns[: self.n_restarts]])
-        return found / (Z @ found.transpose(0, 2, 1)).std(1)[..., None]
-
-    def _moments(self, Z: np.ndarray, X: np.ndarray, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (K,) and covariance (K, K) of the prior that posteriors were made with (law of total variance)."""
-        spread = self._spread(X, covariance).mean(0)
-        return Z.mean(0), spread + np.cov(Z, rowvar=False, bias=True).reshape(spread.shape)
-
-    def _spread(self, X: np.ndarray, covariance: Any) -> np.ndarray:
-        covariance = np.asarray(covariance, dtype=np.float64)
-        if covariance.shape != (*X.shape, X.shape[1]) or not np.isfinite(covariance).all():
-            raise DataError(
-                f"covariance has shape {covariance.shape}; frames {X.shape} need {(*X.shape, X.shape[1])}, all finite."
-            )
-        return self._white @ covariance @ self._white.T
-
-    def _observations(self, Z: np.ndarray, X: np.ndarray, covariance: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """What was seen (frame, K) and the covariance of its noise (frame, K, K), any prior divided out."""
-        if covariance is None:
-            return Z, None
-        spread = self._spread(X, covariance)
-        mean, prior = self._prior
-        if prior is None:
-            return Z, spread
-        eta, lam = without_prior(Z - mean, spread, prior)
-        spread = np.linalg.inv(lam + UNKNOWN * np.linalg.inv(prior))
-        return mean + (spread @ eta[..., None])[..., 0], spread
+        found = self._guess(Z, self._emission)
+        self._offset, deviation = found.mean(0), found.std(0)
+        self._scale = 1 / np.where(deviation > 0, deviation, 1.0)
+        slow = ((found - self._offset)[first] * (found - self._offset)[first + 1]).mean(0) * self._scale**2
+        self._order = np.argsort(-slow, kind="stable")
+        self.autocorrelation_, self.shape_ = self._rho[self._order], self._alpha[self._order]
+        self.stability_ = np.full(n, np.nan)
+        if rival is not None:
+            self.stability_ = matched(found[asked], self._guess(Z, rival)[asked])[self._order]
 
     def _as_fitted(self, Z: np.ndarray, X: np.ndarray, covariance: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """What was seen (frame, K) and the covariance of its noise, of new frames."""
         if (covariance is None) != (self._typical is None):
             here, there = ("without", "with") if covariance is None else ("with", "without")
             raise DataError(
                 f"These frames come {here} covariances, those of the fit came {there}: the model's noise would be"
                 " wrong. Give covariances to both or to neither."
             )
-        return self._observations(Z, X, covariance)
+        spread = None if covariance is None else whitened_covariance(X, covariance, self._white)
+        return observations(Z, spread, self._prior)
 
-    def _guess(self, Z: Tensor) -> np.ndarray:
+    def _guess(self, Z: np.ndarray, emission: Emission) -> np.ndarray:
         """Posterior means (frame, N) of single frames, as if each were the first of its series."""
         found = []
         with torch.no_grad():
-            typical = None if self._typical is None else torch.as_tensor(self._typical[None], dtype=torch.float32)
-            precision = self._emission.precision(typical)
-            for x in Z.split(BLOCK):
-                place, lam = self._emission.evidence(x[None], precision)
-                one = torch.eye(place.shape[-1])
+            precision = emission.precision(None if self._typical is None else self._cpu(self._typical[None]))
+            for x in self._cpu(Z).split(BLOCK):
+                place, lam = emission.evidence(x[None], precision)
+                one = torch.eye(place.shape[-1], dtype=x.dtype)
                 found.append(torch.linalg.solve(one + lam, lam @ place[..., None])[0, ..., 0].double().numpy())
         return np.concatenate(found)
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Sources (frame, component) of each frame alone, of unit variance on the frames of the fit."""
+    def _cpu(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, dtype=PRECISIONS[self._options().precision])
+
+    def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
+        """Sources (frame, component) of each frame alone, of unit variance on the frames of the fit.
+
+        They are the same at every `stage`.
+        """
         check_is_fitted(self)
+        check_transform_stage(stage)
         Z = linear_map(self._frames(X, fitting=False), self._mean, self._white)
-        found = (self._guess(torch.as_tensor(Z, dtype=torch.float32)) - self._offset) * self._scale
+        found = (self._guess(Z, self._emission) - self._offset) * self._scale
         return found[:, self._order]
 
     def smooth(self, X: Any, replicas: Any = None, covariance: Any = None) -> Smoothed:
@@ -251,7 +281,7 @@ class SNICA(TemporalEstimator):
         self, Z: np.ndarray, seen: np.ndarray, noise: np.ndarray | None, at: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Evidence (η, Λ) of frames, the decoder linearised at the encoder's guess, or at given sources."""
-        tensor = lambda a: torch.as_tensor(a, dtype=torch.float32)[None]  # noqa: E731
+        tensor = lambda a: self._cpu(a)[None]  # noqa: E731
         found = []
         with torch.no_grad():
             for start in range(0, len(Z), BLOCK):
@@ -288,8 +318,8 @@ class SNICA(TemporalEstimator):
         seen, spread = self._as_fitted(Z, X, covariance)
         first, n_frames = chunks(check_replicas(replicas, len(X)), self.chunk, least=1)
         at = torch.as_tensor(first[:, None] + np.arange(n_frames))
-        x, y_ = (torch.as_tensor(a, dtype=torch.float32) for a in (Z, seen))
-        noise = None if spread is None else torch.as_tensor(spread, dtype=torch.float32)
+        x, y_ = self._cpu(Z), self._cpu(seen)
+        noise = None if spread is None else self._cpu(spread)
         draw, found = torch.Generator().manual_seed(0), []
         with torch.no_grad():
             for part in at.split(max(1, BLOCK // n_frames)):
@@ -300,13 +330,3 @@ class SNICA(TemporalEstimator):
     @property
     def _n_features_out(self) -> int:
         return len(self._scale)
-
-
-def _rates(S: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Coefficient (n,) of autoregressions under white noise: correlation at lag 2 over that at lag 1."""
-    one, two = (
-        (S[first] * S[first + lag]).mean(0) if np.any(labels[lag:] == labels[:-lag]) else np.ones(S.shape[1])
-        for lag in (1, 2)
-        for first in [np.flatnonzero(labels[lag:] == labels[:-lag])]
-    )
-    return np.clip(np.where(one > 0, two / np.maximum(one, 1e-12), 0.1), 0.1, 0.98)

@@ -1,4 +1,4 @@
-"""Variational autoencoders for identifiable models, and charts; several restarts in one batched run.
+"""Variational autoencoders for identifiable models, and charts; several restarts in one batch.
 
 Shape legend: R restart, B frame of a batch, K feature of the frames, N component.
 """
@@ -6,7 +6,7 @@ Shape legend: R restart, B frame of a batch, K feature of the frames, N componen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -109,10 +109,15 @@ class Autoencoder(nn.Module):
         """
         x = x_BK.expand(len(self.log_noise), -1, -1)
         log_spread, noise = self.log_spread(x).clamp(-10, 2), self.log_noise.exp() + LEAST_NOISE
-        z, volume = self.encoder.with_log_det(x + torch.randn(x.shape, generator=generator) * log_spread.exp())
+        z, volume = self.encoder.with_log_det(x + noise_like(x, generator) * log_spread.exp())
         miss = x - self.decoder(z) - self.bent(z)
         frames = volume + (log_spread - 0.5 * (miss**2 / noise + noise.log())).sum(-1)
         return _of_items(z, frames, self.rest, law, n_items)
+
+
+def noise_like(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal numbers of a tensor's shape; drawn on the CPU, so that every device has the same."""
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
 
 
 def log_likelihood(
@@ -128,81 +133,3 @@ def _of_items(z_RBK: Tensor, frames_RB: Tensor, rest: GeneralNormal, law: Any, n
     n, zero = z_RBK.shape[-1] - rest.mean.shape[-1], torch.zeros(z_RBK.shape[1], dtype=torch.int64)
     frames_RB = frames_RB + rest(z_RBK[..., n:], zero)
     return law(z_RBK[..., :n]) + frames_RB.unflatten(1, (-1, n_items)).sum(1)
-
-
-def train_restarts(
-    module: nn.Module,
-    losses: Callable[[Tensor], Tensor],
-    validate: Callable[[], Tensor],
-    n_items: int,
-    *,
-    batch_size: int,
-    max_steps: int,
-    learning_rate: float,
-    generator: torch.Generator,
-    checks: int = 40,
-    patience: int = 20,
-    on_check: Callable[[int, float], None] | None = None,
-) -> tuple[Tensor, list[tuple[int, float]]]:
-    """Minimise `losses(items)` (R,) of restarts whose parameters all begin with the restart's dimension.
-
-    The restarts do not touch one another: their sum has each one's gradient. Every restart keeps the weights with
-    its own lowest answer of `validate()` (R,); training ends when none has improved for `patience` checks. Returns
-    those answers (R,) and the curve (step, least answer). Deterministic given the generator's state.
-    """
-    optimiser = torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=max_steps + 1, pct_start=0.1, cycle_momentum=False
-    )
-    batch_size, every = min(batch_size, n_items), max(10, max_steps // checks)
-    best, kept, last = validate(), [p.detach().clone() for p in module.parameters()], 0
-    curve = [(0, float(best.min()))]
-    order, cursor = torch.randperm(n_items, generator=generator), 0
-    for step in range(1, max_steps + 1):
-        if cursor + batch_size > n_items:
-            order, cursor = torch.randperm(n_items, generator=generator), 0
-        total = losses(order[cursor : cursor + batch_size]).sum()
-        cursor += batch_size
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        _clip(module)
-        optimiser.step()
-        schedule.step()
-        if step % every == 0 or step == max_steps:
-            now = validate()
-            better = now < best
-            for keep, parameter in zip(kept, module.parameters(), strict=True):
-                keep[better] = parameter.detach()[better]
-            best = torch.where(better, now, best)
-            last = step if better.any() else last
-            curve.append((step, float(best.min())))
-            if on_check is not None:
-                on_check(step, curve[-1][1])
-            if step - last >= patience * every:
-                break
-    with torch.no_grad():
-        for keep, parameter in zip(kept, module.parameters(), strict=True):
-            parameter.copy_(keep)
-    return best, curve
-
-
-def _clip(module: nn.Module, most: float = 100.0) -> None:
-    """Shorten each restart's gradient to a norm of `most`; one that is not finite becomes 0, and moves no other."""
-    grads = [p.grad for p in module.parameters() if p.grad is not None]
-    norm = torch.stack([grad.flatten(1).norm(dim=1) for grad in grads]).norm(dim=0)
-    factor = torch.where(norm.isfinite(), (most / norm.clamp(min=most)), 0.0)
-    for grad in grads:
-        grad.nan_to_num_(0.0, 0.0, 0.0).mul_(factor.view(-1, *[1] * (grad.ndim - 1)))
-
-
-def keep_restart(module: nn.Module, restart: int) -> None:
-    """Leave one restart of all."""
-    for parameter in module.parameters():
-        parameter.data = parameter.data[restart : restart + 1].clone()
-
-
-def starts(linear: Tensor, n_restarts: int, generator: torch.Generator) -> Tensor:
-    """Linear parts (R, N, K): the given one, then random rotations of it."""
-    n = len(linear)
-    turns: Sequence[Tensor] = [torch.linalg.qr(torch.randn(n, n, generator=generator)).Q for _ in range(n_restarts - 1)]
-    return torch.stack([linear, *(turn @ linear for turn in turns)])

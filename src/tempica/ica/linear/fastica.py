@@ -18,10 +18,19 @@ class FastICA(LinearUnmixing):
     Identifies linearly mixed sources of which one at most is Gaussian (Hyvärinen 1999). Time is not used: `replicas`
     is taken and checked so that all estimators can be called alike.
 
-    Parameters: `n_components`, all that vary when None, else that many leading principal components are unmixed;
-    `fun` (logcosh, exp or cube), `max_iter`, `tol`, `random_state` as scikit-learn's.
-    Attributes: `components_` (component, feature), least Gaussian first, `mean_` (feature,), `negentropy_`
-    (component,) in nats, `n_iter_`. scikit-learn's ConvergenceWarning comes through: Gaussian sources earn it.
+    Parameters:
+        n_components: number of sources: so many leading principal components are unmixed; all directions that vary
+            when None.
+        fun: contrast function, "logcosh", "exp" or "cube".
+        max_iter: iterations at most. scikit-learn's ConvergenceWarning comes through; Gaussian sources cause it.
+        tol: change of a direction below which it is taken as settled.
+        random_state: seed of the start.
+
+    Attributes:
+        components_: (component, feature) W, least Gaussian first.
+        mean_: (feature,) of the frames.
+        negentropy_: (component,) in nats.
+        n_iter_: iterations made.
     """
 
     def __init__(
@@ -40,7 +49,7 @@ class FastICA(LinearUnmixing):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None, *, replicas: Any = None) -> FastICA:
-        """Fit to frames X (frame, feature).
+        """Fit to frames X (frame, feature); `replicas` (frame,) are checked and not used.
 
         Raises DataError for constant features, fewer frames than features or more components than directions.
         """

@@ -30,10 +30,16 @@ class TICA(LinearUnmixing):
     their C_τ. Identifies linearly mixed sources whose autocorrelations differ, and only those (Molgedey &
     Schuster 1994; Pérez-Hernández et al. 2013).
 
-    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto"; `lag`, one or
-    several numbers of frames.
-    Attributes: `components_` (component, feature), `mean_` (feature,), `autocorrelation_` (component,),
-    `timescales_` = −τ / ln λ in frames, from λ at the first lag alone (0 where λ ≤ 0).
+    Parameters:
+        n_components: number of sources; all directions that vary when None, as many as `count_sources` finds when
+            "auto".
+        lag: τ in frames, one or several.
+
+    Attributes:
+        components_: (component, feature) W, slowest first.
+        mean_: (feature,) of the frames.
+        autocorrelation_: (component,) λ.
+        timescales_: (component,) −τ / ln λ in frames, from λ at the first lag alone; 0 where λ ≤ 0.
 
     Example:
         >>> import numpy as np
@@ -90,15 +96,22 @@ class SOBI(LinearUnmixing):
     Sums of squares weigh all lags alike, though some tell more than others. With `refine`, W therefore goes on to
     the maximum of the Gaussian likelihood of independent sources (Whittle's: Pham & Garat 1997): it makes the
     spectral matrices at 17 frequencies diagonal in Pham's sense. On five AR(1) sources of close rates that takes
-    the mean correlation from 0.92 to 0.94, and costs nothing elsewhere (measured, 4,000 frames).
+    the mean correlation from 0.92 to 0.94, and is no worse elsewhere (measured, 4,000 frames).
 
-    Parameters: `n_components`, all that vary when None, as many as `count_sources` finds when "auto"; those with the
-    largest `strength_` are kept; `lag`, one or several numbers of frames; when None, 1, 2, 3, 4, 6, 8, 12, … up to
-    twice the longest timescale at lag 1, and at most a quarter of the longest replica, since what lies beyond is
-    noise; `refine`.
-    Attributes: `components_` (component, feature) strongest first, `mean_` (feature,), `lags_` (lag,),
-    `autocorrelation_` (lag, component), `strength_` (component,) = mean square of it over lags, `off_diagonal_` =
-    root mean square correlation left between two components, which sampling alone makes about 1/√frames.
+    Parameters:
+        n_components: number of sources, those with the largest `strength_`; all directions that vary when None, as
+            many as `count_sources` finds when "auto".
+        lag: one or several numbers of frames. When None, 1, 2, 3, 4, 6, 8, 12, … up to twice the longest timescale at
+            lag 1, and at most a quarter of the longest replica: what lies beyond is noise.
+        refine: whether to go on to the maximum of the likelihood.
+
+    Attributes:
+        components_: (component, feature) W, strongest first.
+        mean_: (feature,) of the frames.
+        lags_: (lag,) the lags used.
+        autocorrelation_: (lag, component) of the sources.
+        strength_: (component,) mean square of it over lags.
+        off_diagonal_: root mean square correlation left between two components, about 1/√frames by sampling alone.
 
     Example:
         >>> import numpy as np

@@ -45,18 +45,23 @@ def _linear() -> dict[str, type]:
 def _networks() -> dict[str, type]:
     from tempica.ica.contrastive.auxiliary import SeparableScore
     from tempica.ica.contrastive.gcl import GCL
+    from tempica.ica.contrastive.image_networks import ImageFeatures
     from tempica.ica.contrastive.images import Pixels
     from tempica.ica.contrastive.pcl import PCL
     from tempica.ica.contrastive.second_stage import Stage
     from tempica.ica.contrastive.tcl import TCL
-    from tempica.ica.generative.autoencoders import IVAE, SlowVAE
     from tempica.ica.generative.chains import Emission, Innovations
     from tempica.ica.generative.flow import Flow
-    from tempica.ica.generative.hidden_markov import HMNLICA, Chain
+    from tempica.ica.generative.hidden_markov import HMNLICA
+    from tempica.ica.generative.ivae import IVAE
+    from tempica.ica.generative.markov import Chain
+    from tempica.ica.generative.slow_vae import SlowVAE
     from tempica.ica.generative.state_space import SNICA
     from tempica.ica.generative.vae import Autoencoder, Chart, GeneralNormal
     from tempica.ica.training.networks import Features
+    from tempica.ica.training.options import Training
 
     estimators = (GCL, PCL, TCL, IVAE, SlowVAE, SNICA, HMNLICA)
-    parts = (SeparableScore, Pixels, Stage, Emission, Innovations, Flow, Chain, Autoencoder, Chart, GeneralNormal)
-    return {kind.__name__: kind for kind in (*estimators, *parts, Features)}
+    contrastive = (Features, ImageFeatures, SeparableScore, Pixels, Stage)
+    generative = (Emission, Innovations, Flow, Chain, Autoencoder, Chart, GeneralNormal)
+    return {kind.__name__: kind for kind in (*estimators, Training, *contrastive, *generative)}

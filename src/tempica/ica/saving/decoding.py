@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tempica.ica.saving import format_1
 from tempica.ica.saving.classes import class_named
 from tempica.ica.saving.encoding import Arrays
 
@@ -37,9 +38,13 @@ def _decode_tensor(tree: dict[str, Any], arrays: Arrays) -> Any:
 
 
 def _decode_object(tree: dict[str, Any], arrays: Arrays) -> Any:
-    made: Any = object.__new__(class_named(tree["class"]))
-    for key, value in tree["state"].items():
-        object.__setattr__(made, _attribute(key), decode(value, arrays))
+    kind = class_named(tree["class"])
+    state = {_attribute(key): decode(value, arrays) for key, value in tree["state"].items()}
+    if tree.get("format") == 1:
+        state = format_1.attributes(kind, state)
+    made: Any = object.__new__(kind)
+    for key, value in state.items():
+        object.__setattr__(made, key, value)
     return made
 
 

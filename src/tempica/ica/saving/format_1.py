@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 # file: classes that format 1 may name
@@ -13,7 +14,7 @@ CLASSES = {
     "gcl": ("GCL",),
     "generative": ("IVAE", "SlowVAE"),
     "hidden_markov": ("Chain", "HMNLICA"),
-    "images": ("Pixels",),
+    "images": ("ImageFeatures", "Pixels"),
     "linear": ("SOBI", "TICA"),
     "networks": ("Features",),
     "nonstationary": ("NonstationaryICA",),
@@ -33,8 +34,20 @@ def upgraded(tree: Any) -> Any:
         return tree
     tree = {key: upgraded(each) for key, each in tree.items()}
     if tree.get("kind") in ("object", "network"):
-        tree["class"] = _class(tree["class"])
+        tree = tree | {"class": _class(tree["class"]), "format": 1}
     return tree
+
+
+def attributes(kind: type, state: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of an object of format 1 as its class has them today; parameters it did not have are the default."""
+    if "segments_" in state:
+        state["labels_"] = state.pop("segments_")
+    if hasattr(kind, "_from_format_1"):
+        state = kind._from_format_1(state)
+    if hasattr(kind, "get_params"):
+        known = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+        state = {each.name: each.default for each in known if each.default is not each.empty} | state
+    return state
 
 
 def _class(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -32,8 +33,9 @@ class NetworkEstimator(TemporalEstimator):
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Parameters; if deep, the options of `training` as training__batch_size and so on, whether or not given."""
         params = super().get_params(deep)
-        if deep:
-            params |= {f"training__{name}": value for name, value in as_training(self.training).get_params().items()}
+        if deep and (self.training is None or isinstance(self.training, Mapping)):
+            options = Training().get_params() | dict(self.training or {})
+            params |= {f"training__{name}": value for name, value in options.items()}
         return params
 
     def set_params(self, **params: Any) -> Any:
@@ -43,10 +45,14 @@ class NetworkEstimator(TemporalEstimator):
             self.training = Training(**as_training(params.pop("training", self.training)).get_params())
         return super().set_params(**params)
 
-    def _options(self) -> Training:
-        """All options of the training, checked. Raises DataError for numbers out of range."""
+    def _options(self) -> Any:
+        """The `Training` with the estimator's own values where none are given.
+
+        Raises DataError for numbers out of range.
+        """
+        parameters = inspect.signature(type(self).__init__).parameters
         for name, bound in self.least.items():
-            if getattr(self, name) is not None or not _may_be_none(self, name):
+            if getattr(self, name) is not None or parameters[name].default is not None:
                 check_whole(name, getattr(self, name), bound)
         return completed(self.training, self.own_training, type(self).__name__, self.least_training)
 
@@ -66,13 +72,7 @@ class NetworkEstimator(TemporalEstimator):
     def _from_format_1(cls, state: dict[str, Any]) -> dict[str, Any]:
         """Attributes of a model that was saved before its options moved into `training`, as they are now."""
         given = {name: state.pop(name) for name in FIELDS if name in state}
-        if given:
-            changed = {name: value for name, value in given.items() if value != cls.own_training.get(name)}
-            state["training"] = Training(**changed) if changed else None
-        if "segments_" in state:
-            state["labels_"] = state.pop("segments_")
-        return state
-
-
-def _may_be_none(estimator: Any, name: str) -> bool:
-    return type(estimator)._get_param_defaults().get(name, 0) is None
+        changed = {name: value for name, value in given.items() if value != cls.own_training.get(name)}
+        state["training"] = Training(**changed) if changed else None
+        parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters} | state

@@ -61,9 +61,9 @@ class Features(nn.Module):
 
     def jacobian(self, x_BK: Tensor) -> Tensor:
         """∂h/∂x (B, N, K): products of the linear maps that win in each frame."""
-        J = torch.zeros(len(x_BK), len(self.linear), x_BK.shape[1])
+        J = x_BK.new_zeros(len(x_BK), len(self.linear), x_BK.shape[1])
         if self.out is not None:
-            y, inner = x_BK, torch.eye(x_BK.shape[1]).expand(len(x_BK), -1, -1)
+            y, inner = x_BK, torch.eye(x_BK.shape[1], dtype=x_BK.dtype).expand(len(x_BK), -1, -1)
             for layer in self.hidden:
                 first, second = layer(y).chunk(2, -1)
                 one, other = layer.weight.chunk(2)
@@ -137,7 +137,7 @@ def check_device(device: str, precision: str) -> torch.dtype:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, TypeError) as problem:
         said = str(problem).splitlines()[0]
-        raise DataError(f"device = {device!r} is not to be had here: {said} Take cpu.") from None
+        raise DataError(f"device = {device!r} is not available: {said} Use 'cpu'.") from None
     return PRECISIONS[precision]
 
 

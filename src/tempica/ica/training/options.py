@@ -47,6 +47,11 @@ class Training(BaseEstimator):
         self.n_layers = n_layers
         self.precision = precision
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Training) and self.get_params() == other.get_params()
+
+    __hash__ = None  # type: ignore[assignment]  # options change
+
 
 FIELDS = tuple(Training().get_params())
 
@@ -70,7 +75,7 @@ def completed(given: Any, own: Mapping[str, Any], estimator: str, least: Mapping
 
     Raises DataError for an option that it has no use for, and for numbers out of range.
     """
-    asked = as_training(given).get_params()
+    asked: dict[str, Any] = as_training(given).get_params()
     for name, value in asked.items():
         if name not in own and value != Training().get_params()[name]:
             raise DataError(
@@ -81,7 +86,7 @@ def completed(given: Any, own: Mapping[str, Any], estimator: str, least: Mapping
     rate = asked["learning_rate"]
     if not (rate is None or (isinstance(rate, Real) and 0 < float(rate) < np.inf)):
         raise DataError(f"learning_rate = {rate!r} must be a number above 0.")
-    return Training(**{name: own.get(name) if value is None else value for name, value in asked.items()})
+    return Training(**(asked | {name: own.get(name) for name, value in asked.items() if value is None}))
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -94,8 +94,12 @@ class Trainer:
             if self.step % self.schedule.check_every == 0 or self.step == self.schedule.ends:
                 self._check(torch.atleast_1d(parallel.total(value.detach())).double().tolist())
         if self.ended:
-            self.module.load_state_dict(self.kept)
+            self.settle()
         return self
+
+    def settle(self) -> None:
+        """Give the module the best weights so far."""
+        self.module.load_state_dict(self.kept)
 
     @property
     def ended(self) -> bool:
@@ -116,6 +120,10 @@ class Trainer:
     def best(self) -> float:
         """The lowest validation loss so far."""
         return self.bests[self.leader]
+
+    def best_until(self, step: int) -> float:
+        """The lowest validation loss, of any restart, up to a step."""
+        return min(loss for at, _, held in self.history if at <= step for loss in held)
 
     @property
     def best_step(self) -> int:

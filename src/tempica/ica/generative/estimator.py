@@ -1,0 +1,126 @@
+"""What the generative estimators share: devices, held-out chunks, what is kept of each training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tempica.errors import DataError
+from tempica.ica.base import check_seed
+from tempica.ica.training.batched import keep_restart, train_batched
+from tempica.ica.training.estimator import NetworkEstimator
+from tempica.ica.training.networks import PRECISIONS, check_device
+from tempica.ica.training.progress import Progress
+from tempica.ica.training.trainer import Trainer
+from tempica.series import chunks
+
+
+class GenerativeEstimator(NetworkEstimator):
+    """Base of estimators that model how frames arise, and train all restarts as one batch."""
+
+    own_training: ClassVar[Mapping[str, Any]] = {
+        "batch_size": 256,
+        "learning_rate": 4e-3,
+        "width": 64,
+        "n_layers": 2,
+        "precision": "float32",
+    }
+    max_steps: int
+    device: str
+    random_state: int
+
+    def _generator(self) -> torch.Generator:
+        """The generator that a fit draws from; parameters, device and precision are checked."""
+        precision = self._options().precision
+        if precision == "bfloat16":
+            raise DataError(f"precision = 'bfloat16': {type(self).__name__} takes float32 or float64.")
+        check_device(self.device, precision)
+        return torch.Generator().manual_seed(check_seed(self.random_state))
+
+    def _tensor(self, array: Any) -> Tensor:
+        """An array in the precision of the fit, on its device."""
+        return torch.as_tensor(array, dtype=PRECISIONS[self._options().precision]).to(self.device)
+
+    def _trained(
+        self,
+        progress: Progress,
+        name: str,
+        module: nn.Module,
+        losses: Callable[[Tensor, torch.Generator], Tensor],
+        learned: Tensor,
+        held_out: Tensor,
+        generator: torch.Generator,
+        *,
+        run: int = 0,
+        per_item: int = 1,
+        max_steps: int | None = None,
+        rate: float = 1.0,
+    ) -> Trainer:
+        """Restarts of a module, trained to the end by `losses(items, generator)` (R,) of the items that are learned.
+
+        The held-out loss is that of other items, always with the same draws. A batch has as many frames as the options
+        say, `per_item` of them an item; `rate` is in units of their learning rate.
+        """
+        options = self._options()
+
+        def validate() -> Tensor:
+            with torch.no_grad():
+                return losses(held_out, torch.Generator().manual_seed(0))
+
+        return train_batched(
+            progress,
+            run,
+            name,
+            module,
+            lambda items: losses(learned[items], generator),
+            validate,
+            len(learned),
+            batch_size=max(1, options.batch_size // per_item),  # type: ignore[operator]
+            max_steps=max_steps or self.max_steps,
+            learning_rate=rate * options.learning_rate,  # type: ignore[operator]
+            generator=generator,
+        )
+
+
+def lowest_so_far(trainer: Trainer) -> list[tuple[int, float]]:
+    """Step and lowest held-out loss so far, of any restart, at each check."""
+    steps = [step for step, _, _ in trainer.history]
+    losses = np.array([held_out for _, _, held_out in trainer.history])
+    return list(zip(steps, np.fmin.accumulate(np.nanmin(losses, axis=1)).tolist(), strict=True))
+
+
+def best_and_rival(trainer: Trainer, *modules: Any) -> tuple[list[Any], list[Any] | None]:
+    """The best restart of modules, and the second best, or None where there was one; both on the CPU."""
+    ranked, found = trainer.ranked, []
+    for restart in ranked[:2]:
+        kept = [copy.deepcopy(module).cpu() for module in modules]
+        for module in kept:
+            keep_restart(module, restart)
+        found.append(kept)
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def split_chunks(labels: np.ndarray, longest: int, held_out: np.ndarray | None) -> tuple[np.ndarray, int, np.ndarray]:
+    """First frames (chunk,) of chunks, their length, and which (chunk,) are held out.
+
+    Those in `held_out` (frame,), or else one in ten, and the last one where there are fewer. Raises DataError when
+    there are too few to learn from some and hold out others.
+    """
+    if held_out is None:
+        first, n_frames = chunks(labels, longest)
+        held = np.arange(len(first)) % 10 == 9 if len(first) >= 10 else np.arange(len(first)) == len(first) - 1
+        return first, n_frames, held
+    sides = np.cumsum(np.r_[0, (np.diff(labels) != 0) | (np.diff(held_out.astype(int)) != 0)])
+    first, n_frames = chunks(sides, longest)
+    held = held_out[first]
+    if held.all() or not held.any():
+        raise DataError(
+            f"validation leaves {np.count_nonzero(~held)} chunks of {n_frames} frames to learn from, and"
+            f" {np.count_nonzero(held)} to ask. Mark some successive frames, or give longer series."
+        )
+    return first, n_frames, held
