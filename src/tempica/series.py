@@ -64,7 +64,7 @@ def pairs(replicas: np.ndarray, lag: int) -> np.ndarray:
         longest = np.bincount(replicas).max()
         raise DataError(
             f"There is no pair of frames {lag} apart: the longest replica has {longest} frames."
-            " Take a shorter lag or longer replicas."
+            " Use a shorter lag or longer replicas."
         )
     return first
 

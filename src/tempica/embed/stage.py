@@ -33,7 +33,7 @@ def run(work: Work) -> None:
     if movie.attrs["pose"] == "hidden":
         raise RecipeError(
             "The movie hides its poses (render.poses.knowledge = 'hidden'), and this version embeds images whose poses"
-            " are known or approximate. Take one of those, or end the run with --until render."
+            " are known or approximate. Use one of those, or end the run with --until render."
         )
     n_replicas, n_frames = movie["image"].shape[:2]
     recipe, modes_file = work.recipe.embed, work.folder / "modes.npz"

@@ -43,7 +43,7 @@ class MCC:
         null_95: their 95th percentile.
         interval: 95 % bootstrap interval of the score.
         kind: "spearman" or "pearson".
-        null_scores: (n_null,) scores of a source that knows nothing.
+        null_scores: (n_null,) scores of sources that are unrelated to the truth.
 
     Null: each replica of S meets the truth of another replica of the same length (its own if there is none),
     moved in time on a circle by a random offset of at least two integrated autocorrelation times (of the
@@ -203,7 +203,7 @@ def _null_frames(start, length, time, n_draws, rng):
         donor = np.empty(len(length), dtype=np.int64)
         for group in equal:
             order = rng.permutation(group)
-            donor[order] = np.roll(order, 1)  # one cycle: nobody meets its own, unless alone
+            donor[order] = np.roll(order, 1)  # one cycle: no replica meets its own truth, unless it is alone
         # length // 2 keeps replicas of two frames moving, whose third is zero
         least = np.maximum(gap, np.minimum(1, length // 2))
         offset = rng.integers(least, length - least, endpoint=True)

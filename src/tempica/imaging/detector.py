@@ -1,4 +1,4 @@
-"""Noise and digitisation. The signal is made elsewhere, so that the clean image can always be had."""
+"""Noise and digitisation. The signal is computed apart from them, so that clean images are available."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Eight float32 at once, for numba kernels: what a compiler makes of plain loops here is a quarter as fast.
+"""Eight float32 at once, for numba kernels: plain loops compile to code that is a quarter as fast.
 
 A value of type `lanes` lives in vector registers (AVX2 holds one in a register; other processors in several, or in
 half of one). It exists within compiled functions only.

@@ -16,13 +16,7 @@ __all__ = ["CUTOFF", "project", "project_with_jacobian"]
 
 
 def project(
-    xy: np.ndarray,
-    amplitude: np.ndarray,
-    width_A: np.ndarray,
-    n_pixels: int,
-    pixel_A: float,
-    *,
-    device: str = "cpu",
+    xy: np.ndarray, amplitude: np.ndarray, width_A: np.ndarray, n_pixels: int, pixel_A: float, *, device: str = "cpu"
 ) -> np.ndarray:
     """Projected potential (F, D, D) in 1/Å, float32, of atoms or beads that are sums of Gaussians.
 

@@ -56,7 +56,7 @@ def gaussians(
     Source: Peng et al., Acta Cryst. A52, 257 (1996), equation 1.
     """
     if n_terms not in (1, 2, 5):
-        raise DataError(f"n_terms = {n_terms}: an atom is 1, 2 or 5 Gaussians. Take 2, or 5 for the table itself.")
+        raise DataError(f"n_terms = {n_terms}: an atom is 1, 2 or 5 Gaussians. Use 2, or 5 for the table itself.")
     symbols, riding, b_factor = _checked(elements, hydrogens, b_factor_A2)
     if n_terms == 5 and riding.any():
         raise DataError("n_terms = 5 is the table of bare atoms; hydrogens can ride with n_terms = 1 or 2 only.")

@@ -1,1 +1,1 @@
-"""Room: a camera photographs the trajectory. Makes movie.zarr."""
+"""Room: trajectory to images of a camera. Makes movie.zarr."""

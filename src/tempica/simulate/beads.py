@@ -20,7 +20,7 @@ CARBON_WIDTH_NM = 0.046  # √(B/8π²) of carbon, B = Σab/Σa of its electron 
 class Bead:
     """A whole residue as one scatterer."""
 
-    scattering_length: float  # Å, of its heavy atoms
+    scattering_length_A: float  # of its heavy atoms
     width: float  # nm, root-mean-square spread of its heavy atoms per axis about their centroid
     formula: str  # hydrogens included
     n_missing: float  # heavy atoms that the residue has by its name and the file does not show
@@ -55,7 +55,7 @@ def residue_bead(residue: mdtraj.core.topology.Residue, position: np.ndarray, so
     where = position[[atom.index for atom in heavy]]
     spread = float(np.sqrt(((where - where.mean(0)) ** 2).sum(1).mean() / 3))
     return Bead(
-        scattering_length=length,
+        scattering_length_A=length,
         width=max(spread, BEAD_WIDTH_NM if missing else CARBON_WIDTH_NM),
         formula=formula(counts | {"H": n_hydrogens}),
         n_missing=sum(missing.values()),
@@ -79,7 +79,7 @@ def scattering_of(
         residue = topology.residue(index)
         if len(own) == 1:
             whole = residue_bead(residue, position, "the topology")
-            length[own], width[own], made_of[own[0]] = whole.scattering_length, whole.width, whole.formula
+            length[own], width[own], made_of[own[0]] = whole.scattering_length_A, whole.width, whole.formula
             lacking.append((residue, whole.n_missing))
             continue
         for bead, part in zip(own, _shared(residue, chosen[own], position), strict=True):

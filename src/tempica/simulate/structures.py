@@ -126,7 +126,7 @@ def load_molecule(path: Path) -> Molecule:
         topology=model.topology.subset([atom.index for atom in alpha]),
         position=position - position.mean(0),
         residue=numbers,
-        scattering_length_A=np.array([bead.scattering_length for bead in beads]),
+        scattering_length_A=np.array([bead.scattering_length_A for bead in beads]),
         bead_width=np.array([bead.width for bead in beads]),
         formula=np.array([bead.formula for bead in beads]),
         centre=position.mean(0),

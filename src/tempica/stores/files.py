@@ -1,4 +1,4 @@
-"""Text, JSON and .npz files that are there whole or not at all."""
+"""Text, JSON and .npz files, written in one step: a reader sees the whole file or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON file in one step: it is there whole or not at all."""
+    """Write a JSON file in one step."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
@@ -25,7 +25,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json_once(path: Path, value: object) -> Any:
-    """Write a JSON file unless it is there, and return what it holds: the first of several processes decides."""
+    """Write a JSON file unless it exists, and return its content: the first of several processes decides."""
     if not path.exists():
         fresh = fresh_name(path)
         fresh.write_text(json.dumps(value), encoding="utf-8")
@@ -51,5 +51,5 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def fresh_name(path: Path) -> Path:
-    """A name beside a path that no other process takes, on whatever machine."""
+    """A name beside a path that no other process uses, on this machine or another."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex}.new")

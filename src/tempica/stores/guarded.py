@@ -16,9 +16,10 @@ from tempica.stores.store import remedy
 class GuardedStore(LocalStore):
     """zarr's local store, with two silent faults turned into StoreError.
 
-    zarr reads a chunk without a file as fill values; here it is missing. And zarr decodes chunks with the metadata of
-    the time of opening, whatever lies at the path by now; here the metadata must still be the same. That is looked up
-    after a chunk was read: stores are replaced by renaming, so the chunk was the old store's if the metadata are.
+    zarr reads a chunk without a file as fill values; here that is an error. And zarr decodes chunks with the metadata
+    that it read at opening, even if another store has taken the path since; here the metadata must be unchanged. They
+    are checked after a chunk has been read: stores are replaced by renaming, so if the metadata are still the old ones,
+    so was the chunk.
     """
 
     def __init__(self, root: Path | str, *, read_only: bool = True) -> None:

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     import zarr
 
 
-AT_ONCE = 64  # chunks that are read or written together: zarr holds something for each
-UNFINISHED = ".partial"  # ending of a file that zarr is writing, until it gets its name
+AT_ONCE = 64  # chunks that are read or written together: zarr keeps state for each
+UNFINISHED = ".partial"  # ending of a file that zarr is still writing
 
 
 def file_name(kind: str) -> str:
-    """What the store of a kind is called in its run. What a camera makes is the movie, whichever camera it is."""
+    """File name of the store of a kind in its run folder. Every camera makes movie.zarr."""
     return f"{schema.FILES.get(kind, kind)}.zarr"
 
 
@@ -71,7 +71,7 @@ def read_all(path: Path) -> None:
             array[...]
         except MemoryError:
             raise
-        except Exception as error:  # whatever the decoder makes of the damage
+        except Exception as error:  # decoders raise errors of many kinds
             raise StoreError(
                 f"The store {path} is damaged: its variable '{name}' cannot be read ({error}). {remedy(path)}"
             ) from error
@@ -88,7 +88,7 @@ def create(
     dtypes: Mapping[str, str] | None = None,
     without: Sequence[str] = (),
 ) -> None:
-    """Make an empty store of a kind, or leave the one that is there.
+    """Make an empty store of a kind, or keep the one that is there.
 
     `sizes` and `chunks` are by dim (a dim without chunk is one chunk); `scale` gives packed variables their
     (scale_factor, add_offset), `dtypes` variables another of the dtypes that the schema allows, `without` are
@@ -127,7 +127,7 @@ def create(
     except OSError:
         if not path.exists():
             raise
-        shutil.rmtree(fresh)  # another process was faster, with the same
+        shutil.rmtree(fresh)  # another process has made the same store first
 
 
 def write(path: Path, values: Mapping[str, Any], **region: int | slice) -> None:
@@ -159,7 +159,7 @@ def read_array(dataset: xarray.Dataset, name: str) -> np.ndarray:
 def seal(path: Path) -> None:
     """Mark a filled store as complete: its attributes get the number and size of its files.
 
-    What killed writers left of chunks that were written again later is taken away.
+    Unfinished files of killed writers are removed: their chunks have been written again.
     """
     import zarr
 
@@ -183,7 +183,7 @@ def provenance(recipe_text: str, seed: int, fingerprint: str, title: str) -> dic
 
 
 def software() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of the packages that results depend on."""
     names = (
         "tempica",
         "numpy",

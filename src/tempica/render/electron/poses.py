@@ -1,4 +1,4 @@
-"""Where the molecule is and how it is turned, and how the microscope is focused: in each frame of a movie."""
+"""Position and orientation of the molecule and focus of the microscope in each frame of a movie."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Views:
 def random_views(recipe: RenderRecipe, seed: int, replica: int, first: int, last: int) -> Views:
     """Views of frames first … last − 1 of a replica, each from its own counter and of a molecule of its own.
 
-    Orientations are uniform on SO(3): a normalised 4-vector of normals (Shoemake 1992); or the eye looks along
-    directions of von Mises and Fisher about the preferred axes. Shifts are normal, underfocus and astigmatism angle
-    uniform.
+    Orientations are uniform on SO(3): a normalised 4-vector of normals (Shoemake 1992); or the viewing
+    direction has a von Mises–Fisher distribution about the preferred axes. Shifts are normal, underfocus and
+    astigmatism angle uniform.
     """
     draws = [_draw(recipe, seed, replica, frame) for frame in range(first, last)]
     quaternion, shift, u, v, angle = (np.array(column) for column in zip(*draws, strict=True))
@@ -46,8 +46,8 @@ def movie_views(
     """True views of all frames of a replica.
 
     `molecule` (frame,) tells the frames of one molecule, which follow each other, from those of the next;
-    `interval_s` (frame,) is the time since the frame before. Fixed and diffusing molecules keep their focus, and
-    their first frame's pose or what Brownian motion makes of it. Frame t is the same however many come after it.
+    `interval_s` (frame,) is the time since the frame before. Fixed and diffusing molecules keep their focus;
+    fixed ones keep their pose, diffusing ones start from it. Frame t does not depend on how many frames follow it.
     """
     n = len(molecule)
     begins = np.ones(n, dtype=bool)
@@ -177,7 +177,7 @@ def _draw(
 
 
 def _preferred(recipe: RenderRecipe, rng: np.random.Generator) -> np.ndarray:
-    """An orientation in which a direction near a preferred axis points towards the eye.
+    """An orientation in which a direction near a preferred axis points towards the viewer.
 
     cos of the angle to the axis: 1 + ln(1 + (1 − u) (e^(−2κ) − 1)) / κ, the inverse of its distribution on the sphere.
     """
@@ -190,7 +190,7 @@ def _preferred(recipe: RenderRecipe, rng: np.random.Generator) -> np.ndarray:
     around, spin = rng.uniform(0, 2 * np.pi, 2)
     sin = math.sqrt(max(0.0, 1 - cos**2))
     eye = np.array([0.0, 0.0, 1.0])
-    tilted = np.array([sin * math.cos(around), sin * math.sin(around), cos])  # of the molecule, were the axis the eye
-    # the direction of the molecule that is `tilted` once its axis is brought to the eye is turned onto the eye
+    tilted = np.array([sin * math.cos(around), sin * math.sin(around), cos])  # if the axis were `eye`
+    # first the axis is turned towards the viewer, then the tilted direction
     upright = _product(imaging.quaternion_between(axis, eye), imaging.quaternion_between(tilted, eye))
     return _product(upright, np.array([0.0, 0.0, math.sin(spin / 2), math.cos(spin / 2)]))

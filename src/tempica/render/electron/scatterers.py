@@ -1,4 +1,4 @@
-"""What of the molecule the electrons see."""
+"""Scattering amplitudes and widths of beads or atoms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scatterers(recipe: RenderRecipe, trajectory: xarray.Dataset) -> tuple[np.nda
     if scattering.n_gaussians == 5 and any(hydrogens):
         raise RecipeError(
             f"render.scattering.n_gaussians = 5 is the table of bare atoms, and {sum(map(bool, hydrogens))} of the"
-            f" trajectory's {len(elements)} atoms carry hydrogens. Take 2."
+            f" trajectory's {len(elements)} atoms carry hydrogens. Use 2."
         )
     return imaging.gaussians(
         elements,
@@ -44,18 +44,18 @@ def scatterers(recipe: RenderRecipe, trajectory: xarray.Dataset) -> tuple[np.nda
 
 
 def remarks(recipe: RenderRecipe, formulas: list[str]) -> list[str]:
-    """What a user should know of how well the recipe's grid holds atoms and contrast transfer.
+    """Remarks on how well the recipe's grid resolves atoms and contrast transfer.
 
     A defocus d spreads detail of spatial frequency k over λ d k − Cs λ³ k³ to either side, the slope of the phase
     over 2π. Where that is more than half the box, it comes in again at the other side.
     """
-    told = []
+    lines = []
     if recipe.scattering.kind == "atoms" and recipe.scattering.n_gaussians < 5:
         elements, hydrogens = atoms_of(formulas)
         n, riding = recipe.scattering.n_gaussians, np.array(hydrogens)
         error = imaging.refit_error(elements, n, pixel_A=recipe.pixel_size_A, hydrogens=riding)
         worst = int(error.argmax())
-        told.append(
+        lines.append(
             f"{n} Gaussian{'s' if n > 1 else ''} an atom: off by at most {100 * error[worst]:.2g} % of its scattering"
             f" within the pixels' resolution ({formulas[worst]}), before its B factor"
         )
@@ -68,12 +68,12 @@ def remarks(recipe: RenderRecipe, formulas: list[str]) -> list[str]:
     spread = np.max([np.abs(wavelength * defocus * k - third_order) for defocus in ends], axis=0)
     beyond = spread > recipe.n_pixels * recipe.pixel_size_A / 2
     if beyond.any():
-        told.append(
+        lines.append(
             f"a defocus of {ends[1]:.5g} Å spreads detail finer than {1 / k[beyond][0]:.2g} Å over more than the box,"
             f" so that it comes in again at the other side; render.n_pixels ="
             f" {2 * math.ceil(spread.max() / recipe.pixel_size_A + 1)} would hold it"
         )
-    return told
+    return lines
 
 
 def atoms_of(formulas: list[str]) -> tuple[list[str], list[int]]:
@@ -85,7 +85,7 @@ def atoms_of(formulas: list[str]) -> tuple[list[str], list[int]]:
         if list(counts.values()) != [1.0] or riding != int(riding):
             raise RecipeError(
                 f"render.scattering.kind = 'atoms' needs a trajectory of atoms, and particle {number} of this one"
-                f" stands for {text}. Take kind = 'beads', or a molecule of kind 'atomistic' (or 'trajectory', with a"
+                f" stands for {text}. Use kind = 'beads', or a molecule of kind 'atomistic' (or 'trajectory', with a"
                 " selection of all heavy atoms)."
             )
         elements.append(next(iter(counts)))

@@ -6,8 +6,8 @@ stays in 32-bit floats, with a scale that brings protein to its potential in 1/�
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,12 @@ from tempica.render.particles.arrangement import Plan, about_particles, arrange,
 from tempica.render.particles.stated import b_factor, bead_b_factor, levels_of, not_ours, phase_shift, visible_share
 from tempica.runs.layout import trajectory_path
 from tempica.runs.reading import read
+from tempica.runs.work import blocks
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
+    import xarray
+
     from tempica.runs.work import Work
 
 BLOCK_FRAMES = 100
@@ -65,18 +68,7 @@ def run(work: Work) -> None:
     star = trajectory_path(work.run, about.star)
     particles = read_particles(star, about)
     plan = arrange(recipe, particles, star)
-    if plan.unused:
-        work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
-    again = plan.row.size - len(np.unique(np.stack([particles.stack, particles.image])[:, plan.row.ravel()], axis=1).T)
-    if again:
-        work.progress.say(
-            f"render: warning: {again} of {plan.row.size} particles show an image that another shows too (a file joined"
-            " twice, or particles repeated for their symmetry): they are taken for different moments"
-        )
-    for told in particles.assumed:
-        work.progress.say(f"render: {told}")
-    if particles.passed_over:
-        work.progress.say(f"render: {star} has {', '.join(particles.passed_over)}, which are not used")
+    _say_what_is_used(work, particles, plan, star)
     ensemble = read(work.run, "render", "ensemble")
     optics = imaging.Optics(
         n_pixels=open_stacks(particles, star)[0].n_pixels,
@@ -91,67 +83,109 @@ def run(work: Work) -> None:
         plan_file, stacks=particles.stacks, stack=particles.stack[plan.row], image=particles.image[plan.row], **views
     )
     n_replicas, n_frames = plan.row.shape
-    edges = [*range(0, n_frames, BLOCK_FRAMES), n_frames]
-    blocks = [(r, a, b) for r in range(n_replicas) for a, b in pairwise(edges)]
-    every = -(-plan.row.size // SCALE_FRAMES)
-    seen = {block: work.folder / "seen" / f"{block[0]}-{block[1]}.npz" for block in blocks}
+    parts = [(r, a, b) for r in range(n_replicas) for a, b in blocks(n_frames, BLOCK_FRAMES)]
     levels = levels_of(particles)
+    seen = _look(work, plan_file, optics, levels, -(-plan.row.size // SCALE_FRAMES), parts)
+    if levels is not None and all(part["digital"] for part in seen):
+        stored = _as_levels_of(particles, levels, visible_share(particles, ensemble))
+    else:
+        stored = _as_floats(particles, _strength(about, seen, star), seen)
+        if particles.place:
+            work.progress.say(f"render: warning: {not_ours(star)}")
+    movie = _create_movie(work, particles, plan, optics, stored, ensemble)
+    store.write(movie, {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")} | views)
+    work.run_chains(
+        f"blocks of {BLOCK_FRAMES} frames",
+        [[(f"movie-{r}-{a}", partial(copy_block, plan_file, movie, stored.levels, r, a, b))] for r, a, b in parts],
+    )
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """How the movie keeps pixel values and noise."""
+
+    levels: imaging.Scale | None  # of an export of ours; None where images are 32-bit floats
+    scale: tuple[float, float]  # factor and offset from stored values to potential in 1/Å
+    attributes: dict[str, float | str]
+    tables: dict[str, np.ndarray]  # over spatial frequency
+    shown: float  # share of the molecule's scattering that the images show
+
+
+def _as_levels_of(particles: Particles, levels: imaging.Scale, shown: float) -> _Stored:
+    kept: dict[str, float | str] = {"noise": particles.noise}
+    kept |= {name: particles.store[label] for name, label in KEPT.items() if label in particles.store}
+    return _Stored(levels, (levels.factor, levels.offset), kept, particles.tables, shown)
+
+
+def _as_floats(particles: Particles, strength: float, seen: list[dict[str, np.ndarray]]) -> _Stored:
+    factor = 1 / strength
+    squares, count = (sum(float(part[name]) for part in seen) for name in ("squares", "count"))
+    deviation = abs(factor) * float(np.sqrt(squares / count))
+    kept: dict[str, float | str] = {"noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
+    kept |= {name: particles.store[label] for name, label in OF_POSES.items() if label in particles.store}
+    return _Stored(None, (factor, 0.0), kept, UNIFORM, 1.0)
+
+
+def _say_what_is_used(work: Work, particles: Particles, plan: Plan, star: Path) -> None:
+    """Particles and columns that are left out, repeated or assumed."""
+    if plan.unused:
+        work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
+    again = plan.row.size - len(np.unique(np.stack([particles.stack, particles.image])[:, plan.row.ravel()], axis=1).T)
+    if again:
+        work.progress.say(
+            f"render: warning: {again} of {plan.row.size} particles show an image that another shows too (a file joined"
+            " twice, or particles repeated for their symmetry): they are taken for different moments"
+        )
+    for assumption in particles.assumed:
+        work.progress.say(f"render: {assumption}")
+    if particles.passed_over:
+        work.progress.say(f"render: {star} has {', '.join(particles.passed_over)}, which are not used")
+
+
+def _look(
+    work: Work,
+    plan_file: Path,
+    optics: imaging.Optics,
+    levels: imaging.Scale | None,
+    every: int,
+    parts: list[tuple[int, int, int]],
+) -> list[dict[str, np.ndarray]]:
+    """What `look_block` finds in each part (replica, first, last)."""
+    paths = [work.folder / "seen" / f"{r}-{a}.npz" for r, a, _ in parts]
     work.run_chains(
         "looking through images",
         [
             [(f"seen-{r}-{a}", partial(look_block, work.run, plan_file, optics, levels, every, path, r, a, b))]
-            for (r, a, b), path in seen.items()
+            for path, (r, a, b) in zip(paths, parts, strict=True)
         ],
     )
-    found = [files.load_arrays(path) for path in seen.values()]
-    digital = levels is not None and all(part["digital"] for part in found)
-    tables = particles.tables if digital else UNIFORM
-    kept: dict[str, float | str]
-    if digital:
-        assert levels is not None
-        factor, offset = levels.factor, levels.offset
-        kept = {"noise": particles.noise}
-        kept |= {name: particles.store[label] for name, label in KEPT.items() if label in particles.store}
-    else:
-        factor, offset = 1 / _strength(about, found, star), 0.0
-        squares, count = (sum(float(part[name]) for part in found) for name in ("squares", "count"))
-        deviation = abs(factor) * float(np.sqrt(squares / count))
-        kept = {"noise": "white", "noise_std": deviation, "electrons_per_pixel": 0.0}
-        kept |= {name: particles.store[label] for name, label in OF_POSES.items() if label in particles.store}
-        if particles.place:
-            work.progress.say(f"render: warning: {not_ours(star)}")
-    dose = particles.place["tempicaDamageDose"][plan.row] if "tempicaDamageDose" in particles.place else 0.0
-    shown = visible_share(particles, ensemble) if digital else 1.0
+    return [files.load_arrays(path) for path in paths]
+
+
+def _create_movie(
+    work: Work, particles: Particles, plan: Plan, optics: imaging.Optics, stored: _Stored, ensemble: xarray.Dataset
+) -> Path:
+    """The movie's store, with everything but images and views."""
+    n_replicas, n_frames = plan.row.shape
     movie = work.create_store(
         "movie",
         {"replica": n_replicas, "time": n_frames, "y": optics.n_pixels, "x": optics.n_pixels}
         | {"quaternion": 4, "plane": 2, "atom": ensemble.sizes["atom"], "gaussian": 1}
-        | {"node": len(tables["frequency"])},
+        | {"node": len(stored.tables["frequency"])},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
-        scale={"image": (factor, offset)},
-        dtypes={"image": levels.dtype if digital and levels else "float32"},
+        scale={"image": stored.scale},
+        dtypes={"image": stored.levels.dtype if stored.levels else "float32"},
         attributes={"pose": particles.pose}
-        | kept
+        | stored.attributes
         | {name: value for name, value in vars(optics).items() if name != "n_pixels"},
     )
-    store.write(
-        movie,
-        {
-            "scatterer_amplitude_A": shown * ensemble["scattering_length_A"].values[:, None],
-            "scatterer_width_A": optics.width_A(ensemble["bead_width"].values)[:, None],
-            "damage_dose": dose,
-            **tables,
-        }
-        | {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")}
-        | views,
-    )
-    work.run_chains(
-        f"blocks of {BLOCK_FRAMES} frames",
-        [
-            [(f"movie-{r}-{a}", partial(copy_block, plan_file, movie, levels if digital else None, r, a, b))]
-            for r, a, b in blocks
-        ],
-    )
+    dose = particles.place["tempicaDamageDose"][plan.row] if "tempicaDamageDose" in particles.place else 0.0
+    beads = {
+        "scatterer_amplitude_A": stored.shown * ensemble["scattering_length_A"].values[:, None],
+        "scatterer_width_A": optics.width_A(ensemble["bead_width"].values)[:, None],
+    }
+    store.write(movie, beads | {"damage_dose": dose} | stored.tables)
+    return movie
 
 
 def look_block(
@@ -165,8 +199,11 @@ def look_block(
     first: int,
     last: int,
 ) -> None:
-    """Whether a block's images are digital levels; spread of their background; and how strongly every so manieth
-    shows the molecule: ⟨image, model⟩ and ⟨model, model⟩, both without their means."""
+    """What a block's images are, into `out`.
+
+    Whether they are digital levels; the spread of their background; and how strongly every N-th of the movie, N =
+    `every`, shows the molecule: ⟨image, model⟩ and ⟨model, model⟩, both without their means.
+    """
     plan = files.load_arrays(plan_file)
     image = _images(plan, replica, first, last)
     digital = levels is not None and _as_levels(image, levels) is not None

@@ -1,5 +1,4 @@
-"""What differs from shot to shot of an X-ray laser: how the molecule is turned, how strong the pulse is, which photons
-arrive."""
+"""What differs between shots of an X-ray laser: orientation, pulse energy, and the photons that are counted."""
 
 from __future__ import annotations
 

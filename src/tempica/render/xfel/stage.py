@@ -31,7 +31,7 @@ BEAD_RESOLUTION_A = 8.0  # beyond which a residue is more than a Gaussian
 
 
 def run(work: Work) -> None:
-    """Photograph every frame with one pulse, and count the photons."""
+    """Expose every frame to one pulse, and count the photons."""
     recipe = work.recipe.render
     assert isinstance(recipe, XfelRecipe)
     trajectory = read(work.run, "render", "trajectory")
@@ -39,8 +39,8 @@ def run(work: Work) -> None:
     beamline, scatterers = beamline_of(recipe), _scatterers(trajectory)
     strongest = max(pulses(recipe, work.recipe.seed, r, 0, n_frames).max() for r in range(n_replicas))
     dtype = count_dtype(_most(beamline, scatterers) * strongest + recipe.background_photons)
-    for told in remarks(recipe, scatterers, _position(trajectory, 0, 0, 1)[0]):
-        work.progress.say(f"render: {told}")
+    for remark in remarks(recipe, scatterers, _position(trajectory, 0, 0, 1)[0]):
+        work.progress.say(f"render: {remark}")
     patterns = work.create_store(
         "diffraction",
         {"replica": n_replicas, "time": n_frames, "y": recipe.n_pixels, "x": recipe.n_pixels}
@@ -102,13 +102,13 @@ def write_block(recipe: Recipe, run: Path, patterns: Path, dtype: str, replica: 
         expected = expected_photons(camera, quaternion[part], pulse[part], position[part], _scatterers(trajectory))
         for number, mean in enumerate(expected, row):
             image[number] = counted(mean, recipe.seed, replica, first + number)
-    told = quaternion if camera.poses.knowledge == "known" else np.full_like(quaternion, np.nan)
-    values = {"image": image, "pose_quaternion": told, "fluence": pulse}
+    stated = quaternion if camera.poses.knowledge == "known" else np.full_like(quaternion, np.nan)
+    values = {"image": image, "pose_quaternion": stated, "fluence": pulse}
     store.write(patterns, values, replica=replica, time=slice(first, last))
 
 
 def remarks(recipe: XfelRecipe, scatterers: Scatterers, position: np.ndarray) -> list[str]:
-    """What a user should know of patterns of a molecule with such positions (atom, space), in nm."""
+    """Remarks on sampling and resolution for a molecule with positions (atom, space) in nm."""
     beamline = beamline_of(recipe)
     size_nm = 2 * float(np.linalg.norm(position - position.mean(0), axis=1).max())
     sampled_nm = 0.1 * beamline.wavelength_A * 500 * beamline.detector_distance_mm / beamline.pixel_size_um
@@ -116,19 +116,19 @@ def remarks(recipe: XfelRecipe, scatterers: Scatterers, position: np.ndarray) ->
     edge_A = 1 / float(np.linalg.norm(beamline.q[middle, -1]))
     pulse = np.array([recipe.photons_per_um2])
     photons = expected_photons(recipe, np.array([[0.0, 0.0, 0.0, 1.0]]), pulse, position[None], scatterers).sum()
-    told = [f"about {photons:.3g} photons a pattern, resolution {edge_A:.2g} Å at the detector's edge"]
+    lines = [f"about {photons:.3g} photons a pattern, resolution {edge_A:.2g} Å at the detector's edge"]
     if size_nm > sampled_nm:
-        told.append(
+        lines.append(
             f"warning: the molecule is {size_nm:.2g} nm across, and pixels of {recipe.pixel_size_um:g} µm sample the"
             f" fringes of {sampled_nm:.2g} nm; take pixels of {recipe.pixel_size_um * sampled_nm / size_nm:.0f} µm, or"
             f" a detector_distance_mm of {recipe.detector_distance_mm * size_nm / sampled_nm:.0f}"
         )
     if scatterers.width_A.any() and edge_A < BEAD_RESOLUTION_A:
-        told.append(
+        lines.append(
             f"warning: beads of whole residues describe a molecule to about {BEAD_RESOLUTION_A:g} Å, and the detector"
             f" reaches {edge_A:.2g} Å; take trajectories of atoms, or a longer detector_distance_mm"
         )
-    return told
+    return lines
 
 
 def _most(beamline: Beamline, scatterers: Scatterers) -> float:
