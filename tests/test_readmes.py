@@ -23,6 +23,7 @@ from tempica.recipe.experiment import parse_recipe
 from tempica.runs.stages import STAGES
 
 from .conftest import ROOT
+from .imports import FLOORS
 
 FOLDERS = (".", "simulations", "data_schemas", "src/tempica/*")
 READMES = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/README.md"))
@@ -166,6 +167,12 @@ def test_code_runs(path: Path, small_run: Path, tmp_path: Path, monkeypatch: pyt
         for text in blocks_of(path, "python"):
             if ">>>" not in text:
                 exec(compile(text, str(path), "exec"), names)
+
+
+def test_map_names_every_package() -> None:
+    text = (ROOT / "README.md").read_text().partition("## The map")[2]
+    names = {name for floor in FLOORS for name in floor} - {"_version", "__init__"}
+    assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set()
 
 
 def test_table_of_methods_is_current() -> None:
