@@ -62,3 +62,14 @@ def test_who_begins_late_does_nothing(tmp_path: Path) -> None:
     current()
     current()  # a cluster may hand out a task again
     assert done == [2]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_the_umask_decides_who_may_lock(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        os.close(locks.hold(tmp_path / "lock"))
+        locks.renew(tmp_path / "lease")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {mode}

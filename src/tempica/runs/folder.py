@@ -216,7 +216,7 @@ def open_run(target: Path, out: Path | None) -> Run:
     """The run that a recipe file or a run folder stands for."""
     if target.is_dir():
         if not (target / ".tempica" / "run.json").exists():
-            raise StoreError(f"The folder {target} is not a tempica run. Give a recipe (TOML file) or a run folder.")
+            raise StoreError(f"The folder {target} is no tempica run. Give a recipe (TOML file) or a run folder.")
         if out is not None and out.resolve() != target.resolve():
             raise StoreError(f"--out {out} contradicts the run folder {target}. Leave it out, or give a recipe.")
         recipe, text = load_recipe(target / "recipe.toml")
