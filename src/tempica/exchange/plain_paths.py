@@ -9,7 +9,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-_SAME = {".ent": ".pdb", ".ent.gz": ".pdb.gz"}  # the wwPDB's own name for PDB files
+_SYNONYMS = {".ent": ".pdb", ".ent.gz": ".pdb.gz"}  # the wwPDB's own name for PDB files
 
 
 def ending(path: Path) -> str:
@@ -22,7 +22,7 @@ def ending(path: Path) -> str:
     name = path.name.lower()
     inner = Path(name.removesuffix(".gz")).suffix
     found = inner + ".gz" if name.endswith(".gz") and inner else Path(name).suffix
-    return _SAME.get(found, found)
+    return _SYNONYMS.get(found, found)
 
 
 def plain_path(path: Path) -> str:

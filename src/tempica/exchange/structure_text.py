@@ -1,8 +1,8 @@
-"""PDB and mmCIF files as text: made such that readers lose no atom and take one conformation of each residue.
+"""PDB and mmCIF files as text, prepared so that readers lose no atom and take one conformation of each residue.
 
 Of alternate locations, a residue has the one of the highest mean occupancy, the first of equal ones; readers would take
 the first, whatever its occupancy. Serial numbers of six digits, which run into the fields beside them, and those that
-are not decimal (hybrid-36) are written anew; readers pass over such lines or misread them.
+are not decimal (hybrid-36) are replaced; readers skip such lines or misread them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _CIF_KEYS = ("pdbx_PDB_model_num", "label_asym_id", "auth_asym_id", "auth_seq_id
 
 @dataclass(frozen=True)
 class StructureText:
-    """A structure file that readers take rightly."""
+    """A structure file ready to be read."""
 
-    path: str  # the file itself, or a copy made anew
-    n_atoms: int | None  # of its first model, one conformation; none where it has no such lines
-    notes: tuple[str, ...]  # what was made anew, a sentence each
+    path: str  # of the file itself, or of a corrected copy
+    n_atoms: int | None  # of its first model, in one conformation; None for other formats
+    notes: tuple[str, ...]  # what was corrected, a sentence each
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Atom:
 
 
 def tidy(path: Path) -> StructureText:
-    """A PDB or mmCIF file, or a copy of it in which nothing is left for readers to lose. Other files as they are."""
+    """A PDB or mmCIF file, or a corrected copy of it; files of other formats as they are."""
     about = path.stat()
     return _tidy(path.absolute(), about.st_size, about.st_mtime_ns)
 
@@ -86,9 +86,9 @@ def lost_atoms(text: StructureText, path: Path, n_read: int) -> tuple[str, ...]:
 
 
 def _renumber(lines: list[str]) -> int:
-    """Write serial numbers anew that are not of five decimal digits, in place; and take out bonds between them.
+    """Replace serial numbers that are not of five decimal digits, in place, and remove CONECT records if there are any.
 
-    Returns how many there were.
+    Returns how many numbers were replaced.
     """
     number, odd = 0, 0
     for row, line in enumerate(lines):
@@ -137,7 +137,7 @@ def _cif_atoms(lines: list[str]) -> list[_Atom]:
         elif columns:
             values = dict(zip(columns, split_row(text), strict=False))
             if len(values) < len(columns):
-                return []  # a row of several lines, which nobody writes
+                return []  # a row that spans several lines: left to the reader
             residue = tuple(values.get(key, "") for key in _CIF_KEYS)
             alternate = values.get("label_alt_id", ".")
             atoms.append(

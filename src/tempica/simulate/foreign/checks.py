@@ -1,4 +1,4 @@
-"""What is wrong with frames of foreign trajectories: holes, explosions, times and cells that do not go on."""
+"""Checks of frames of foreign trajectories: coordinates, times and unit cells."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from tempica.errors import StructureError
 from tempica.simulate.structures import Molecule
 
-MOST_NM = 1e4  # from a molecule's centroid; what molecules of a dissolved complex may drift apart is far less
+MOST_NM = 1e4  # from the centroid; chains of a complex that drift apart in a simulation stay far below
 NEAR_NM = 0.6  # beads next to each other along a chain; alpha carbons are 0.38 apart
 STRETCHED, SCALED = 10.0, 5.0  # of distances between neighbours: one of them, and their median
 COINCIDING = 3  # beads in a row at one place, which no rounding explains
 
 
 def neighbours(molecule: Molecule) -> tuple[np.ndarray, np.ndarray]:
-    """Beads (pair,) that follow each other along a protein chain or within a residue, each with the next one; and
-    their distances (pair,) in the first frame, nm."""
+    """Pairs of beads i, i + 1 that are neighbours along a protein chain or within a residue: i (pair,), and their
+    distance (pair,) in the first frame, nm."""
     atoms = list(molecule.topology.atoms)
     number = np.array([atom.residue.resSeq for atom in atoms])
     chain = np.array([atom.residue.chain.index for atom in atoms])
@@ -33,7 +33,7 @@ def neighbours(molecule: Molecule) -> tuple[np.ndarray, np.ndarray]:
 def check_finite(position: np.ndarray, molecule: Molecule, numbers: np.ndarray, where: Callable[[int], str]) -> None:
     """Raise StructureError for coordinates (time, bead, space) that are not finite.
 
-    `numbers` (bead,): of the beads' atoms in the files. `where`: tells a frame by its row.
+    `numbers` (bead,): of the beads' atoms in the files. `where`: name of a frame by its row, for the message.
     """
     bad = np.argwhere(~np.isfinite(position).all(-1))
     if len(bad):
@@ -45,13 +45,12 @@ def check_finite(position: np.ndarray, molecule: Molecule, numbers: np.ndarray, 
 
 
 def check_molecule(position: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], where: Callable[[int], str]) -> None:
-    """Raise StructureError for a frame (time, bead, space) that holds no molecule, with what it holds.
+    """Raise StructureError for a frame (time, bead, space) that holds no molecule.
 
-    Such frames are holes (beads in a row at one place, as zeros that a killed or joined run leaves), or have blown up:
-    beads are too far from their centroid, or from the `neighbours` along their chain.
+    Either consecutive beads are at one place, as in the zeros that a killed or joined run leaves, or the frame has
+    blown up: beads are too far from their centroid, or from the `neighbours` along their chain.
     """
-    together = (np.diff(position, axis=1) == 0).all(-1)
-    hole = together
+    hole = (np.diff(position, axis=1) == 0).all(-1)
     for _ in range(COINCIDING - 2):
         hole = hole[:, 1:] & hole[:, :-1]
     farthest = np.sqrt(np.square(position - position.mean(1, keepdims=True)).sum(-1).max(1))
@@ -70,9 +69,9 @@ def check_molecule(position: np.ndarray, pairs: tuple[np.ndarray, np.ndarray], w
     for what, bad in faults.items():
         if bad.any():
             row = int(bad.argmax())
-            told = what.format(farthest=farthest[row], most=share[row].max(), median=median[row])
+            details = what.format(farthest=farthest[row], most=share[row].max(), median=median[row])
             raise StructureError(
-                f"There is no molecule in {where(row)}: {told}. Repair the trajectory, or leave that frame out with"
+                f"There is no molecule in {where(row)}: {details}. Repair the trajectory, or leave that frame out with"
                 " files or stride."
             )
 

@@ -45,6 +45,7 @@ class Foreign:
 
     @cached_property
     def neighbours(self) -> tuple[np.ndarray, np.ndarray]:
+        """Neighbouring beads and their distances (nm) in the first frame; see `checks.neighbours`."""
         return neighbours(self.molecule)
 
 
@@ -140,8 +141,7 @@ def read_block(
                 number = np.concatenate([earlier, frames])
                 time = np.concatenate([files.read(path, earlier, np.array([0])).time, time])
             check_times(time, number, step, rounding(step, float(np.abs(time).max())), path)
-        told = partial(_told, what, path, frames, done)
-        parts.append(_whole(foreign, chunk, path, frames, told))
+        parts.append(_whole(foreign, chunk, path, frames, partial(_frame_name, what, path, frames, done)))
         done += len(frames)
         before = None
     position = np.concatenate(parts)
@@ -159,7 +159,7 @@ def read_block(
 def _whole(
     foreign: Foreign, chunk: files.Chunk, path: Path, frames: np.ndarray, where: Callable[[int], str]
 ) -> np.ndarray:
-    """Beads (time, bead, space) of frames of a file, made whole and found to be a molecule."""
+    """Beads (time, bead, space) of frames of a file, made whole and checked; `where` names a frame by its row."""
     numbers = foreign.atoms[foreign.beads]
     check_finite(chunk.position[:, foreign.beads], foreign.molecule, numbers, where)
     check_cells(chunk.box, foreign.periodic, path, frames)
@@ -174,7 +174,7 @@ def _check_frame(foreign: Foreign, path: Path, number: int) -> None:
     _whole(foreign, files.read(path, frames, foreign.atoms), path, frames, lambda row: f"frame {number} of {path}")
 
 
-def _told(what: str, path: Path, frames: np.ndarray, first: int, row: int) -> str:
+def _frame_name(what: str, path: Path, frames: np.ndarray, first: int, row: int) -> str:
     return f"frame {first + row} of {what} ({path}, its frame {frames[row]})"
 
 
