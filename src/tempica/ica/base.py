@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from numbers import Integral, Real
+from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -126,25 +126,6 @@ def check_n_components(
             f" {n_features} features vary."
         )
     return int(found)
-
-
-def check_numbers(estimator: BaseEstimator, least: Mapping[str, int]) -> None:
-    """Parameters that are whole numbers of at least so much, or None where that is the default; a rate above zero.
-
-    Raises DataError.
-    """
-    known = inspect.signature(type(estimator).__init__).parameters
-    for name, bound in least.items():
-        value = getattr(estimator, name)
-        if value is None and known[name].default is None:
-            continue
-        if not isinstance(value, Integral):
-            raise DataError(f"{name} = {value!r} must be a whole number.")
-        if value < bound:
-            raise DataError(f"{name} = {value} must be at least {bound}.")
-    rate = getattr(estimator, "learning_rate", 1.0)
-    if not (isinstance(rate, Real) and 0 < float(rate) < np.inf):
-        raise DataError(f"learning_rate = {rate!r} must be a number above 0.")
 
 
 def check_validation(validation: Any, n_frames: int) -> np.ndarray | None:

@@ -97,12 +97,11 @@ class PCL(ContrastiveEstimator):
         n_iter_: step from which the weights are.
 
     Example:
-        >>> import numpy as np
         >>> from tempica.ica.synthetic import autoregressive
-        >>> problem = autoregressive(2, 2000, n_layers=1, seed=0)
-        >>> pcl = PCL(lag=1, n_restarts=1, max_steps=100).fit(problem.X)
+        >>> problem = autoregressive(2, 1000, n_layers=1, seed=0)
+        >>> pcl = PCL(n_restarts=1, max_steps=20).fit(problem.X)
         >>> pcl.transform(problem.X).shape
-        (2000, 2)
+        (1000, 2)
     """
 
     own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING

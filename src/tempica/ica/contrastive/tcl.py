@@ -80,12 +80,11 @@ class TCL(ContrastiveEstimator):
         n_iter_: step from which the weights are.
 
     Example:
-        >>> import numpy as np
         >>> from tempica.ica.synthetic import modulated
-        >>> problem = modulated(2, 20, 100, n_layers=1, seed=0)
-        >>> tcl = TCL(n_restarts=1, max_steps=200).fit(problem.X, problem.segments)
+        >>> problem = modulated(2, 20, 50, n_layers=1, seed=0)
+        >>> tcl = TCL(n_restarts=1, max_steps=60).fit(problem.X, problem.segments)
         >>> tcl.transform(problem.X).shape
-        (2000, 2)
+        (1000, 2)
     """
 
     own_training: ClassVar[Mapping[str, Any]] = OWN_TRAINING | {"n_layers": 2}
