@@ -20,7 +20,8 @@ FLOORS = (
 )
 ROOMS = FLOORS[6]
 INSIDE_ICA = (
-    ("base", "labels"),
+    ("options", "labels"),
+    ("base",),
     ("training", "linear"),
     ("contrastive", "generative", "smoothing"),
     ("saving",),

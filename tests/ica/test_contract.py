@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -10,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tempica.errors import DataError
+from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.ica import GCL, HMNLICA, IVAE, PCL, SNICA, SOBI, TCL, TICA, FastICA, NonstationaryICA, SlowVAE, load, save
 
 TRAINED = {"max_steps": 3, "n_restarts": 1, "training": {"width": 4}}
@@ -67,6 +68,39 @@ def test_a_memory_map_is_as_good_as_an_array(frames, tmp_path, model, given):
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
     found = fit(clone(model), mapped, given, labels).transform(mapped)
     np.testing.assert_allclose(found, fit(clone(model), X, given, labels).transform(X), atol=1e-10)
+
+
+@every
+def test_a_data_frame_is_as_good_as_an_array(frames, model, given, recwarn):
+    X, labels = frames
+    table = pd.DataFrame(X, columns=["a", "b", "c"])
+    found = fit(clone(model), table, given, labels)
+    np.testing.assert_allclose(found.transform(table), fit(clone(model), X, given, labels).transform(X), atol=1e-10)
+    found.score(table, labels) if given == "labels" else found.score(table)
+    if hasattr(found, "transform_covariance"):
+        found.transform_covariance(table, np.eye(3))
+    assert [str(each.message) for each in recwarn if "feature names" in str(each.message)] == []
+
+
+JUDGING = [(PCL, "time"), (GCL, "time"), (HMNLICA, "time"), (GCL, "labels"), (TCL, "labels")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("estimator", "shuffled"), JUDGING)
+def test_nothing_is_called_identified_where_chance_has_made_the_order(estimator, shuffled, seed, frames):
+    """All that say what is identified, of frames in any order, or of labels that were dealt out to frames."""
+    X, labels = frames
+    rng = np.random.default_rng(seed)
+    model = estimator(2, max_steps=20, n_restarts=2)
+    with pytest.warns(IdentifiabilityWarning, match="Nothing is identifiable"):
+        model.fit(X, rng.permutation(labels)) if shuffled == "labels" else model.fit(rng.permutation(X))
+    assert model.ambiguity_ == "all"
+
+
+def test_every_estimator_that_judges_is_tried(frames):
+    X, labels = frames
+    judges = {type(model) for model, given in EVERY if hasattr(fit(clone(model), X, given, labels), "ambiguity_")}
+    assert judges == {estimator for estimator, _ in JUDGING}
 
 
 @every

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -142,14 +143,71 @@ def test_a_saved_state_is_of_the_step_at_which_it_was_saved() -> None:
     assert second.curve == whole.curve
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", "other"])
-def test_a_file_that_is_no_checkpoint_is_refused(content, tmp_path) -> None:
-    if content == "other":
-        torch.save({"x": 1}, tmp_path / "state")
-    else:
-        (tmp_path / "state").write_bytes(content)
-    with pytest.raises(DataError, match="is no checkpoint of a fit"):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no checkpoint",
+        b"b>LV6p0f}tM",
+        b"j&pdU45@RsQ9",
+        b"X3GD",
+        b"j\t",
+        b"\x80\x02}q\x00.",
+        b"PK\x03\x04 no zip",
+        b"{}",
+    ],
+)
+def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path) -> None:
+    (tmp_path / "state").write_bytes(content)
+    with pytest.raises(DataError, match="state is no checkpoint of a fit"):
         Checkpoint(tmp_path / "state", "key")
+
+
+class Foreign:
+    def __reduce__(self):
+        return pytest.fail, ("code of a file was run",)
+
+
+@pytest.mark.parametrize("content", [None, [1], {"x": 1}, {"key": "key", "states": {}}, Foreign()])
+def test_other_pickles_are_refused_and_none_is_run(content, tmp_path) -> None:
+    for write in (torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))):
+        write(content, tmp_path / "state")
+        with pytest.raises(DataError, match="state is no checkpoint of a fit"):
+            Checkpoint(tmp_path / "state", "key")
+
+
+def test_a_damaged_checkpoint_is_refused_or_whole(tmp_path) -> None:
+    """Cut short, with bits turned or bytes overwritten: what is taken all the same, for padding alone, is the same."""
+    path, run, rng = tmp_path / "state", training().advance(20), np.random.default_rng(0)
+    Checkpoint(path, "key").save("run", run)
+    good, refused = path.read_bytes(), 0
+    for kind in range(300):
+        damaged, at = bytearray(good), int(rng.integers(len(good)))
+        if kind % 3 == 0:
+            del damaged[at:]
+        elif kind % 3 == 1:
+            damaged[at] ^= 1 << int(rng.integers(8))
+        else:
+            damaged[at : at + 20] = rng.bytes(20)
+        path.write_bytes(damaged)
+        try:
+            found = Checkpoint(path, "key")
+        except DataError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            refused += 1
+        else:
+            assert torch.equal(found.states["run"]["module"]["weight"], run.state()["module"]["weight"])
+    assert refused > 200
+
+
+def test_a_checkpoint_of_other_values_is_refused(tmp_path) -> None:
+    path = tmp_path / "state"
+    Checkpoint(path, "key").save("run", training().advance(20))
+    found = torch.load(path, weights_only=True)
+    for name, value in (("step", 21), ("bests", []), ("module", {"weight": torch.zeros(1)})):
+        torch.save(found | {"states": {"run": found["states"]["run"] | {name: value}}}, path)
+        with pytest.raises(DataError, match="or is damaged"):
+            Checkpoint(path, "key")
 
 
 def test_more_processes_than_items_are_refused(monkeypatch) -> None:

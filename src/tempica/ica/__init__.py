@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from tempica.ica.linear.fastica import FastICA
     from tempica.ica.linear.linear import SOBI, TICA
     from tempica.ica.linear.nonstationary import NonstationaryICA
+    from tempica.ica.options import Training
     from tempica.ica.saving.saving import load, save
     from tempica.ica.smoothing.smoothing import smooth
-    from tempica.ica.training.options import Training
 
 __all__ = [
     "GCL",
@@ -53,7 +53,7 @@ _HOME = {
     "SlowVAE": "generative.slow_vae",
     "TCL": "contrastive.tcl",
     "TICA": "linear.linear",
-    "Training": "training.options",
+    "Training": "options",
     "count_sources": "linear.dimension",
     "load": "saving.saving",
     "save": "saving.saving",

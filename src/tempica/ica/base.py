@@ -12,9 +12,10 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tempica.errors import DataError, ParameterError
-from tempica.ica.training.options import FIELDS
-from tempica.series import pairs
+from tempica.ica.options import FIELDS
+from tempica.series import pairs, standard_error
 
+FOUND = 4  # standard errors of held-out information that is no accident
 TRANSFORM_STAGES = ("sources", "features", "signed")
 
 
@@ -151,6 +152,11 @@ def check_lags(lag: Any) -> tuple[int, ...]:
     if not (lags and all(isinstance(each, Integral) for each in lags)):
         raise DataError(f"lag = {lag!r} must be a whole number of frames, or several.")
     return tuple(int(each) for each in lags)
+
+
+def tells_nothing(information: np.ndarray) -> bool:
+    """Whether held-out information (item,) in nats is within four standard errors of none; exactly none is as well."""
+    return not information.mean() > FOUND * standard_error(information)
 
 
 def transformed(jacobian: np.ndarray, covariance: Any) -> np.ndarray:

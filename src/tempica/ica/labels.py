@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 
 from tempica.errors import DataError
+from tempica.series import spans
+
+SHARE, LEAST, MOST = 1 / 5, 1 / 10, 1 / 3  # of the frames are held out: the share aimed at, and its bounds
 
 
 def either(y: Any, labels: Any) -> Any:
@@ -57,3 +60,24 @@ def last_of_each(numbers: np.ndarray, part: int = 5) -> np.ndarray:
     place[order] = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
     count = counts[numbers]
     return (place >= count - np.maximum(1, count // part)) & (count > 1)
+
+
+def last_share(replicas: np.ndarray, lag: int) -> np.ndarray:
+    """Marks (frame,) about a fifth of the frames that have a partner `lag` frames away, all at the end.
+
+    Whole replicas, if some number of the last ones holds between a tenth and a third of those frames, or if all are
+    short; otherwise the cut goes through a replica. `replicas` (frame,) are consecutive numbers, as from
+    `check_replicas`.
+    """
+    _, length = spans(replicas)
+    paired = np.where(length > lag, length, 0)
+    total, n_pairs = int(paired.sum()), np.maximum(length - lag, 0)
+    share = np.cumsum(paired[::-1])[::-1] / max(1, total)  # from each replica to the end
+    ahead, behind = np.cumsum(n_pairs) - n_pairs, np.cumsum(n_pairs[::-1])[::-1]
+    far = np.where((ahead >= 2) & (behind >= 2), np.abs(share - SHARE), np.inf)
+    first = int(far.argmin())
+    if np.isfinite(far[first]) and (LEAST <= share[first] <= MOST or length.max() <= 2 * (lag + 2)):
+        return replicas >= first
+    # frames of replicas without a pair do not count, wherever they lie
+    count = np.cumsum((paired > 0)[replicas][::-1])[::-1]
+    return count <= max(lag + 2, total // 5)

@@ -164,15 +164,6 @@ class Contrast:
         return inner.losses(nn.Identity(), scores)
 
 
-def held_out_frames(validation: np.ndarray | None, replicas: np.ndarray, lag: int) -> np.ndarray:
-    """A mask (frame,): the one given, or the last replica, or the last fifth of a single one."""
-    if validation is not None:
-        return validation
-    if replicas[-1] > 0:
-        return replicas == replicas[-1]
-    return np.arange(len(replicas)) >= len(replicas) - max(lag + 2, len(replicas) // 5)
-
-
 def split_pairs(labels: np.ndarray, held_out: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
     """First frames of the training pairs and of the validation pairs; a pair of one of each is neither."""
     first = pairs(labels, lag)

@@ -121,18 +121,19 @@ class ContrastiveEstimator(NetworkEstimator):
         self._information = -rung.losses
         return rung
 
-    def _raw(self, X: Any, features: Any = None) -> np.ndarray:
-        """What features (frame, N), the model's own when None, make of frames."""
-        features = self._features if features is None else features
-        images = X if isinstance(X, Images) else as_images(X, None if self._pixels is None else self._pixels.mean.shape)
+    def _raw(self, X: Any) -> np.ndarray:
+        """What the model's features (frame, N) make of frames that a user gives."""
+        images = as_images(X, None if self._pixels is None else self._pixels.mean.shape)
         if (images is None) != (self._pixels is None):
             raise DataError("Frames must be of the kind of the fit: latents (frame, feature), or images (frame, y, x).")
-        if images is None or self._pixels is None:
-            latents = self._frames(X, fitting=False)
-        elif isinstance(features, ImageFeatures):
-            return encode(features, images)
-        else:
-            latents = self._pixels(images)
+        return self._through(self._frames(X, fitting=False) if images is None else images)
+
+    def _through(self, X: Any, features: Any = None) -> np.ndarray:
+        """What features (frame, N), the model's own when None, make of checked latents (frame, feature), or images."""
+        features = self._features if features is None else features
+        if isinstance(X, Images) and isinstance(features, ImageFeatures):
+            return encode(features, X)
+        latents = self._pixels(X) if self._pixels is not None else X
         with torch.no_grad():
             return features(self._whitened(latents)).double().numpy()
 
@@ -171,7 +172,7 @@ class ContrastiveEstimator(NetworkEstimator):
         """
         if rival is None or self.model_ != "network":
             return np.full(self.n_components_, np.nan)
-        features = self._raw(X, rival[0].cpu())
+        features = self._through(X, rival[0].cpu())
         other = fit_stage(self.second_stage_, features[train], labels)
         return matched(sources[held_out], other(features)[held_out])
 

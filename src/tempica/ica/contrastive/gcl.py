@@ -13,20 +13,19 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tempica.errors import DataError
-from tempica.ica.base import check_lags, check_n_components, check_validation, whitening
+from tempica.ica.base import check_lags, check_n_components, check_validation, tells_nothing, whitening
 from tempica.ica.contrastive.auxiliary import Auxiliary
-from tempica.ica.contrastive.contrast import held_out_frames
 from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.second_stage import check_stage, choose_stage
-from tempica.ica.labels import check_labels, either, last_of_each, numbered
+from tempica.ica.labels import check_labels, either, last_of_each, last_share, numbered
 from tempica.ica.linear.linear import TICA
 from tempica.ica.linear.nonstationary import NonstationaryICA
+from tempica.ica.options import Training
 from tempica.ica.training.ladder import Plan, Rung, pilot_steps, train_apart
 from tempica.ica.training.networks import Features, check_device
-from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
-from tempica.series import check_replicas, runs, standard_error
+from tempica.series import check_replicas, runs
 
 BATCH = 512  # frames
 LINEAR_STEPS = 800  # of the linear map, at most
@@ -122,8 +121,8 @@ class GCL(ContrastiveEstimator):
         Parameters:
             labels: (frame,) numbers or text; also as the second argument, y.
             replicas: label (frame,) of the series of each frame, which histories must not leave.
-            validation: mask (frame,) of frames that give no gradients; when None, the last fifth of each label, the
-                last replica, or the last fifth of a single one.
+            validation: mask (frame,) of frames that give no gradients; when None, the last fifth of each label, or,
+                for histories, about a fifth of all frames, the last replicas or the end of a long one.
             callback: called as callback(run, step, loss) at each check.
             checkpoint: file from which a fit that was interrupted goes on, to the same result.
             log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
@@ -160,7 +159,7 @@ class GCL(ContrastiveEstimator):
         plan = self._plan(Plan, 8, BATCH, seeds)
         rung = self._take(self._rungs(data, linear, plan, progress))
         self._score = rung.model[1]
-        self._unmix(X, data, at, whole[at], series, stages, plan, rung)
+        self._unmix(X, data, at, whole, series, stages, plan, rung)
         return self
 
     def _split(
@@ -170,7 +169,7 @@ class GCL(ContrastiveEstimator):
         lags = check_lags(self.lag) if labels is None else ()
         if labels is None:
             at = _with_history(series, lags)
-            held = held_out_frames(held, series, max(lags))
+            held = last_share(series, max(lags)) if held is None else held
             # a frame and its history are on the same side
             sides = held[at] + sum(held[at - lag].astype(int) for lag in lags)
             at = at[(sides == 0) | (sides == len(lags) + 1)]
@@ -223,25 +222,28 @@ class GCL(ContrastiveEstimator):
         X: np.ndarray,
         data: Auxiliary,
         at: np.ndarray,
-        held: np.ndarray,
+        held_out: np.ndarray,
         series: np.ndarray,
         stages: tuple[str, ...],
         plan: Plan,
         rung: Rung,
     ) -> None:
         """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
-        features, train = self._raw(X), np.zeros(len(X), dtype=bool)
+        features, train, held = self._through(X), np.zeros(len(X), dtype=bool), held_out[at]
         train[at[~held]] = True
+        if len(np.unique(runs(series, train))) == train.sum():  # histories alone make pairs of replicas this short
+            train = ~held_out
         steps, labels = min(400, self.max_steps or 400), runs(series, train)
         self._stage, self.second_stage_loss_ = choose_stage(
             stages, features, train, labels, lambda S: data.losses_of(S, plan.width, steps)
         )
         self.second_stage_ = self._stage.name
         self.stability_ = self._stability(X, self._stage(features), rung.rival, train, labels, at[held])
-        n, mean = features.shape[1], float(self._information.mean())
-        if mean < 4 * standard_error(self._information):
+        n = features.shape[1]
+        if tells_nothing(self._information):
             why = (
-                f"Nothing is identifiable: the {self.auxiliary_} tells nothing of held-out frames ({mean:.4f} nats)."
+                f"Nothing is identifiable: the {self.auxiliary_} tells nothing of held-out frames"
+                f" ({self._information.mean():.4f} nats)."
                 " Take longer series, or labels under which the sources' distributions change more."
             )
             self._say("all", why)

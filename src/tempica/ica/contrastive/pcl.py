@@ -13,18 +13,19 @@ from torch import nn
 from tempica.errors import DataError
 from tempica.ica.base import check_lags, check_n_components, check_validation
 from tempica.ica.contrastive import pair_models
-from tempica.ica.contrastive.contrast import Contrast, held_out_frames, split_pairs
+from tempica.ica.contrastive.contrast import Contrast, split_pairs
 from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.image_networks import LINEAR_STEPS, Noise, Restart
 from tempica.ica.contrastive.images import Images
 from tempica.ica.contrastive.pair_models import PairPlan
 from tempica.ica.contrastive.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
 from tempica.ica.contrastive.within import WithinReplicas
+from tempica.ica.labels import last_share
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
+from tempica.ica.options import Training
 from tempica.ica.training.ladder import Rung
 from tempica.ica.training.networks import check_device
-from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
 from tempica.series import check_replicas, runs
@@ -140,8 +141,8 @@ class PCL(ContrastiveEstimator):
         Parameters:
             y: not used.
             replicas: label (frame,) of the series of each frame; all are one series when None.
-            validation: mask (frame,) of frames that give no gradients: the last replica, or the last fifth of a single
-                one, when None.
+            validation: mask (frame,) of frames that give no gradients: when None, about a fifth of them, the last
+                replicas or the end of a long one.
             callback: called as callback(run, step, loss) at each check.
             checkpoint: file from which a fit that was interrupted goes on, to the same result.
             log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
@@ -154,7 +155,8 @@ class PCL(ContrastiveEstimator):
         dtype = check_device(self.device, self._options().precision)
         if self.score_function not in SCORES:
             raise DataError(f"score_function = {self.score_function!r} must be {', '.join(SCORES)}.")
-        held_out = held_out_frames(check_validation(validation, len(X)), replicas, max(lags))
+        mask = check_validation(validation, len(X))
+        held_out = last_share(replicas, max(lags)) if mask is None else mask
         split_pairs(replicas, held_out, lags[0])
         latents = self._learn_pixels(images, X, ~held_out)
         learned = runs(replicas, ~held_out)
@@ -219,7 +221,7 @@ class PCL(ContrastiveEstimator):
         rung: Rung,
     ) -> None:
         """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
-        features, train = self._raw(X), ~held_out
+        features, train = self._through(X), ~held_out
         steps, free = min(400, self.max_steps or 400), self.score_function_ == "free"
         self._stage, self.second_stage_loss_ = choose_stage(
             stages,

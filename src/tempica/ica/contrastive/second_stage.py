@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.exceptions import ConvergenceWarning
 
 from tempica.errors import DataError
+from tempica.ica.base import tells_nothing
 from tempica.ica.linear.fastica import FastICA
 from tempica.ica.linear.linear import SOBI
 from tempica.series import pairs, standard_error
@@ -111,11 +112,11 @@ def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, info
     """
     n = S.shape[1]
     everything = list(range(n))
-    error = information.std() / np.sqrt(len(information))
-    if information.mean() < 4 * error:
+    if tells_nothing(information):
         why = (
             f"Nothing is identifiable: a frame tells nothing of the frame {lag} later"
-            f" ({information.mean():.4f} ± {error:.4f} nats). Take a shorter lag, or data with temporal dependence."
+            f" ({information.mean():.4f} ± {standard_error(information):.4f} nats)."
+            " Take a shorter lag, or data with temporal dependence."
         )
         return Ambiguity("all", [everything], why)
     innovation = _innovations(S, labels, lag)

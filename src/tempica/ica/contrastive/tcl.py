@@ -14,7 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from tempica.errors import DataError
-from tempica.ica.base import check_n_components, check_transform_stage, check_validation, transformed, whitening
+from tempica.ica.base import (
+    check_n_components,
+    check_transform_stage,
+    check_validation,
+    tells_nothing,
+    transformed,
+    whitening,
+)
 from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.image_networks import OF_LABELLED, Classifier, Noise, Restart
 from tempica.ica.contrastive.images import Images
@@ -22,9 +29,9 @@ from tempica.ica.contrastive.labelled import Labelled, logit_directions
 from tempica.ica.contrastive.second_stage import check_stage, matched
 from tempica.ica.labels import check_labels, either, last_of_each, numbered
 from tempica.ica.linear.dimension import count_sources
+from tempica.ica.options import Training
 from tempica.ica.training.ladder import Plan, Rung, pilot_steps, train_together
 from tempica.ica.training.networks import Features, check_device
-from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.restarts import Restarts
 from tempica.ica.training.trainer import Trainer
@@ -187,11 +194,13 @@ class TCL(ContrastiveEstimator):
     def _unmix(self, X: Any, data: Labelled, held_out: np.ndarray, rung: Rung) -> None:
         """The second stage, the rank of the modulations, signs, and what another seed would find."""
         n, train = self.n_components_, data.train.numpy()
-        absolute = self._absolute(X)
+        absolute = np.abs(self._through(X))
         used = logit_directions(absolute[train], self._head)
         self._reduce = used.mean, used.directions[:n]
         self._stage = used.unmixed(absolute[train], n, self.second_stage_)
-        self.rank_loss_, self.rank_ = used.rank(data, absolute, self._head)
+        self.rank_loss_, rank = used.rank(data, absolute, self._head)
+        # a direction may pass for one by chance, of as many as are tried
+        self.rank_ = 0 if tells_nothing(self._information) else rank
         # which activation goes best with each source, and its deviation
         sources = self._stage(self._reduced(absolute))
         alike = np.abs(np.corrcoef(sources[train].T, absolute[train].T)[:n, n:])
@@ -200,7 +209,7 @@ class TCL(ContrastiveEstimator):
         self.stability_ = np.full(n, np.nan)
         if rung.rival is not None and self.model_ == "network":
             features, head = rung.rival.cpu()
-            absolute = self._absolute(X, features)
+            absolute = np.abs(self._through(X, features))
             used = logit_directions(absolute[train], head)
             stage = used.unmixed(absolute[train], n, self.second_stage_)
             others = stage((absolute[held_out] - used.mean) @ used.directions[:n].T)
@@ -269,8 +278,8 @@ class TCL(ContrastiveEstimator):
             loss = nn.functional.cross_entropy(logits, torch.as_tensor(segments))
         return math.log(logits.shape[1]) - float(loss)
 
-    def _absolute(self, X: Any, features: Any = None) -> np.ndarray:
-        return np.abs(self._raw(X, features))
+    def _absolute(self, X: Any) -> np.ndarray:
+        return np.abs(self._raw(X))
 
     def _reduced(self, absolute: np.ndarray) -> np.ndarray:
         mean, directions = self._reduce

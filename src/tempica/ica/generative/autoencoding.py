@@ -20,8 +20,8 @@ from tempica.ica.contrastive.second_stage import matched
 from tempica.ica.generative.estimator import GenerativeEstimator, best_and_rival, lowest_so_far
 from tempica.ica.generative.flow import Flow, completed
 from tempica.ica.generative.vae import LEAST_NOISE, Autoencoder, GeneralNormal, log_likelihood, noise_like
+from tempica.ica.options import Training
 from tempica.ica.training.batched import starts
-from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
 
 FLOW_RATE = 5  # learning rate of the flow, in units of the bound's

@@ -16,7 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import IdentifiabilityWarning
-from tempica.ica.base import check_n_components, check_transform_stage, transformed, whitening
+from tempica.ica.base import (
+    check_n_components,
+    check_transform_stage,
+    tells_nothing,
+    transformed,
+    whitening,
+)
 from tempica.ica.contrastive.second_stage import matched
 from tempica.ica.generative.estimator import GenerativeEstimator, best_and_rival, lowest_so_far, split_chunks
 from tempica.ica.generative.flow import Flow, completed
@@ -25,10 +31,10 @@ from tempica.ica.generative.markov import Chain
 from tempica.ica.generative.vae import LEAST_NOISE, noise_like
 from tempica.ica.labels import cut_into_segments
 from tempica.ica.linear.nonstationary import NonstationaryICA
+from tempica.ica.options import Training
 from tempica.ica.training.batched import starts
-from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
-from tempica.series import check_replicas, pairs, standard_error
+from tempica.series import check_replicas, pairs
 
 CHUNK = 64  # frames; where a chunk begins, its past is forgotten
 BLOCK = 2**16  # frames whose likelihoods are computed at once
@@ -179,7 +185,7 @@ class HMNLICA(GenerativeEstimator):
         n, found = len(self._order), int((self.share_ > RARE).sum())
         self.ambiguity_, self.ambiguity_why_ = "none", f"{found} states change the sources."
         gain = information.mean()
-        if found < 2 or len(information) < 2 or gain < 4 * standard_error(information):
+        if found < 2 or len(information) < 2 or tells_nothing(information):
             self.ambiguity_ = "all"
             self.ambiguity_why_ = (
                 f"Nothing is identifiable: {found} states were found, and that they last tells nothing of held-out"

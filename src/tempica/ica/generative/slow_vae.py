@@ -17,7 +17,7 @@ from tempica.errors import DataError
 from tempica.ica.generative.autoencoding import AutoencodingEstimator, Task
 from tempica.ica.generative.vae import GeneralNormal
 from tempica.ica.linear.fastica import FastICA, fastica_directions
-from tempica.ica.training.options import Training
+from tempica.ica.options import Training
 from tempica.ica.training.progress import Progress
 from tempica.series import check_replicas, pairs
 

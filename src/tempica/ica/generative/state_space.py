@@ -26,10 +26,10 @@ from tempica.ica.generative.observations import (
     rates,
     whitened_covariance,
 )
+from tempica.ica.options import Training
 from tempica.ica.smoothing import kalman
 from tempica.ica.smoothing.smoothing import Smoothed
 from tempica.ica.training.networks import PRECISIONS
-from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
 from tempica.series import check_replicas, chunks, pairs, standard_error
 

@@ -58,8 +58,8 @@ def _networks() -> dict[str, type]:
     from tempica.ica.generative.slow_vae import SlowVAE
     from tempica.ica.generative.state_space import SNICA
     from tempica.ica.generative.vae import Autoencoder, Chart, GeneralNormal
+    from tempica.ica.options import Training
     from tempica.ica.training.networks import Features
-    from tempica.ica.training.options import Training
 
     estimators = (GCL, PCL, TCL, IVAE, SlowVAE, SNICA, HMNLICA)
     contrastive = (Features, ImageFeatures, SeparableScore, Pixels, Stage)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tempica.ica.base import TemporalEstimator, linear_map
+from tempica.ica.options import FIELDS, LEAST, Training, as_training, check_whole, completed
 from tempica.ica.training.networks import PRECISIONS
-from tempica.ica.training.options import FIELDS, LEAST, Training, as_training, check_whole, completed
 from tempica.ica.training.progress import Checkpoint, Progress, fingerprint
 
 

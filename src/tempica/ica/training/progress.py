@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import pickle
 import time
 import warnings
 from collections.abc import Callable
@@ -42,7 +41,7 @@ class Checkpoint:
         self.states[name] = training.state()
         if parallel.world()[0] == 0:
             part = self.path.with_name(self.path.name + ".part")
-            torch.save({"key": self.key, "states": self.states}, part)
+            torch.save({"key": self.key, "states": self.states, "digest": _digest(self.states)}, part)
             os.replace(part, self.path)
 
 
@@ -100,11 +99,34 @@ def _read(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch, about what the file may be instead
             found = torch.load(path, weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
-        found = None
-    if not (isinstance(found, dict) and set(found) == {"key", "states"}):
-        raise DataError(f"checkpoint {path} is no checkpoint of a fit. Name another file, or remove it.")
+        whole = set(found) == {"key", "states", "digest"} and found["digest"] == _digest(found["states"])
+    except Exception:  # torch's unpickler answers other bytes with errors of nearly every kind
+        whole = False
+    if not whole:
+        raise DataError(
+            f"checkpoint {path} is no checkpoint of a fit, or is damaged. Name another file, or remove it: the fit then"
+            " begins anew."
+        )
     return found
+
+
+def _digest(states: Any) -> str:
+    """Of nested dicts, lists and tuples of tensors and plain values, in their order."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, (dict, list, tuple)):
+            digest.update(f"{type(value).__name__}{len(value)}".encode())
+            for each in value.items() if isinstance(value, dict) else value:
+                add(each)
+        else:
+            digest.update(f"{value!r};".encode())
+
+    add(states)
+    return digest.hexdigest()
 
 
 def _check_folder(kind: str, path: Path) -> None:
