@@ -39,24 +39,17 @@ def run(
 
     Worker processes are spawned, so a script that calls this needs the usual `if __name__ == "__main__":`.
 
-    Parameters
-    ----------
-    target
-        Recipe (TOML file), or folder of an earlier run.
-    out
-        Run folder; runs/<name of the recipe> if none.
-    stages
-        Names of the stages to do, in order; all if not given.
-    jobs
-        Worker processes on this machine; one per usable core if none.
-    scheduler
-        Address of a Dask scheduler, whose workers do the tasks instead; they must see the run folder.
-    replica
-        Simulate only this replica, while other processes do others; n_replicas stands for the separate ensemble.
-    device
-        "cpu", or "cuda" to make images on a GPU.
-    progress
-        Where to report; stderr if none.
+    Parameters:
+        target: Recipe (TOML file), or folder of an earlier run.
+        out: Run folder; runs/<name of the recipe> if none.
+        stages: Names of the stages to do, in order; all if not given.
+        jobs: Worker processes on this machine; one per usable core if none.
+        scheduler: Address of a Dask scheduler, whose workers do the tasks instead; they must see the run
+            folder.
+        replica: Simulate only this replica, while other processes do others; n_replicas stands for the
+            separate ensemble.
+        device: "cpu", or "cuda" to make images on a GPU.
+        progress: Where to report; stderr if none.
 
     Returns
     -------
@@ -96,26 +89,16 @@ def import_trajectory(
 
     Returns and raises as `run` does.
 
-    Parameters
-    ----------
-    files
-        DCD, XTC, TRR, HDF5 or NetCDF files, in order.
-    recipe
-        Recipe without the molecule's files; the run gets the completed one.
-    topology
-        Structure file of the trajectory; not needed where the first file is HDF5.
-    out
-        Run folder; runs/<name of the recipe> if none.
-    stride
-        Use every N-th frame.
-    selection
-        Atoms that become beads, as MDTraj selects.
-    name
-        Name of the completed recipe; its own if none.
-    jobs
-        Worker processes; one per usable core if none.
-    progress
-        Where to report; stderr if none.
+    Parameters:
+        files: DCD, XTC, TRR, HDF5 or NetCDF files, in order.
+        recipe: Recipe without the molecule's files; the run gets the completed one.
+        topology: Structure file of the trajectory; not needed where the first file is HDF5.
+        out: Run folder; runs/<name of the recipe> if none.
+        stride: Use every N-th frame.
+        selection: Atoms that become beads, as MDTraj selects.
+        name: Name of the completed recipe; its own if none.
+        jobs: Worker processes; one per usable core if none.
+        progress: Where to report; stderr if none.
     """
     from tempica.recipe.completing import complete_recipe
 
@@ -145,20 +128,13 @@ def import_particles(
 
     Returns and raises as `run` does.
 
-    Parameters
-    ----------
-    star
-        STAR file of RELION.
-    recipe
-        Recipe without camera; the run gets the completed one.
-    out
-        Run folder; runs/<name of the recipe> if none.
-    name
-        Name of the completed recipe; its own if none.
-    jobs
-        Worker processes; one per usable core if none.
-    progress
-        Where to report; stderr if none.
+    Parameters:
+        star: STAR file of RELION.
+        recipe: Recipe without camera; the run gets the completed one.
+        out: Run folder; runs/<name of the recipe> if none.
+        name: Name of the completed recipe; its own if none.
+        jobs: Worker processes; one per usable core if none.
+        progress: Where to report; stderr if none.
     """
     from tempica.recipe.completing import complete_with_particles
 

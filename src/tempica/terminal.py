@@ -42,22 +42,14 @@ def tell_table(
 ) -> None:
     """Print a table.
 
-    Parameters
-    ----------
-    title
-        Shown above it.
-    columns
-        Their headings.
-    rows
-        One text a column each.
-    right
-        Columns that are aligned to the right.
-    whole
-        Columns whose text is never broken into lines.
-    lines
-        Whether to draw lines between rows.
-    width
-        Characters a line where stdout is no terminal.
+    Parameters:
+        title: Shown above it.
+        columns: Their headings.
+        rows: One text a column each.
+        right: Columns that are aligned to the right.
+        whole: Columns whose text is never broken into lines.
+        lines: Whether to draw lines between rows.
+        width: Characters a line where stdout is no terminal.
     """
     from rich.console import Console
     from rich.table import Table

@@ -28,16 +28,11 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
 
     The folder appears under its name when it is complete.
 
-    Parameters
-    ----------
-    run
-        Run folder.
-    to
-        One of TARGETS.
-    out
-        Folder to make.
-    progress
-        Where to report; stderr if none.
+    Parameters:
+        run: Run folder.
+        to: One of TARGETS.
+        out: Folder to make.
+        progress: Where to report; stderr if none.
 
     Raises
     ------

@@ -60,14 +60,14 @@ def contrast_at(
     k: np.ndarray,
     angle: np.ndarray,
     *,
-    voltage_kV: float,
-    spherical_aberration_mm: float,
-    amplitude_contrast: float,
-    b_factor_A2: float,
-    phase_shift: float = 0.0,
     defocus_u_A: np.ndarray,
     defocus_v_A: np.ndarray,
     defocus_angle: np.ndarray,
+    voltage_kV: float,
+    spherical_aberration_mm: float,
+    amplitude_contrast: float,
+    phase_shift: float = 0.0,
+    b_factor_A2: float,
 ) -> np.ndarray:
     """Contrast transfer function at spatial frequency k (1/Å) in the direction α = `angle` (rad, from +x).
 

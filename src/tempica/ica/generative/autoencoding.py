@@ -55,9 +55,9 @@ class AutoencodingEstimator(GenerativeEstimator):
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
+        self.second_stage = second_stage
         self.n_components, self.n_restarts, self.max_steps = n_components, n_restarts, max_steps
         self.training, self.device, self.random_state = training, device, random_state
-        self.second_stage = second_stage
 
     def _begin(self, X: np.ndarray) -> tuple[Tensor, int, torch.Generator]:
         """Whitened frames (frame, K), the number of components, and what draws."""

@@ -96,9 +96,8 @@ class HMNLICA(GenerativeEstimator):
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
-        self.n_components, self.n_restarts, self.max_steps = n_components, n_restarts, max_steps
-        self.training, self.device, self.random_state = training, device, random_state
-        self.n_states = n_states
+        self.n_components, self.n_states, self.n_restarts = n_components, n_states, n_restarts
+        self.max_steps, self.training, self.device, self.random_state = max_steps, training, device, random_state
 
     def _learn(
         self, X: np.ndarray, series: np.ndarray, held_out: np.ndarray | None, progress: Callable[..., Progress]

@@ -88,9 +88,9 @@ class SNICA(GenerativeEstimator):
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
+        self.chunk = chunk
         self.n_components, self.n_restarts, self.max_steps = n_components, n_restarts, max_steps
         self.training, self.device, self.random_state = training, device, random_state
-        self.chunk = chunk
 
     def fit(
         self,
