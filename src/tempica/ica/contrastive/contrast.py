@@ -74,7 +74,7 @@ class Contrast:
         """A training of `module`, which holds whichever of features and scores are to learn.
 
         Features may be (frame, N), or (R, frame, N) of several restarts, as the scores then are.
-        `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
+        `augment(frames, items)` changes the frames of a batch that gives gradients, randomly, seeded by the items.
         """
 
         own = [score if isinstance(score, ScoreOf) else ScoreOf(score.parameters()) for score in scores]

@@ -110,7 +110,7 @@ class Classifier(nn.Module):
 
     def __init__(self, features: ImageFeatures, n_segments: int, head: nn.Linear | None) -> None:
         super().__init__()
-        own: Any = nn.utils.skip_init(nn.Linear, features.out.out_features, n_segments)  # draws nothing by chance
+        own: Any = nn.utils.skip_init(nn.Linear, features.out.out_features, n_segments)  # draws no random numbers
         if head is None:
             nn.init.zeros_(own.weight)
             nn.init.zeros_(own.bias)

@@ -55,7 +55,7 @@ class Labelled:
     ) -> Trainer:
         """A training of restarts whose heads (R, segment, feature) tell the segment from |h|.
 
-        `augment(frames, items)` changes the frames of a batch that gives gradients, by chance that follows from items.
+        `augment(frames, items)` changes the frames of a batch that gives gradients, randomly, seeded by the items.
         """
         features = precise(together.features)
 

@@ -36,7 +36,7 @@ class WithinReplicas(Contrast):
         return training
 
     def together(self, items: Tensor) -> Tensor:
-        """Other items, of the replica of the first and as many more as are needed, by chance that follows from items.
+        """Other items, of the replica of the first and as many more as are needed, randomly, seeded by the items.
 
         Every item comes about as often as any other, since the first of a batch does.
         """
