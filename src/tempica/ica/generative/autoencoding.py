@@ -21,6 +21,7 @@ from tempica.ica.generative.estimator import GenerativeEstimator, best_and_rival
 from tempica.ica.generative.flow import Flow, completed
 from tempica.ica.generative.vae import LEAST_NOISE, Autoencoder, GeneralNormal, log_likelihood, noise_like
 from tempica.ica.training.batched import starts
+from tempica.ica.training.options import Training
 from tempica.ica.training.progress import Progress
 
 FLOW_RATE = 5  # learning rate of the flow, in units of the bound's
@@ -42,19 +43,30 @@ class AutoencodingEstimator(GenerativeEstimator):
     """Base of iVAE and SlowVAE."""
 
     least_training: ClassVar[Mapping[str, int]] = {"batch_size": 2, "width": 2, "n_layers": 1}
-    n_components: int | None
-    n_restarts: int
-    second_stage: str
 
-    def _begin(self, X: Any) -> tuple[np.ndarray, Tensor, int, torch.Generator]:
-        """Checked frames, the same whitened as (frame, K), the number of components, and what draws."""
-        X = self._frames(X, fitting=True)
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        n_restarts: int = 4,
+        max_steps: int = 5000,
+        second_stage: str = "auto",
+        training: Training | Mapping[str, Any] | None = None,
+        device: str = "cpu",
+        random_state: int = 0,
+    ) -> None:
+        self.n_components, self.n_restarts, self.max_steps = n_components, n_restarts, max_steps
+        self.training, self.device, self.random_state = training, device, random_state
+        self.second_stage = second_stage
+
+    def _begin(self, X: np.ndarray) -> tuple[Tensor, int, torch.Generator]:
+        """Whitened frames (frame, K), the number of components, and what draws."""
         generator = self._generator()
         if self.second_stage not in ("auto", "none", "linear"):
             raise DataError(f"second_stage = {self.second_stage!r} must be auto, none or linear.")
         self._mean, self._white = whitening(X)
         n = check_n_components(self.n_components, len(self._white), X.shape[1])
-        return X, self._whitened(X).to(self.device), n, generator
+        return self._whitened(X).to(self.device), n, generator
 
     def _train(self, task: Task, progress: Progress, generator: torch.Generator) -> list[Any] | None:
         """Fit a flow by its likelihood, then the bound from the linear start and from the most likely flow.

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from functools import partial
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tempica.errors import DataError
-from tempica.ica.base import check_seed
+from tempica.ica.base import check_seed, check_validation
 from tempica.ica.training.batched import keep_restart, train_batched
 from tempica.ica.training.estimator import NetworkEstimator
 from tempica.ica.training.networks import PRECISIONS, check_device
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
-from tempica.series import chunks
+from tempica.series import check_replicas, chunks
 
 
 class GenerativeEstimator(NetworkEstimator):
@@ -33,6 +34,39 @@ class GenerativeEstimator(NetworkEstimator):
     max_steps: int
     device: str
     random_state: int
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        replicas: Any = None,
+        validation: Any = None,
+        callback: Callable[[int, int, float], None] | None = None,
+        checkpoint: Any = None,
+        log: Any = None,
+    ) -> Self:
+        """Fit to frames X (frame, feature).
+
+        Parameters:
+            replicas: label (frame,) of the series of each frame; one series when None.
+            validation: mask (frame,) of frames that give no gradients; one block of successive frames in ten when None.
+            callback: called as callback(run, step, loss) at each check of training number `run`.
+            checkpoint: file from which a fit that was interrupted goes on, to the same result.
+            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+
+        Raises DataError for too short series, constant features or impossible parameters.
+        """
+        X = self._frames(X, fitting=True)
+        series, held_out = check_replicas(replicas, len(X)), check_validation(validation, len(X))
+        self._learn(X, series, held_out, partial(self._progress, checkpoint, log, callback))
+        return self
+
+    def _learn(
+        self, X: np.ndarray, series: np.ndarray, held_out: np.ndarray | None, progress: Callable[..., Progress]
+    ) -> None:
+        """Fit to checked frames; `progress(*data)` is what is told of a fit of these data."""
+        raise NotImplementedError
 
     def _generator(self) -> torch.Generator:
         """The generator that a fit draws from; parameters, device and precision are checked."""

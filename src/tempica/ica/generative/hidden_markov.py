@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from tempica.errors import IdentifiabilityWarning
-from tempica.ica.base import check_n_components, check_transform_stage, check_validation, transformed, whitening
+from tempica.ica.base import check_n_components, check_transform_stage, transformed, whitening
 from tempica.ica.contrastive.second_stage import matched
 from tempica.ica.generative.estimator import GenerativeEstimator, best_and_rival, lowest_so_far, split_chunks
 from tempica.ica.generative.flow import Flow, completed
@@ -47,6 +47,7 @@ class HMNLICA(GenerativeEstimator):
 
     Training begins at NonstationaryICA's answer on short segments and at random rotations of it, with states that
     cluster the means and sizes of short windows; of the restarts, the one with the best held-out likelihood is kept.
+    Held out is one chunk of 64 frames in ten. `fit` warns if the states found do not identify the sources.
 
     Parameters:
         n_components: number of sources; all directions that vary when None.
@@ -85,60 +86,34 @@ class HMNLICA(GenerativeEstimator):
         n_states: int | None = None,
         n_restarts: int = 4,
         max_steps: int = 3000,
-        training: Training | dict[str, Any] | None = None,
+        training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
-        self.n_components = n_components
+        self.n_components, self.n_restarts, self.max_steps = n_components, n_restarts, max_steps
+        self.training, self.device, self.random_state = training, device, random_state
         self.n_states = n_states
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.training = training
-        self.device = device
-        self.random_state = random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        replicas: Any = None,
-        validation: Any = None,
-        callback: Callable[[int, int, float], None] | None = None,
-        checkpoint: Any = None,
-        log: Any = None,
-    ) -> HMNLICA:
-        """Fit to frames X (frame, feature).
-
-        Parameters:
-            replicas: label (frame,) of the series of each frame; one series when None.
-            validation: mask (frame,) of frames that give no gradients; one chunk of 64 frames in ten when None.
-            callback: called as callback(run, step, loss) at each check.
-            checkpoint: file from which a fit that was interrupted goes on, to the same result.
-            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
-
-        Warns if the states found do not identify the sources. Raises DataError for too short series, constant
-        features or impossible parameters.
-        """
-        X = self._frames(X, fitting=True)
-        generator, labels = self._generator(), check_replicas(replicas, len(X))
-        pairs(labels, 1)
+    def _learn(
+        self, X: np.ndarray, series: np.ndarray, held_out: np.ndarray | None, progress: Callable[..., Progress]
+    ) -> None:
+        generator = self._generator()
+        pairs(series, 1)
         self._mean, self._white = whitening(X)
         n = check_n_components(self.n_components, len(self._white), X.shape[1])
         Z = self._whitened(X)
-        first, n_frames, held = split_chunks(labels, CHUNK, check_validation(validation, len(X)))
+        first, n_frames, held = split_chunks(series, CHUNK, held_out)
         at_CT = first[:, None] + np.arange(n_frames)
-        progress = self._progress(checkpoint, log, callback, X, labels, first, held)
-        linear = _linear_start(np.asarray(Z, dtype=np.float64), labels, n)
-        rival = self._train(Z.to(self.device), linear, at_CT, held, progress, generator)
-        self._settle(Z, labels)
+        linear = _linear_start(np.asarray(Z, dtype=np.float64), series, n)
+        told = progress(X, series, first, held)
+        rival = self._train(Z.to(self.device), linear, at_CT, held, told, generator)
+        self._settle(Z, series)
         asked = at_CT[held].reshape(-1)
         self.stability_ = np.full(n, np.nan)
         if rival is not None:
             raw, other = self._latents(Z, self._flow), self._latents(Z, rival[0])
             self.stability_ = matched(raw[asked], other[asked])[self._order]
         self._judge(self._information(Z[torch.as_tensor(at_CT[held])]))
-        return self
 
     def _train(
         self,
@@ -218,7 +193,7 @@ class HMNLICA(GenerativeEstimator):
                 " series, or fewer components."
             )
         if self.ambiguity_ != "none":
-            warnings.warn(self.ambiguity_why_, IdentifiabilityWarning, stacklevel=3)
+            warnings.warn(self.ambiguity_why_, IdentifiabilityWarning, stacklevel=4)
 
     def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
         """Sources (frame, component), of unit variance on the frames of the fit; the same at every `stage`."""

@@ -19,7 +19,6 @@ from tempica.ica.generative.autoencoding import AutoencodingEstimator, Task
 from tempica.ica.generative.vae import GeneralNormal
 from tempica.ica.labels import check_labels, cut_into_segments, either, last_of_each, numbered
 from tempica.ica.linear.nonstationary import NonstationaryICA
-from tempica.ica.training.options import Training
 from tempica.series import check_replicas
 
 
@@ -59,25 +58,6 @@ class IVAE(AutoencodingEstimator):
         second_stage_, second_stage_scores_: the stage taken, and the held-out score of each.
     """
 
-    def __init__(
-        self,
-        n_components: int | None = None,
-        *,
-        n_restarts: int = 4,
-        max_steps: int = 5000,
-        second_stage: str = "auto",
-        training: Training | dict[str, Any] | None = None,
-        device: str = "cpu",
-        random_state: int = 0,
-    ) -> None:
-        self.n_components = n_components
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.second_stage = second_stage
-        self.training = training
-        self.device = device
-        self.random_state = random_state
-
     def fit(
         self,
         X: Any,
@@ -97,13 +77,12 @@ class IVAE(AutoencodingEstimator):
                 segments as NonstationaryICA does.
             replicas: label (frame,) of the series of each frame.
             validation: mask (frame,) of frames that give no gradients; the last tenth of each segment when None.
-            callback: called as callback(run, step, loss) at each check.
-            checkpoint: file from which a fit that was interrupted goes on, to the same result.
-            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+            callback, checkpoint, log: who hears of each check, and the file from which a fit goes on, as in `SlowVAE`.
 
         Raises DataError for one segment only, constant features, too few frames or impossible parameters.
         """
-        X, Z, n, generator = self._begin(X)
+        X = self._frames(X, fitting=True)
+        Z, n, generator = self._begin(X)
         labels = either(y, labels)
         if labels is None:
             labels = cut_into_segments(check_replicas(replicas, len(X)), int(np.clip(len(X) // (20 * n), 2, 256)))

@@ -5,7 +5,7 @@ Shape legend: R restart, B frame of a batch, N component.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from tempica.errors import DataError
-from tempica.ica.base import check_validation
 from tempica.ica.generative.autoencoding import AutoencodingEstimator, Task
 from tempica.ica.generative.vae import GeneralNormal
 from tempica.ica.linear.fastica import FastICA, fastica_directions
 from tempica.ica.training.options import Training
+from tempica.ica.training.progress import Progress
 from tempica.series import check_replicas, pairs
 
 HELD_OUT_BLOCK = 50  # frames; one block in ten gives no gradients
@@ -31,26 +31,13 @@ class SlowVAE(AutoencodingEstimator):
     first of each pair normal; trained by the evidence lower bound of pairs (Klindt et al. 2021, whose ρ is 1 and α
     1). Sources are found up to order and sign, if their transitions are sparser than normal (α < 2). Encoder, decoder
     and their training are IVAE's; it begins at FastICA's answer on the frames' changes. The second stage, none or
-    linear (FastICA on the latents' changes), is the one with the more independent changes on held-out pairs.
+    linear (FastICA on the latents' changes), is the one with the more independent changes on held-out pairs: those
+    within one block of 50 frames in ten.
 
     Parameters:
-        n_components: number of sources; all directions that vary when None.
         lag: τ in frames.
-        n_restarts: flows that are trained side by side.
-        max_steps: of each of the two trainings.
-        second_stage: "auto", "none" or "linear".
-        training: `Training`. batch_size, pairs of a step: 256. learning_rate: 4e-3. width and n_layers of the
-            decoder's hidden layers: 64, 2. precision: float32 or float64.
-        device: "cpu" or "cuda".
-        random_state: whole number from which everything drawn follows.
 
-    Attributes:
-        stability_: (component,) absolute correlation of each source with that of the second of the two models, on
-            held-out frames.
-        start_loss_, start_curve_: held-out loss of each restart of the flow, in nats up to a constant, and the lowest
-            so far at each check, (step, loss).
-        validation_loss_, loss_curve_: the same of the bound, from the linear answer and from the flow.
-        second_stage_, second_stage_scores_: the stage taken, and the held-out score of each.
+    The others are those of `IVAE`; items of a step are pairs. Attributes as `IVAE`'s, but for `labels_`.
     """
 
     def __init__(
@@ -61,44 +48,18 @@ class SlowVAE(AutoencodingEstimator):
         n_restarts: int = 4,
         max_steps: int = 5000,
         second_stage: str = "auto",
-        training: Training | dict[str, Any] | None = None,
+        training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
-        self.n_components = n_components
-        self.lag = lag
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.second_stage = second_stage
-        self.training = training
-        self.device = device
-        self.random_state = random_state
+        super().__init__(n_components, n_restarts=n_restarts, max_steps=max_steps, second_stage=second_stage)
+        self.lag, self.training, self.device, self.random_state = lag, training, device, random_state
 
-    def fit(
-        self,
-        X: Any,
-        y: Any = None,
-        *,
-        replicas: Any = None,
-        validation: Any = None,
-        callback: Callable[[int, int, float], None] | None = None,
-        checkpoint: Any = None,
-        log: Any = None,
-    ) -> SlowVAE:
-        """Fit to frames X (frame, feature).
-
-        Parameters:
-            replicas: label (frame,) of the series of each frame; one series when None.
-            validation: mask (frame,) of frames that give no gradients; one block of 50 frames in ten when None.
-            callback: called as callback(run, step, loss) at each check.
-            checkpoint: file from which a fit that was interrupted goes on, to the same result.
-            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
-
-        Raises DataError for too short series, constant features or impossible parameters.
-        """
-        X, Z, n, generator = self._begin(X)
-        series = check_replicas(replicas, len(X))
-        first, held = self._pairs(series, check_validation(validation, len(X)))
+    def _learn(
+        self, X: np.ndarray, series: np.ndarray, held_out: np.ndarray | None, progress: Callable[..., Progress]
+    ) -> None:
+        Z, n, generator = self._begin(X)
+        first, held = self._pairs(series, held_out)
         white = np.asarray(Z.cpu(), dtype=np.float64)
         changes = white[first + self.lag] - white[first]
         task = Task(
@@ -109,8 +70,7 @@ class SlowVAE(AutoencodingEstimator):
             first[~held],
             first[held],
         )
-        progress = self._progress(checkpoint, log, callback, X, series, first, held)
-        rival = self._train(task, progress, generator)
+        rival = self._train(task, progress(X, series, first, held), generator)
 
         def stage(name: str, raw: np.ndarray) -> tuple[np.ndarray, float]:
             changes = raw[first + self.lag] - raw[first]
@@ -120,7 +80,6 @@ class SlowVAE(AutoencodingEstimator):
             return matrix, judge.score(changes[held])
 
         self._settle(Z, first[held], rival, stage)
-        return self
 
     def score(self, X: Any, y: Any = None, *, replicas: Any = None) -> float:
         """Evidence lower bound (nats a pair, up to a constant) of the pairs of frames X: higher is better."""

@@ -84,17 +84,13 @@ class SNICA(GenerativeEstimator):
         chunk: int = 16,
         n_restarts: int = 2,
         max_steps: int = 4000,
-        training: Training | dict[str, Any] | None = None,
+        training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: int = 0,
     ) -> None:
-        self.n_components = n_components
+        self.n_components, self.n_restarts, self.max_steps = n_components, n_restarts, max_steps
+        self.training, self.device, self.random_state = training, device, random_state
         self.chunk = chunk
-        self.n_restarts = n_restarts
-        self.max_steps = max_steps
-        self.training = training
-        self.device = device
-        self.random_state = random_state
 
     def fit(
         self,
@@ -117,9 +113,7 @@ class SNICA(GenerativeEstimator):
             posterior: whether frames are posterior means under a prior common to all, as `embed` gives them: the prior
                 is then divided out. If not, they are the signal plus noise of that covariance.
             validation: mask (frame,) of frames that give no gradients; one chunk in ten when None.
-            callback: called as callback(run, step, loss) at each check.
-            checkpoint: file from which a fit that was interrupted goes on, to the same result.
-            log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+            callback, checkpoint, log: who hears of each check, and the file from which a fit goes on, as in `SlowVAE`.
 
         Raises DataError for too short series, constant features, covariances that do not fit, or impossible
         parameters.
