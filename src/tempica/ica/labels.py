@@ -57,6 +57,3 @@ def last_of_each(numbers: np.ndarray, part: int = 5) -> np.ndarray:
     place[order] = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
     count = counts[numbers]
     return (place >= count - np.maximum(1, count // part)) & (count > 1)
-
-
-check_segments = check_labels  # its former name

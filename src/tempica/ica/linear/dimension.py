@@ -12,7 +12,7 @@ import numpy as np
 
 from tempica.errors import DataError
 from tempica.ica.base import check_lags, linear_map, whitening
-from tempica.ica.labels import check_segments
+from tempica.ica.labels import check_labels
 from tempica.ica.linear.dependence import of_labels, of_pairs
 from tempica.progress import Progress
 from tempica.series import check_replicas, pairs
@@ -82,7 +82,7 @@ def count_sources(
         Z, block = linear_map(X[chosen].astype(np.float64), mean, white), 1
         dependence = of_pairs([*zip(here, there, strict=True), *zip(there, here, strict=True)])
     else:
-        names, number = np.unique(check_segments(labels, len(X)), return_inverse=True)
+        names, number = np.unique(check_labels(labels, len(X)), return_inverse=True)
         if len(names) < 2:
             raise DataError(
                 f"All {len(X)} frames are of one segment; labels that differ are what tells sources from noise."
