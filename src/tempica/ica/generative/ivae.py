@@ -77,7 +77,7 @@ class IVAE(AutoencodingEstimator):
                 segments as NonstationaryICA does.
             replicas: label (frame,) of the series of each frame.
             validation: mask (frame,) of frames that give no gradients; the last tenth of each segment when None.
-            callback, checkpoint, log: who hears of each check, and the file from which a fit goes on, as in `SlowVAE`.
+            callback, checkpoint, log: called or written at each check, and read to resume a fit; see `SlowVAE.fit`.
 
         Raises DataError for one segment only, constant features, too few frames or impossible parameters.
         """

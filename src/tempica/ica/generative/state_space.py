@@ -113,7 +113,7 @@ class SNICA(GenerativeEstimator):
             posterior: whether frames are posterior means under a prior common to all, as `embed` gives them: the prior
                 is then divided out. If not, they are the signal plus noise of that covariance.
             validation: mask (frame,) of frames that give no gradients; one chunk in ten when None.
-            callback, checkpoint, log: who hears of each check, and the file from which a fit goes on, as in `SlowVAE`.
+            callback, checkpoint, log: called or written at each check, and read to resume a fit; see `SlowVAE.fit`.
 
         Raises DataError for too short series, constant features, covariances that do not fit, or impossible
         parameters.

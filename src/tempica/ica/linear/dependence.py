@@ -76,7 +76,7 @@ def contracted_share(z: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     Of the moments ⟨z_i z'_j⟩, ⟨z_i z_k z'_j⟩, ⟨z_i z'_j z'_k⟩ and ⟨z_i z_k z'_j z'_l⟩, which all vanish for a direction
     i of noise, there remain ⟨z z'ᵀ⟩, ⟨z zᵀz'⟩, ⟨z |z'|²⟩, ⟨z zᵀ |z'|²⟩ and ⟨z zᵀz' z'ᵀ⟩, less what independent frames
-    give. Each is divided by its deviation for noise, so that none drowns the others.
+    give. Each is divided by its deviation for noise, so that none dominates the others.
     """
     m, n = z.shape
     z, other = z - z.mean(0), other - other.mean(0)
