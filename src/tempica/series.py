@@ -88,7 +88,7 @@ def chunks(labels: np.ndarray, longest: int, least: int = 2) -> tuple[np.ndarray
         if (number * size).sum() >= enough and number.sum() >= least:
             return np.concatenate([s + size * np.arange(k) for s, k in zip(start, number, strict=True)]), size
     raise DataError(
-        f"There are {len(labels)} frames in {len(start)} series, too few for {least} chunks of two frames or more."
+        f"There are {len(labels)} frames in {len(start)} series, too few for {least} stretches of two frames or more."
         " Give longer series."
     )
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tempica.errors import DataError
 from tempica.ica import smooth
@@ -302,6 +303,14 @@ def test_single_frames_beside_series_are_drawn_to_the_mean_by_the_noise_of_the_s
     replicas = np.r_[np.zeros(2400, dtype=int), 1 + np.arange(600)]
     found = smooth(source + 0.5 * rng.normal(size=source.shape), None, replicas)
     np.testing.assert_allclose(found.mean[2400:].std(0), 1 / np.sqrt(1.25), atol=0.12)
+
+
+def test_tensors_are_as_good_as_arrays(rng, autoregression):
+    seen = autoregression(rng, 300, RHO) + 0.5 * rng.normal(size=(300, 2))
+    covariance, train = np.tile(0.25 * np.eye(2), (300, 1, 1)), np.arange(300) < 200
+    one = smooth(seen, covariance, train=train)
+    given = torch.as_tensor(seen).requires_grad_(), torch.as_tensor(covariance)
+    np.testing.assert_array_equal(smooth(*given, train=torch.as_tensor(train)).mean, one.mean)
 
 
 GOOD = np.tile(np.eye(2), (6, 1, 1))

@@ -16,7 +16,7 @@ import numpy as np
 from tempica.errors import DataError
 from tempica.ica.smoothing.dynamics import fit_dynamics, rescale, rts
 from tempica.ica.smoothing.evidence import evidence
-from tempica.series import check_replicas, runs
+from tempica.series import array_of, check_replicas, runs
 
 STEP = 10  # binary digits by which units differ that are told apart
 
@@ -63,7 +63,7 @@ def smooth(
     mean, covariance, known = _checked(mean, covariance)
     n_frames, n = mean.shape
     labels = check_replicas(replicas, n_frames)
-    chosen = np.ones(n_frames, dtype=bool) if train is None else np.asarray(train, dtype=bool)
+    chosen = np.ones(n_frames, dtype=bool) if train is None else array_of(train).astype(bool)
     if chosen.shape != (n_frames,) or not chosen.any():
         raise DataError(f"train {chosen.shape} with {chosen.sum()} frames must mark some of the {n_frames} frames.")
     absent = np.flatnonzero(~known[chosen].any(0))
@@ -92,13 +92,13 @@ def smooth(
 
 def _checked(mean: Any, covariance: Any) -> tuple[np.ndarray, Any, np.ndarray]:
     """Sources, 0 where missing, covariances, those of the identity where missing, or None; what is not missing."""
-    mean = np.asarray(mean, dtype=np.float64)
+    mean = array_of(mean).astype(np.float64)
     if mean.ndim != 2 or 0 in mean.shape:
         raise DataError(f"Sources have shape {mean.shape}; they must be (frame, n).")
     n_frames, n = mean.shape
     known = ~np.isnan(mean)
     if covariance is not None:
-        covariance = np.asarray(covariance, dtype=np.float64)
+        covariance = array_of(covariance).astype(np.float64)
         if covariance.shape != (n_frames, n, n):
             raise DataError(f"covariance has shape {covariance.shape}; sources {mean.shape} need {(n_frames, n, n)}.")
         known = known & ~np.isposinf(np.diagonal(covariance, axis1=1, axis2=2))
