@@ -51,10 +51,7 @@ def run(
         device: "cpu", or "cuda" to make images on a GPU.
         progress: Where to report; stderr if none.
 
-    Returns
-    -------
-    The run folder and the stages that were done.
-
+    Returns the run folder and the stages that were done.
     Raises
     ------
     TempicaError

@@ -34,12 +34,8 @@ def export(run: str | Path, to: str, out: str | Path, *, progress: Progress | No
         out: Folder to make.
         progress: Where to report; stderr if none.
 
-    Raises
-    ------
-    StoreError
-        When `out` exists already, or the run lacks the store or has it damaged.
-    OSError
-        As it is when the disk is full or fails.
+    Raises StoreError when `out` exists already, or the run lacks the store or has it damaged; an OSError as it is
+    when the disk is full or fails.
     """
     run, out = Path(run), Path(out)
     if not (run / ".tempica" / "run.json").exists():
