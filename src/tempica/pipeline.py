@@ -51,11 +51,8 @@ def run(
         device: "cpu", or "cuda" to make images on a GPU.
         progress: Where to report; stderr if none.
 
-    Returns the run folder and the stages that were done.
-    Raises
-    ------
-    TempicaError
-        For every mistake in the input; its child WorkerError when workers are killed or a task fails.
+    Returns the run folder and the stages that were done. Raises TempicaError for every mistake in the input, and its
+    child WorkerError when workers are killed or a task fails.
     """
     if device == "cuda":
         from tempica.imaging import kernels_gpu
