@@ -42,8 +42,7 @@ def _exp(x):
     return power * _bits_as_float(bits)  # type: ignore[call-arg]
 
 
-# one long function: cut into parts it has other sums, since fastmath orders them anew in each, and rows that each
-# part would have to write and read again
+# long: cut into parts it would write and read each row again, and fastmath would order its sums in another way
 @_fast
 def pair_contrast(a_NP, b_NQ, shape_6N, extra_PQ, first, chunk, group):
     """Cross-entropy of softmax_q r(p, q) at q = first + p for each pair p, and the gradients of its mean.
