@@ -42,18 +42,18 @@ class GenerativeEstimator(NetworkEstimator):
         *,
         replicas: Any = None,
         validation: Any = None,
-        callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
         log: Any = None,
+        callback: Callable[[int, int, float], None] | None = None,
     ) -> Self:
         """Fit to frames X (frame, feature).
 
         Parameters:
             replicas: label (frame,) of the series of each frame; one series when None.
             validation: mask (frame,) of frames that give no gradients; one block of successive frames in ten when None.
-            callback: called as callback(run, step, loss) at each check of training number `run`.
             checkpoint: file from which a fit that was interrupted goes on, to the same result.
             log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
+            callback: called as callback(run, step, loss) at each check of training number `run`.
 
         Raises DataError for too short series, constant features or impossible parameters.
         """

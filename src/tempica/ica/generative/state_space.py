@@ -97,13 +97,13 @@ class SNICA(GenerativeEstimator):
         X: Any,
         y: Any = None,
         *,
-        replicas: Any = None,
         covariance: Any = None,
         posterior: bool = True,
+        replicas: Any = None,
         validation: Any = None,
-        callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
         log: Any = None,
+        callback: Callable[[int, int, float], None] | None = None,
     ) -> SNICA:
         """Fit to frames X (frame, feature).
 
