@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from tempica.errors import IdentifiabilityWarning
-from tempica.ica import PCL
+from tempica.ica import PCL, TICA
 from tempica.ica.contrastive.second_stage import _entropy, _turned_apart, find_ambiguity, fit_stage
 
 INFORMATION = np.full(100, 0.5) + np.linspace(-0.1, 0.1, 100)
@@ -119,3 +120,31 @@ def test_a_pair_that_was_left_mixed_is_turned_apart_and_no_other(rng) -> None:
     np.testing.assert_allclose(back[:2, :2].max(1), 1, atol=1e-3)
     np.testing.assert_array_equal(turn[2:, 2:], np.eye(2))  # normal ones look alike from all sides
     np.testing.assert_array_equal(_turned_apart(S), np.eye(4))
+
+
+def double_wells(rng, n_frames: int, n_replicas: int, barriers: list[float]) -> np.ndarray:
+    """Overdamped motion in wells at -1 and 1, barriers in kT, whose frames are farther apart than a well remembers."""
+    x, frames = rng.choice([-1.0, 1.0], size=(n_replicas, len(barriers))), []
+    for _ in range(n_frames):
+        for _ in range(20):
+            x = x + 0.04 * np.array(barriers) * x * (1 - x**2) + np.sqrt(0.02) * rng.normal(size=x.shape)
+        frames.append(x)
+    return np.stack(frames, 1).reshape(-1, len(barriers))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_double_wells_are_not_bent_to_suit_a_score(seed) -> None:
+    """A network that tells the wells apart gains much under the reference score, and knows less of what lies within."""
+    rng = np.random.default_rng(seed)
+    S, replicas = double_wells(rng, 500, 8, [2.5, 3.0]), np.repeat(np.arange(8), 500)
+    X = np.column_stack([S / S.std(0), np.zeros_like(S)]) + 0.3 * rng.normal(size=(len(S), 4))
+    X, seen, fresh = X @ np.linalg.qr(rng.normal(size=(4, 4)))[0], replicas < 6, replicas > 5
+
+    def score(found: np.ndarray) -> float:
+        alike = np.abs(spearmanr(found[fresh], S[fresh])[0][:2, 2:])
+        return max(np.trace(alike), np.trace(alike[:, ::-1])) / 2
+
+    options = {"n_restarts": 2, "max_steps": 600}
+    found = PCL(2, **options).fit(X[seen], replicas=replicas[seen])
+    assert found.candidates_["network"] < found.candidates_["tica"] - 0.05
+    assert score(found.transform(X)) > 0.86 > score(TICA(2).fit(X[seen], replicas=replicas[seen]).transform(X))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -110,9 +110,13 @@ class ContrastiveEstimator(NetworkEstimator):
 
         return train_image_networks(progress, restart, network_of, make, self.n_restarts, n_train, self.max_steps)
 
-    def _take(self, rungs: Mapping[str, Rung]) -> Rung:
-        """The rung that is worth it, of models from simple to rich; what is known of all is kept."""
-        self.model_ = climb({name: rung.losses for name, rung in rungs.items()})
+    def _take(self, rungs: Mapping[str, Rung], judge: Callable[[Any], np.ndarray] | None = None) -> Rung:
+        """The rung that is worth it, of models from simple to rich; what is known of all is kept.
+
+        `judge(features)` gives held-out losses by which it has to be worth it as well.
+        """
+        judged = None if judge is None else cache(lambda name: judge(rungs[name].model[0].cpu()))
+        self.model_ = climb({name: rung.losses for name, rung in rungs.items()}, judged)
         self.candidates_ = {name: float(rung.losses.mean()) for name, rung in rungs.items()}
         self.validation_loss_ = rungs["network"].restarts
         rung = rungs[self.model_]

@@ -18,7 +18,13 @@ from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
 from tempica.ica.contrastive.image_networks import LINEAR_STEPS, Noise, Restart
 from tempica.ica.contrastive.images import Images
 from tempica.ica.contrastive.pair_models import PairPlan
-from tempica.ica.contrastive.second_stage import check_stage, choose_stage, find_ambiguity, gaussian_sources
+from tempica.ica.contrastive.second_stage import (
+    check_stage,
+    choose_stage,
+    find_ambiguity,
+    fit_stage,
+    gaussian_sources,
+)
 from tempica.ica.contrastive.within import WithinReplicas
 from tempica.ica.labels import last_share
 from tempica.ica.linear.dimension import count_sources
@@ -32,6 +38,7 @@ from tempica.series import check_replicas, runs
 
 SCORES = ("auto", "reference", "free")
 BATCH = 512  # pairs
+SCORE_STEPS = 400  # in which a score is fitted to given sources
 ALTERNATIVES, FEW = 128, 10  # of a pair in a batch, as long as few sources hold less information than their number
 
 
@@ -52,7 +59,8 @@ class PCL(ContrastiveEstimator):
     losses go on to the end, the better is kept, and the other tells how far each source can be relied on. Where the
     two have found different features, up to an affine map, a deeper network is trained in the same way, for longer. A
     richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
-    network would otherwise be chosen by chance.
+    network would otherwise be chosen by chance. With score_function "auto", its sources after the best second stage
+    must not lose either under the score that suits them: a network that only bends sources to suit a score is left.
 
     B_i is the score of an autoregression whose innovations are Laplace, normal or between (`PairScore`), with
     parameters of each component; or free, any function of two numbers, where the sources change in another way: when
@@ -174,7 +182,18 @@ class PCL(ContrastiveEstimator):
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         plan = self._plan(PairPlan, 8, BATCH, seeds, score_function=self.score_function)
         progress = self._progress(checkpoint, log, callback, seeds, latents, replicas, held_out)
-        rung = self._take(self._rungs(contrast, images, plan, progress))
+        train = ~held_out
+
+        def judge(features: Any) -> np.ndarray:
+            h = self._through(X, features)
+            found = [
+                self._losses_of(contrast, fit_stage(stage, h[train], learned)(h), self.score_function)
+                for stage in stages
+            ]
+            return min(found, key=np.mean)
+
+        rungs = self._rungs(contrast, images, plan, progress)
+        rung = self._take(rungs, judge if self.score_function == "auto" else None)
         self.score_function_ = pair_models.score_function(rung.model[1])
         self._unmix(X, held_out, replicas, lags[0], stages, contrast, rung)
         return self
@@ -210,6 +229,17 @@ class PCL(ContrastiveEstimator):
         )
         return Rung(network, trainer, of_images.held_out(network), losses)
 
+    def _losses_of(self, contrast: Contrast, sources: np.ndarray, score_function: str) -> np.ndarray:
+        """Held-out losses of sources (frame, N) under the score that suits them: the better of the two when "auto".
+
+        Sources are identified up to a function of each, so that what another score can express is no gain of a model or
+        a stage. A score too simple for the dynamics rewards those that bend or mix the sources to suit it: of double
+        wells, a network that tells the wells apart and forgets what lies within.
+        """
+        steps = min(SCORE_STEPS, self.max_steps or SCORE_STEPS)
+        kinds = (False, True) if score_function == "auto" else (score_function == "free",)
+        return min((contrast.losses_of(sources, steps, free=free) for free in kinds), key=np.mean)
+
     def _unmix(
         self,
         X: Any,
@@ -222,13 +252,12 @@ class PCL(ContrastiveEstimator):
     ) -> None:
         """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
         features, train = self._through(X), ~held_out
-        steps, free = min(400, self.max_steps or 400), self.score_function_ == "free"
         self._stage, self.second_stage_loss_ = choose_stage(
             stages,
             features,
             train,
             runs(replicas, train),
-            lambda S: contrast.losses_of(S, steps, free=free),
+            lambda S: self._losses_of(contrast, S, self.score_function),
             gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
         )
         self.second_stage_ = self._stage.name

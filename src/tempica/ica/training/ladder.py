@@ -47,18 +47,24 @@ class Plan:
         return self.options | {"max_steps": max_steps, "seed": int(self.seeds[run])}
 
 
-def climb(losses: Mapping[str, np.ndarray]) -> str:
+def climb(losses: Mapping[str, np.ndarray], judge: Callable[[str], np.ndarray] | None = None) -> str:
     """The name of the model to keep, of models from simple to rich with their losses (item,) of the same items.
 
     Each is taken if it gains more than the standard error over the one that was kept before: under strong noise a
-    richer one would otherwise be chosen by chance.
+    richer one would otherwise be chosen by chance. `judge(name)` gives losses of the features of a model by another
+    measure, asked for where the first speaks for a model: it must not lose by that one.
     """
     kept, *richer = losses
     for name in richer:
-        gain = losses[kept] - losses[name]
-        if gain.mean() > standard_error(gain):
+        if gains(losses[kept], losses[name]) and (judge is None or gains(judge(kept), judge(name), errors=0.0)):
             kept = name
     return kept
+
+
+def gains(before: np.ndarray, after: np.ndarray, errors: float = 1.0) -> bool:
+    """Whether losses (item,) of the same items have fallen by more than so many standard errors."""
+    gain = before - after
+    return bool(gain.mean() > errors * standard_error(gain))
 
 
 def pilot_steps(n_train: int, max_steps: int | None) -> int:
