@@ -14,6 +14,7 @@ from torch import nn
 from tempica.errors import DataError
 from tempica.ica.synthetic import autoregressive, modulated
 from tempica.ica.training import parallel
+from tempica.ica.training.ladder import climb
 from tempica.ica.training.orthogonal import Orthogonal
 from tempica.ica.training.progress import Checkpoint, Progress
 from tempica.ica.training.schedules import Plateau
@@ -214,3 +215,17 @@ def test_more_processes_than_items_are_refused(monkeypatch) -> None:
     monkeypatch.setattr(parallel, "world", lambda: (0, 17))
     with pytest.raises(DataError, match="16 items, fewer than the 17 processes"):
         training()
+
+
+def test_a_richer_model_has_to_gain_and_must_not_lose_by_the_second_measure(rng) -> None:
+    noise = 0.1 * rng.normal(size=200)
+    losses = {"simple": noise, "lucky": noise + np.resize([0.1, -0.1], 200), "better": noise - 0.3, "bent": noise - 0.5}
+    assert climb(losses) == "bent"
+    asked = []
+
+    def judge(name: str) -> np.ndarray:
+        asked.append(name)
+        return losses[name] + (0.6 if name == "bent" else 0.0)
+
+    assert climb(losses, judge) == "better"
+    assert "lucky" not in asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -182,16 +183,7 @@ class PCL(ContrastiveEstimator):
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         plan = self._plan(PairPlan, 8, BATCH, seeds, score_function=self.score_function)
         progress = self._progress(checkpoint, log, callback, seeds, latents, replicas, held_out)
-        train = ~held_out
-
-        def judge(features: Any) -> np.ndarray:
-            h = self._through(X, features)
-            found = [
-                self._losses_of(contrast, fit_stage(stage, h[train], learned)(h), self.score_function)
-                for stage in stages
-            ]
-            return min(found, key=np.mean)
-
+        judge = partial(self._losses_after, stages, X, ~held_out, learned, contrast)
         rungs = self._rungs(contrast, images, plan, progress)
         rung = self._take(rungs, judge if self.score_function == "auto" else None)
         self.score_function_ = pair_models.score_function(rung.model[1])
@@ -229,7 +221,21 @@ class PCL(ContrastiveEstimator):
         )
         return Rung(network, trainer, of_images.held_out(network), losses)
 
-    def _losses_of(self, contrast: Contrast, sources: np.ndarray, score_function: str) -> np.ndarray:
+    def _losses_after(
+        self,
+        stages: tuple[str, ...],
+        X: Any,
+        train: np.ndarray,
+        labels: np.ndarray,
+        contrast: Contrast,
+        features: Any,
+    ) -> np.ndarray:
+        """Held-out losses of what features make of X, after the best of the stages."""
+        h = self._through(X, features)
+        sources = (fit_stage(stage, h[train], labels)(h) for stage in stages)
+        return min((self._losses_of(contrast, S) for S in sources), key=np.mean)
+
+    def _losses_of(self, contrast: Contrast, sources: np.ndarray) -> np.ndarray:
         """Held-out losses of sources (frame, N) under the score that suits them: the better of the two when "auto".
 
         Sources are identified up to a function of each, so that what another score can express is no gain of a model or
@@ -237,7 +243,7 @@ class PCL(ContrastiveEstimator):
         wells, a network that tells the wells apart and forgets what lies within.
         """
         steps = min(SCORE_STEPS, self.max_steps or SCORE_STEPS)
-        kinds = (False, True) if score_function == "auto" else (score_function == "free",)
+        kinds = (False, True) if self.score_function == "auto" else (self.score_function == "free",)
         return min((contrast.losses_of(sources, steps, free=free) for free in kinds), key=np.mean)
 
     def _unmix(
@@ -257,7 +263,7 @@ class PCL(ContrastiveEstimator):
             features,
             train,
             runs(replicas, train),
-            lambda S: self._losses_of(contrast, S, self.score_function),
+            partial(self._losses_of, contrast),
             gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
         )
         self.second_stage_ = self._stage.name
