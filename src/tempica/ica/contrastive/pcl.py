@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
@@ -183,11 +184,12 @@ class PCL(ContrastiveEstimator):
         seeds = check_random_state(self.random_state).randint(2**31 - 1, size=self.n_restarts + 1)
         plan = self._plan(PairPlan, 8, BATCH, seeds, score_function=self.score_function)
         progress = self._progress(checkpoint, log, callback, seeds, latents, replicas, held_out)
-        judge = partial(self._losses_after, stages, X, ~held_out, learned, contrast)
+        losses = _remembered(partial(self._losses_of, contrast))
+        judge = partial(self._losses_after, stages, X, ~held_out, learned, losses)
         rungs = self._rungs(contrast, images, plan, progress)
         rung = self._take(rungs, judge if self.score_function == "auto" else None)
         self.score_function_ = pair_models.score_function(rung.model[1])
-        self._unmix(X, held_out, replicas, lags[0], stages, contrast, rung)
+        self._unmix(X, held_out, replicas, lags[0], stages, losses, rung)
         return self
 
     def _rungs(self, contrast: Contrast, images: Images | None, plan: PairPlan, progress: Progress) -> dict[str, Rung]:
@@ -227,13 +229,13 @@ class PCL(ContrastiveEstimator):
         X: Any,
         train: np.ndarray,
         labels: np.ndarray,
-        contrast: Contrast,
+        losses: Callable[[np.ndarray], np.ndarray],
         features: Any,
     ) -> np.ndarray:
         """Held-out losses of what features make of X, after the best of the stages."""
         h = self._through(X, features)
         sources = (fit_stage(stage, h[train], labels)(h) for stage in stages)
-        return min((self._losses_of(contrast, S) for S in sources), key=np.mean)
+        return min(map(losses, sources), key=np.mean)
 
     def _losses_of(self, contrast: Contrast, sources: np.ndarray) -> np.ndarray:
         """Held-out losses of sources (frame, N) under the score that suits them: the better of the two when "auto".
@@ -253,7 +255,7 @@ class PCL(ContrastiveEstimator):
         replicas: np.ndarray,
         lag: int,
         stages: tuple[str, ...],
-        contrast: Contrast,
+        losses: Callable[[np.ndarray], np.ndarray],
         rung: Rung,
     ) -> None:
         """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
@@ -263,7 +265,7 @@ class PCL(ContrastiveEstimator):
             features,
             train,
             runs(replicas, train),
-            partial(self._losses_of, contrast),
+            losses,
             gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
         )
         self.second_stage_ = self._stage.name
@@ -290,3 +292,16 @@ class PCL(ContrastiveEstimator):
         if "_white" in state:
             state["_mean"], state["_white"] = state["_white"].mean_, state["_white"].components_
         return super()._from_format_1(state)
+
+
+def _remembered(losses: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The same function, which does not train a score again for sources that it has seen."""
+    known: dict[bytes, np.ndarray] = {}
+
+    def of(sources: np.ndarray) -> np.ndarray:
+        key = hashlib.blake2b(sources.tobytes()).digest()
+        if key not in known:
+            known[key] = losses(sources)
+        return known[key]
+
+    return of
