@@ -313,6 +313,16 @@ def test_tensors_are_as_good_as_arrays(rng, autoregression):
     np.testing.assert_array_equal(smooth(*given, train=torch.as_tensor(train)).mean, one.mean)
 
 
+@pytest.mark.parametrize("posterior", [False, True])
+def test_one_covariance_may_stand_for_all_frames(rng, autoregression, posterior):
+    seen, covariance = autoregression(rng, 300, RHO) + 0.5 * rng.normal(size=(300, 2)), 0.25 * np.eye(2)
+    seen[7, 0] = np.nan
+    one = smooth(seen, np.tile(covariance, (300, 1, 1)), posterior=posterior)
+    other = smooth(seen, covariance, posterior=posterior)
+    np.testing.assert_array_equal(other.mean, one.mean)
+    np.testing.assert_array_equal(other.covariance, one.covariance)
+
+
 GOOD = np.tile(np.eye(2), (6, 1, 1))
 
 

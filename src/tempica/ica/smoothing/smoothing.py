@@ -49,8 +49,8 @@ def smooth(
 
     Parameters
         mean: (frame, n) sources; NaN where missing.
-        covariance: (frame, n, n) uncertainty of each frame; when None, the noise is white, with a variance for each
-            source that is fitted.
+        covariance: (frame, n, n) uncertainty of each frame, or (n, n) of every frame; when None, the noise is white,
+            with a variance for each source that is fitted.
         replicas: (frame,) labels of the series; one series when None.
         train: mask (frame,) of the frames that the dynamics are fitted to; all when None.
         posterior: whether each frame is N(mean, covariance) under a prior common to all, which is divided out
@@ -99,8 +99,13 @@ def _checked(mean: Any, covariance: Any) -> tuple[np.ndarray, Any, np.ndarray]:
     known = ~np.isnan(mean)
     if covariance is not None:
         covariance = array_of(covariance).astype(np.float64)
+        if covariance.shape == (n, n):
+            covariance = np.broadcast_to(covariance, (n_frames, n, n))
         if covariance.shape != (n_frames, n, n):
-            raise DataError(f"covariance has shape {covariance.shape}; sources {mean.shape} need {(n_frames, n, n)}.")
+            raise DataError(
+                f"covariance has shape {covariance.shape}; sources {mean.shape} need {(n_frames, n, n)}, or {(n, n)}"
+                " for one covariance of all frames."
+            )
         known = known & ~np.isposinf(np.diagonal(covariance, axis1=1, axis2=2))
         both = known[:, :, None] & known[:, None, :]
         if not both.all():
