@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tempica import load_recipe
+from tempica import recipe as sections
 from tempica.errors import RecipeError
 from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.experiment import Recipe
@@ -74,6 +75,14 @@ def refused(load, content, *fragments):
         assert fragment in message
     assert "recipe.toml" in message
     return message
+
+
+def test_the_package_offers_the_recipe_and_its_sections():
+    assert sections.Recipe is Recipe
+    for name in sections.__all__:
+        assert getattr(sections, name).__module__.startswith("tempica.recipe.")
+    with pytest.raises(AttributeError, match="NoRecipe"):
+        sections.NoRecipe  # noqa: B018
 
 
 def test_a_recipe_from_an_editor_on_windows_loads(tmp_path):
