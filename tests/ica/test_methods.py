@@ -153,8 +153,8 @@ def test_pairs_are_looked_for_at_the_methods_own_lag():
     content = tomllib.loads((ROOT / "simulations" / "adenylate_kinase.toml").read_text())
     content["simulate"]["observation"] = {"mode": "pairs"}
 
-    def wrong(lag, **method):
-        train = {**content["train"], "lag": lag, "methods": [], "method": [{"name": "pcl", **method}]}
+    def wrong(of_the_recipe, **method):
+        train = {**content["train"], "lag": of_the_recipe, "methods": [], "method": [{"name": "pcl", **method}]}
         return methods.mistakes(Recipe.model_validate(content | {"train": train}))
 
     assert wrong(1) == wrong(2, lag=1) == []

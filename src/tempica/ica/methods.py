@@ -243,7 +243,8 @@ def _wrong_values(row: Method, given: Mapping[str, Any], recipe: Recipe) -> list
         found.append(f"n_components = {n} must be at least 1.")
     if isinstance(n, int) and n > recipe.embed.n_modes and not row.images:
         found.append(f"n_components = {n} must not exceed embed.n_modes = {recipe.embed.n_modes}.")
-    lags, half = lag if isinstance(lag, list) else [lag], recipe.simulate.n_frames // 2
+    lags: list[Any] = lag if isinstance(lag, list) else [lag]
+    half = recipe.simulate.n_frames // 2
     if lag is not None and not (lags and all(1 <= each < half for each in lags)):
         found.append(f"lag = {lag} must be from 1 to {half - 1}, below half of simulate.n_frames, or a list of such.")
     model = row.estimator()(**given)
