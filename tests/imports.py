@@ -77,11 +77,20 @@ def against_the_law(source: Path) -> list[str]:
                 if not _allowed(list(one), list(other), INSIDE_ICA):
                     found.append(f"{name} imports {target}")
     for path in modules(source).values():
-        calls = (node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call))
-        names = {ast.unparse(call.func).rpartition(".")[2] for call in calls}
-        if names & {"import_module", "__import__"} and path.name != "__init__.py":
+        if path.name != "__init__.py" and {"import_module", "__import__"} & set(_names(path)):
             found.append(f"{path.relative_to(source)} imports by string")
     return found
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Every name that a file speaks of, called or not: what imports by string may be given another name first."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Name):
+            yield node.id
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
 
 
 def _allowed(one: list[str], other: list[str], floors: tuple[tuple[str, ...], ...]) -> bool:

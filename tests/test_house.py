@@ -53,6 +53,11 @@ def test_there_is_no_circle_of_imports() -> None:
         ("ica/training/trainer.py", "from tempica.ica.contrastive.pcl import PCL"),
         ("evaluate/stage.py", "import importlib\nimportlib.import_module('tempica' + '.ica')"),
         ("embed/stage.py", "def f():\n    __import__('tempica.simulate')"),
+        ("embed/stage.py", "from importlib import import_module as load\nload('tempica.simulate')"),
+        ("embed/stage.py", "import importlib as i\nload = i.import_module\nload('tempica.simulate')"),
+        ("embed/stage.py", "from tempica import simulate"),
+        ("embed/stage.py", "import tempica.simulate.engine as engine"),
+        ("embed/stage.py", "import tempica"),
     ],
 )
 def test_a_planted_violation_is_found(place: str, line: str, tmp_path: Path) -> None:

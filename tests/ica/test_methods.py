@@ -104,7 +104,20 @@ def test_snapshots_take_methods_of_labels_and_refuse_those_of_pairs():
     ("given", "told"),
     [
         ({"n_layer": 3}, "train.method.0.n_layer: PCL has no such parameter. It has: n_components, lag,"),
-        ({"n_restarts": "five"}, "train.method.0.n_restarts = 'five': input should be a valid integer"),
+        ({"n_restarts": "five"}, "train.method.0.n_restarts = 'five': must be a valid integer"),
+        ({"n_restarts": "5"}, "train.method.0.n_restarts = '5': must be a valid integer"),
+        ({"n_restarts": 0}, "train.method.0.n_restarts = 0 must be at least 1."),
+        ({"n_components": "three"}, "train.method.0.n_components = 'three': must be a valid integer or 'auto'."),
+        ({"n_components": True}, "train.method.0.n_components = True: must be a valid integer or 'auto'."),
+        ({"n_components": 0}, "train.method.0.n_components = 0 must be at least 1."),
+        ({"second_stage": "fastika"}, "train.method.0.second_stage = 'fastika': must be 'auto', 'none', 'fastica' or"),
+        ({"lag": [1, 1000000]}, "train.method.0.lag = [1, 1000000] must be from 1 to "),
+        ({"lag": []}, "train.method.0.lag = [] must be from 1 to "),
+        ({"training": {"learning_rate": "x"}}, "train.method.0.learning_rate = 'x' must be a number above 0."),
+        ({"training": {"lerning_rate": 1e-3}}, "train.method.0.training has no option 'lerning_rate'; it has batch_si"),
+        ({"training": {"width": True}}, "train.method.0.width = True must be a whole number."),
+        ({"training": {"precision": "half"}}, "train.method.0.precision = 'half' must be float32, float64, bfloat16."),
+        ({"training": 3}, "train.method.0.training = 3 must be a Training, or a dict of"),
         ({"random_state": 3}, "train.method.0.random_state: is the run's to give"),
         ({"n_components": 5}, "train.method.0.n_components = 5 must not exceed embed.n_modes = 4."),
     ],
@@ -114,6 +127,39 @@ def test_parameters_are_checked_against_the_estimators_own(given, told):
     assert wrong.startswith(told)
     with pytest.raises(ValueError, match=r"The recipe cannot be used:\n  train\.method\.0"):
         check_methods(recipe(methods=[], method=[{"name": "pcl", **given}]), "The recipe")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"name": "hmnlica", "training": {"width": 8}}, "HMNLICA has no use for training.width = 8; it takes"),
+        ({"name": "ivae", "training": {"precision": "bfloat16"}}, "IVAE takes float32 or float64."),
+        ({"name": "slowvae", "second_stage": "fastica"}, "must be 'auto', 'none' or 'linear'."),
+        ({"name": "snica", "chunk": 1}, "train.method.0.chunk = 1 must be at least 2."),
+        ({"name": "fastica", "fun": "tanh"}, "must be 'logcosh', 'exp' or 'cube'."),
+    ],
+)
+def test_what_one_estimator_has_no_use_for_is_refused(given, told):
+    (wrong,) = methods.mistakes(recipe(methods=[], method=[given]))
+    assert told in wrong
+
+
+def test_right_parameters_pass():
+    given = {"n_components": "auto", "lag": [1, 3], "second_stage": "sobi", "training": {"learning_rate": 1}}
+    assert methods.mistakes(recipe(methods=[], method=[{"name": "pcl", **given}])) == []
+
+
+def test_pairs_are_looked_for_at_the_methods_own_lag():
+    content = tomllib.loads((ROOT / "simulations" / "adenylate_kinase.toml").read_text())
+    content["simulate"]["observation"] = {"mode": "pairs"}
+
+    def wrong(of_the_recipe, **method):
+        train = {**content["train"], "lag": of_the_recipe, "methods": [], "method": [{"name": "pcl", **method}]}
+        return methods.mistakes(Recipe.model_validate(content | {"train": train}))
+
+    assert wrong(1) == wrong(2, lag=1) == []
+    for found in (wrong(2), wrong(1, lag=2), wrong(1, lag=[1, 2])):
+        assert "needs two frames of a molecule 2 frames apart" in found[0]
 
 
 def test_a_method_is_named_once():

@@ -6,11 +6,13 @@ A method is a row here and a class in this room. Recipes, training, scores, repo
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from tempica import ica
+from tempica.errors import DataError
 from tempica.recipe.experiment import Recipe
 
 NEEDS = {
@@ -136,7 +138,9 @@ def chosen(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """
     train = recipe.train
     if train.methods is None and not train.method:
-        names = ["tica", "pcl"] if not _lacks("pairs", recipe) else ["tcl"] if recipe.labelled else ["fastica"]
+        names = (
+            ["tica", "pcl"] if not _lacks("pairs", recipe, train.lag) else ["tcl"] if recipe.labelled else ["fastica"]
+        )
         return {name: {} for name in names}
     return {name: {} for name in train.methods or ()} | {one.name: dict(one.model_extra or {}) for one in train.method}
 
@@ -149,20 +153,22 @@ def mistakes(recipe: Recipe) -> list[str]:
     listed = ", ".join(sorted(known))
     wrong = [f"{where} = {name!r}: must be one of {listed}." for where, name in named if name not in known]
     lacking: dict[str, list[str]] = {}
-    for name in chosen(recipe):
-        if name in known and (why := _lacks(find(name).needs, recipe)):
+    for name, given in chosen(recipe).items():
+        if name in known and (why := _lacks(find(name).needs, recipe, _longest(given.get("lag"), recipe.train.lag))):
             lacking.setdefault(why, []).append(name)
-    could = ", ".join(row.name for row in trainable() if not _lacks(row.needs, recipe))
+    could = ", ".join(row.name for row in trainable() if not _lacks(row.needs, recipe, train.lag))
     wrong += [f"{_refused(names, why)} Methods that can run here: {could}." for why, names in lacking.items()]
     for i, one in enumerate(train.method):
         if one.name in known:
-            wrong += [f"train.method.{i}.{line}" for line in _parameter_mistakes(find(one.name), one.model_extra or {})]
-            n = (one.model_extra or {}).get("n_components")
-            if isinstance(n, int) and n > recipe.embed.n_modes and not find(one.name).images:
-                wrong.append(
-                    f"train.method.{i}.n_components = {n} must not exceed embed.n_modes = {recipe.embed.n_modes}."
-                )
+            found = _parameter_mistakes(find(one.name), one.model_extra or {}, recipe)
+            wrong += [f"train.method.{i}.{line}" for line in found]
     return wrong
+
+
+def _longest(lag: Any, default: int) -> int:
+    """The longest of a method's lags; what is no lag at all is another mistake."""
+    lags = [each for each in (lag if isinstance(lag, list) else [lag]) if type(each) is int]
+    return max(lags, default=default)
 
 
 def _refused(names: list[str], why: str) -> str:
@@ -171,8 +177,8 @@ def _refused(names: list[str], why: str) -> str:
     return f"train.methods = {', '.join(names)} need {why}"
 
 
-def _lacks(needs: str, recipe: Recipe) -> str | None:
-    """What the recipe's data lack of what a method needs, with a remedy; None where they have it."""
+def _lacks(needs: str, recipe: Recipe, lag: int) -> str | None:
+    """What the recipe's data lack of what a method with this lag needs, with a remedy; None where they have it."""
     each, mode = recipe.frames_per_molecule, recipe.observed_as
     if needs.startswith("labels") and recipe.labelled:
         return None
@@ -181,11 +187,11 @@ def _lacks(needs: str, recipe: Recipe) -> str | None:
             "labelled segments, and simulate.segment_frames is not given. Leave it out, or give dynamics that change by"
             " segment (modulated, relaxation, temperature_jump)."
         )
-    if needs.endswith("pairs") and each is not None and recipe.train.lag >= each:
+    if needs.endswith("pairs") and each is not None and lag >= each:
         has = "one" if each == 1 else f"{each} a molecule"
         return (
-            f"two frames of a molecule {recipe.train.lag} frames apart, and {mode} has {has}. Give no methods, another"
-            " lag, or images that are a movie."
+            f"two frames of a molecule {lag} frame{'s' * (lag > 1)} apart, and {mode} has {has}. Give no methods,"
+            " another lag, or images that are a movie."
         )
     if needs.endswith("series") and each is not None:
         return f"a movie of each molecule, and {mode} has {each} frame{'s' * (each > 1)} of one. Give no such methods."
@@ -199,23 +205,52 @@ def parameters(row: Method) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in known.items() if name not in OF_THE_RUN}
 
 
-def _parameter_mistakes(row: Method, given: Mapping[str, Any]) -> list[str]:
-    from pydantic import TypeAdapter, ValidationError
-
-    if not given or row.estimator is None:
+def _parameter_mistakes(row: Method, given: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """What is wrong with a method's parameters: names, types, then values, a line each."""
+    if not given:
         return []
     known, found = parameters(row), []
-    hints = get_type_hints(row.estimator().__init__)  # type: ignore[misc]
     for name, value in given.items():
         if name in OF_THE_RUN:
             found.append(f"{name}: is the run's to give (seed in the recipe, --device). Leave it out.")
         elif name not in known:
             found.append(f"{name}: {row.title} has no such parameter. It has: {', '.join(known)}.")
-        else:
-            try:
-                TypeAdapter(hints.get(name, Any), config={"arbitrary_types_allowed": True}).validate_python(value)
-            except ValidationError as error:
-                found.append(
-                    f"{name} = {value!r}: {error.errors()[0]['msg'][:1].lower()}{error.errors()[0]['msg'][1:]}."
-                )
+        elif name != "training" and (why := _wrong_type(row, name, value)):
+            found.append(f"{name} = {value!r}: {why}.")
+    return found or _wrong_values(row, given, recipe)
+
+
+def _wrong_type(row: Method, name: str, value: Any) -> str | None:
+    """Why a value is not of the type that the estimator declares for a parameter; None if it is."""
+    from pydantic import TypeAdapter, ValidationError
+
+    hint = get_type_hints(row.estimator().__init__).get(name, Any)  # type: ignore[misc]
+    try:
+        # strict and as JSON, as the rest of the recipe: "2" is no number, and a list may become a tuple
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config={"arbitrary_types_allowed": True})
+        adapter.validate_json(json.dumps(value, default=str), strict=True)
+    except ValidationError as error:
+        reasons = dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in error.errors())
+        return f"must be {' or '.join(reasons)}".replace("a valid array", "a list")
+    return None
+
+
+def _wrong_values(row: Method, given: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """What is out of range: components, lags, and what the estimator checks itself before a fit."""
+    assert row.estimator is not None
+    found, n, lag = [], given.get("n_components"), given.get("lag")
+    if isinstance(n, int) and n < 1:
+        found.append(f"n_components = {n} must be at least 1.")
+    if isinstance(n, int) and n > recipe.embed.n_modes and not row.images:
+        found.append(f"n_components = {n} must not exceed embed.n_modes = {recipe.embed.n_modes}.")
+    lags: list[Any] = lag if isinstance(lag, list) else [lag]
+    half = recipe.simulate.n_frames // 2
+    if lag is not None and not (lags and all(1 <= each < half for each in lags)):
+        found.append(f"lag = {lag} must be from 1 to {half - 1}, below half of simulate.n_frames, or a list of such.")
+    model = row.estimator()(**given)
+    if hasattr(model, "_options"):  # of networks
+        try:
+            model._options()
+        except DataError as error:
+            found.append(str(error))
     return found

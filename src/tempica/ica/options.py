@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 
 from tempica.errors import DataError
 
+PRECISIONS = ("float32", "float64", "bfloat16")
 LEAST = {"batch_size": 2, "width": 1, "n_layers": 1}
 
 
@@ -83,15 +84,17 @@ def completed(given: Any, own: Mapping[str, Any], estimator: str, least: Mapping
             )
         if name in least and value is not None:
             check_whole(name, value, least[name])
+    if asked["precision"] not in PRECISIONS:
+        raise DataError(f"precision = {asked['precision']!r} must be {', '.join(PRECISIONS)}.")
     rate = asked["learning_rate"]
-    if not (rate is None or (isinstance(rate, Real) and 0 < float(rate) < np.inf)):
+    if not (rate is None or (isinstance(rate, Real) and rate is not True and 0 < float(rate) < np.inf)):
         raise DataError(f"learning_rate = {rate!r} must be a number above 0.")
     return Training(**(asked | {name: own.get(name) for name, value in asked.items() if value is None}))
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Raises DataError for what is no whole number, or less than the least."""
-    if not isinstance(value, Integral):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise DataError(f"{name} = {value!r} must be a whole number.")
     if value < least:
         raise DataError(f"{name} = {value} must be at least {least}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ class GCL(ContrastiveEstimator):
         n_restarts: int = 2,
         max_steps: int | None = None,
         lag: int | tuple[int, ...] = 1,
-        second_stage: str = "auto",
+        second_stage: Literal["auto", "none", "fastica", "sobi"] = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: Any = 0,

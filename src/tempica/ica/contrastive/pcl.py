@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -119,13 +119,13 @@ class PCL(ContrastiveEstimator):
 
     def __init__(
         self,
-        n_components: int | str | None = None,
+        n_components: int | Literal["auto"] | None = None,
         *,
         lag: int | tuple[int, ...] = 1,
         n_restarts: int = 3,
         max_steps: int | None = None,
-        second_stage: str = "auto",
-        score_function: str = "auto",
+        second_stage: Literal["auto", "none", "fastica", "sobi"] = "auto",
+        score_function: Literal["auto", "reference", "free"] = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: Any = 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -98,11 +98,11 @@ class TCL(ContrastiveEstimator):
 
     def __init__(
         self,
-        n_components: int | str | None = None,
+        n_components: int | Literal["auto"] | None = None,
         *,
         n_restarts: int = 3,
         max_steps: int | None = None,
-        second_stage: str = "auto",
+        second_stage: Literal["auto", "none", "fastica"] = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: Any = 0,

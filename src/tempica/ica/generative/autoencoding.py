@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -50,7 +50,7 @@ class AutoencodingEstimator(GenerativeEstimator):
         *,
         n_restarts: int = 4,
         max_steps: int = 5000,
-        second_stage: str = "auto",
+        second_stage: Literal["auto", "none", "linear"] = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: int = 0,

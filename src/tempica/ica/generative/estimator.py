@@ -68,12 +68,15 @@ class GenerativeEstimator(NetworkEstimator):
         """Fit to checked frames; `progress(*data)` is what is told of a fit of these data."""
         raise NotImplementedError
 
+    def _options(self) -> Any:
+        options = super()._options()
+        if options.precision == "bfloat16":
+            raise DataError(f"precision = 'bfloat16': {type(self).__name__} takes float32 or float64.")
+        return options
+
     def _generator(self) -> torch.Generator:
         """The generator that a fit draws from; parameters, device and precision are checked."""
-        precision = self._options().precision
-        if precision == "bfloat16":
-            raise DataError(f"precision = 'bfloat16': {type(self).__name__} takes float32 or float64.")
-        check_device(self.device, precision)
+        check_device(self.device, self._options().precision)
         return torch.Generator().manual_seed(check_seed(self.random_state))
 
     def _tensor(self, array: Any) -> Tensor:

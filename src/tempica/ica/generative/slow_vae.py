@@ -6,7 +6,7 @@ Shape legend: R restart, B frame of a batch, N component.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class SlowVAE(AutoencodingEstimator):
         n_restarts: int = 4,
         max_steps: int = 5000,
         lag: int = 1,
-        second_stage: str = "auto",
+        second_stage: Literal["auto", "none", "linear"] = "auto",
         training: Training | Mapping[str, Any] | None = None,
         device: str = "cpu",
         random_state: int = 0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -37,7 +37,7 @@ class FastICA(LinearUnmixing):
         self,
         n_components: int | None = None,
         *,
-        fun: str = "logcosh",
+        fun: Literal["logcosh", "exp", "cube"] = "logcosh",
         max_iter: int = 1000,
         tol: float = 1e-4,
         random_state: Any = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -51,7 +51,7 @@ class TICA(LinearUnmixing):
         True
     """
 
-    def __init__(self, n_components: int | str | None = None, *, lag: int | tuple[int, ...] = 1) -> None:
+    def __init__(self, n_components: int | Literal["auto"] | None = None, *, lag: int | tuple[int, ...] = 1) -> None:
         self.n_components = n_components
         self.lag = lag
 
@@ -123,7 +123,11 @@ class SOBI(LinearUnmixing):
     """
 
     def __init__(
-        self, n_components: int | str | None = None, *, lag: int | tuple[int, ...] | None = None, refine: bool = True
+        self,
+        n_components: int | Literal["auto"] | None = None,
+        *,
+        lag: int | tuple[int, ...] | None = None,
+        refine: bool = True,
     ) -> None:
         self.n_components = n_components
         self.lag = lag

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -46,7 +46,7 @@ class NonstationaryICA(LinearUnmixing):
         [1.0, 1.0]
     """
 
-    def __init__(self, n_components: int | str | None = None, *, n_segments: int | None = None) -> None:
+    def __init__(self, n_components: int | Literal["auto"] | None = None, *, n_segments: int | None = None) -> None:
         self.n_components = n_components
         self.n_segments = n_segments
 
