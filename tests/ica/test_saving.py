@@ -92,7 +92,8 @@ def test_the_file_names_classes_as_the_public_does(tmp_path, X):
         path = save(model.fit(X), tmp_path / "model")
     text = (path / "estimator.json").read_text()
     names = set(re.findall(r'"class": "([^"]+)"', text))
-    assert {"PCL", "Stage", "Features", "torch.nn:Linear"} <= names
+    assert {"PCL", "Stage", "Features"} <= names
+    assert any(name.startswith("torch.nn:") for name in names)
     assert json.loads(text)["format"] == 2
     assert all(name.isidentifier() or name.startswith("torch.nn:") for name in names)
 
