@@ -46,7 +46,7 @@ def complete_recipe(
     molecule = simulate.get("molecule") if isinstance(simulate, dict) else None
     if molecule is not None and not (isinstance(molecule, dict) and molecule.get("kind", "trajectory") == "trajectory"):
         raise RecipeError(
-            f"The recipe {path} already has a molecule, which `tempica import` would replace. Remove the table"
+            f"The recipe {path} has a molecule of its own, which `tempica import` would replace. Remove the table"
             " simulate.molecule from it, and dynamics and network with it."
         )
     for key in given:
