@@ -96,7 +96,7 @@ def test_images_go_through_embed_and_train_and_no_further(small_run, exported, a
     assert whole.returncode == 0, whole.stderr
     assert "without a truth: evaluate and report are left out" in whole.stderr
     assert {path.name for path in run.glob("*.zarr")} == {
-        f"{s}.zarr" for s in ("ensemble", "movie", "latents", "sources")
+        f"{s}.zarr" for s in ("structure", "ensemble", "movie", "latents", "sources")
     }
     assert not (run / "scores.json").exists()
     refused = tempica("evaluate", run)

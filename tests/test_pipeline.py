@@ -22,7 +22,7 @@ from .conftest import ROOT, small_recipe_text, tempica, tree
 
 def test_a_run_makes_everything(small_run: Path) -> None:
     names = {path.name for path in small_run.iterdir()}
-    stores = {f"{kind}.zarr" for kind in ("trajectory", "ensemble", "movie", "latents", "sources")}
+    stores = {f"{kind}.zarr" for kind in ("structure", "trajectory", "ensemble", "movie", "latents", "sources")}
     assert stores | {"recipe.toml", "structures", "log.jsonl", "scores.json", "report.html", ".tempica"} == names
     assert {path.name for path in (small_run / ".tempica").iterdir()} == {"run.json", "lock", "workers.lock"}
     events = [json.loads(line) for line in (small_run / "log.jsonl").read_text().splitlines()]
@@ -64,7 +64,7 @@ def test_a_run_of_an_older_schema_is_kept_and_made_again(small_run: Path, tmp_pa
     shutil.copytree(small_run, run)
     for path in run.glob("*.zarr"):
         about = json.loads((path / "zarr.json").read_text())
-        about["attributes"] |= {"schema_version": 3, "fingerprint": "0" * 16}
+        about["attributes"] |= {"schema_version": 4, "fingerprint": "0" * 16}
         (path / "zarr.json").write_text(json.dumps(about))
     refused = tempica("export", run, tmp_path / "particles", "--to", "relion")
     assert refused.returncode == 2

@@ -49,12 +49,19 @@ def run(work: Work) -> None:
             "mode_other": n_modes,
             "atom": n_atoms,
             "space": 3,
+            "quaternion": 4,
+            "plane": 2,
+            "pose": 5,
+            "pose_other": 5,
+            "component": n_modes,
         },
         chunks={"replica": 1, "time": BLOCK_FRAMES},
-        attributes={"noise_variance": float(modes["noise_variance"])},
+        attributes={"noise_variance": float(modes["noise_variance"]), "pose_source": "stated"},
     )
     store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
     store.write(latents, {"mode_shape": modes["shape"], "mean_structure": modes["mean"]})
+    store.write(latents, {name: movie[name].values for name in ("pose_quaternion", "pose_shift_A")})
+    store.write(latents, {"pose_covariance": 0.0, "state_space_source": np.nan, "state_space_variance": np.nan})
     chains = [
         [(f"latents-{r}-{a}", partial(embed_block, recipe, work.run, modes_file, latents, r, a, b))]
         for r in range(n_replicas)

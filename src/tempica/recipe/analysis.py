@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import ConfigDict, Field, model_validator
 
 from tempica.recipe.section import MOST, Section, in_unit
 
 
 class EmbedRecipe(Section):
-    """Posterior of displacement-mode amplitudes per frame, by Gauss–Newton through the image formation."""
+    """Poses, displacement modes and their amplitudes from images; what the movie does not state is found."""
 
-    n_modes: int = Field(default=4, ge=1, le=100, description="principal displacement modes of the separate replica")
+    modes_from: Literal["ensemble", "structure"] = Field(
+        default="ensemble",
+        description="what is known of motions beforehand: a separate simulation, of which principal modes are taken,"
+        " or one structure, of which an elastic network is made. Modes are then learned from the images",
+    )
+    n_modes: int = Field(default=4, ge=1, le=100, description="displacement modes that the images teach")
     n_iterations: int = Field(default=8, ge=1, le=100, description="Gauss–Newton iterations at the most")
 
 

@@ -33,15 +33,6 @@ def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | Non
     return "render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu."
 
 
-def _no_hidden_poses(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.poses.knowledge != "hidden":
-        return None
-    return (
-        f"render.poses.knowledge = 'hidden': {stage} cannot be done, since this version embeds only images whose poses"
-        " are known or approximate. Make the movie with --until render, or choose one of those."
-    )
-
-
 def _no_truth(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.particles is None:
         return None
@@ -80,7 +71,7 @@ class Stage:
         return tuple(name for name in self.makes if name not in absent)
 
 
-_IMAGES_EMBED = (_no_model_of_diffraction, _no_hidden_poses)
+_IMAGES_EMBED = (_no_model_of_diffraction,)
 _WITHOUT_TRUTH = "the images are of another program, without a truth"
 
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
@@ -91,8 +82,8 @@ STAGES: dict[str, Stage] = {
             "simulate",
             room="simulate",
             reads=(),
-            makes=("ensemble.zarr", "trajectory.zarr"),
-            help="Move the molecule: trajectory.zarr, with the truth, and ensemble.zarr.",
+            makes=("structure.zarr", "ensemble.zarr", "trajectory.zarr"),
+            help="Move the molecule: trajectory.zarr, with the truth, ensemble.zarr and structure.zarr.",
         ),
         Stage(
             "render",
@@ -105,7 +96,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "embed",
             room="embed",
-            reads=("movie", "ensemble"),
+            reads=("movie", "structure", "ensemble"),
             makes=("latents.zarr",),
             help="Turn images into posteriors of displacement modes: latents.zarr.",
             rules=_IMAGES_EMBED,
@@ -121,7 +112,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "evaluate",
             room="evaluate",
-            reads=("trajectory", "poses", "movie", "ensemble", "latents", "sources"),
+            reads=("trajectory", "poses", "movie", "structure", "ensemble", "latents", "sources"),
             makes=("scores.json",),
             help="Score the sources against the truth: scores.json.",
             rules=(*_IMAGES_EMBED, _no_truth),
@@ -130,7 +121,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "report",
             room="report",
-            reads=("trajectory", "poses", "movie", "sources"),
+            reads=("trajectory", "poses", "movie", "latents", "sources"),
             makes=("report.html",),
             help="Write report.html.",
             rules=(*_IMAGES_EMBED, _no_truth),

@@ -28,17 +28,28 @@ class Recorded(Protocol):
     def variables(self) -> Sequence[CollectiveVariable]: ...
 
 
+def structure_store(work: Work, recorded: Recorded, platform: str) -> None:
+    """The store of the one structure that the recipe names, filled."""
+    molecule = recorded.molecule
+    path = work.create_store(
+        "structure",
+        {"atom": len(molecule.residue), "space": 3},
+        chunks={},
+        attributes=_attributes(molecule, platform) | _centre(molecule),
+    )
+    store.write(path, _beads(molecule) | {"position": molecule.position})
+
+
 def ensemble_store(work: Work, recorded: Recorded, platform: str, time: np.ndarray) -> Path:
     """The ensemble's store without its positions; `time` (time,) is in ps."""
     molecule = recorded.molecule
     for note in molecule.notes:
         work.progress.say(f"simulate: {note}")
-    centre = {} if molecule.centre is None else {"centre_nm": [float(x) for x in molecule.centre]}
     path = work.create_store(
         "ensemble",
         {"time": len(time), "atom": len(molecule.residue), "space": 3},
         chunks={"time": engine.BLOCK_FRAMES},
-        attributes=_attributes(molecule, platform) | centre,
+        attributes=_attributes(molecule, platform) | _centre(molecule),
     )
     store.write(path, _beads(molecule) | {"time": time})
     return path
@@ -85,6 +96,10 @@ def _attributes(molecule: Molecule, platform: str) -> dict[str, object]:
     from tempica.simulate.structures import topology_json
 
     return {"topology": topology_json(molecule.topology), "platform": platform}
+
+
+def _centre(molecule: Molecule) -> dict[str, object]:
+    return {} if molecule.centre is None else {"centre_nm": [float(x) for x in molecule.centre]}
 
 
 def _beads(molecule: Molecule) -> dict[str, np.ndarray]:

@@ -41,6 +41,7 @@ def run(work: Work) -> None:
     model = build_model(recipe, work.run)
     step = recipe.steps_per_frame * recipe.time_step
     platform = _platform(work, model)
+    outputs.structure_store(work, model, platform)
     ensemble = outputs.ensemble_store(work, model, platform, step * np.arange(1, recipe.ensemble_frames + 1))
     if work.recipe.particles is not None:  # structures alone, to explain images of another program
         work.run_chains(f"blocks of {engine.BLOCK_FRAMES} frames", [_integrated(work, ENSEMBLE, ensemble)])

@@ -52,7 +52,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
         attributes["pose"] = {"enum": ["known", "hidden"]}
         attributes["polarisation"] = {"enum": ["x", "y", "none"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
-    if kind in ("trajectory", "ensemble"):
+    if kind in ("trajectory", "ensemble", "structure"):
         attributes["topology"] = {
             "type": "string",
             "description": "JSON in the layout of MDTraj's HDF5 format",
@@ -61,7 +61,13 @@ def _store_schema(kind: str) -> dict[str, Any]:
     required = list(attributes)
     if kind == "movie":
         attributes |= MOVIE_OPTIONAL
-    if kind == "ensemble":
+    if kind == "latents":
+        attributes["noise_variance"] = {"type": "number", "unit": "1/angstrom^2"}
+        attributes["pose_source"] = {
+            "enum": ["stated", "refined", "searched"],
+            "description": "where poses are from: the movie; the movie, and the images; the images alone",
+        }
+    if kind in ("ensemble", "structure"):
         attributes["centre_nm"] = {
             "type": "array",
             "items": {"type": "number"},

@@ -13,7 +13,7 @@ from tempica.errors import StoreError
 if TYPE_CHECKING:
     import xarray
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,15 @@ STORES: dict[str, dict[str, Variable]] = {
         ),
         **_BEADS,
     },
+    "structure": {
+        "position": Variable(
+            ("atom", "space"),
+            "float64",
+            "nm",
+            "beads of the one structure that is known beforehand, in the frame on which all others are superposed",
+        ),
+        **_BEADS,
+    },
     "movie": {
         **_FRAMES,
         **_LABELS,
@@ -189,6 +198,29 @@ STORES: dict[str, dict[str, Variable]] = {
         "residual_variance": Variable(
             ("replica", "time"), "float64", "1/angstrom^2", "mean squared difference of image and model"
         ),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to view that the frame was embedded with, order x y z w",
+        ),
+        "pose_shift_A": Variable(
+            ("replica", "time", "plane"), "float64", "angstrom", "particle's place in the box, the same"
+        ),
+        "pose_covariance": Variable(
+            ("replica", "time", "pose", "pose_other"),
+            "float64",
+            "rad^2, rad angstrom or angstrom^2",
+            "posterior covariance of three turns about x, y and z of the view, R ← exp(w) R, and of the shift; 0 where"
+            " the pose is known",
+        ),
+        "state_space_source": Variable(
+            ("replica", "time", "component"),
+            "float64",
+            "1",
+            "posterior mean of the sources of embed's own model of the motion in time; NaN where it has none",
+        ),
+        "state_space_variance": Variable(("replica", "time", "component"), "float64", "1", "its posterior variance"),
         "mode_shape": Variable(("mode", "atom", "space"), "float64", "nm", "displacement at amplitude one"),
         "mean_structure": Variable(("atom", "space"), "float64", "nm", "structure at amplitude zero"),
     },

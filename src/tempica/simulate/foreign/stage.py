@@ -25,6 +25,7 @@ def run(work: Work) -> None:
     """Read replicas and take the ensemble from them, then look for slow modes; or read an ensemble alone."""
     recipe = work.recipe.simulate
     foreign = build_foreign(recipe, work.run)
+    outputs.structure_store(work, foreign, "")
     if work.recipe.particles is not None:  # to explain images of another program; times are the structures' numbers
         read_library(work, outputs.ensemble_store(work, foreign, "", np.arange(recipe.ensemble_frames)))
         return
