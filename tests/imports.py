@@ -8,7 +8,7 @@ from pathlib import Path
 
 # A file imports only from floors before its own; those of one entry may import each other, rooms none of the others.
 FLOORS = (
-    ("_version", "errors", "seeds", "progress", "series", "kernel_cache", "terminal"),
+    ("_version", "errors", "seeds", "progress", "series", "kernel_cache", "terminal", "kalman", "grid_smoother"),
     ("recipe",),
     ("imaging",),
     ("stores",),

@@ -11,12 +11,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from tempica import kalman
 from tempica.errors import DataError
 from tempica.ica import SNICA, TICA, Training, load, save, smooth
 from tempica.ica.generative.chains import Emission, Innovations, bound, expected_squares, posterior
 from tempica.ica.generative.observations import rates
 from tempica.ica.generative.vae import LEAST_NOISE, Chart
-from tempica.ica.smoothing import kalman
 from tempica.series import chunks
 
 RHO = np.array([0.9, 0.5])

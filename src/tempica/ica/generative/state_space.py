@@ -14,6 +14,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from tempica import kalman
 from tempica.errors import DataError
 from tempica.ica.base import check_n_components, check_transform_stage, check_validation, linear_map, whitening
 from tempica.ica.contrastive.second_stage import matched
@@ -27,7 +28,6 @@ from tempica.ica.generative.observations import (
     whitened_covariance,
 )
 from tempica.ica.options import Training
-from tempica.ica.smoothing import kalman
 from tempica.ica.smoothing.smoothing import Smoothed
 from tempica.ica.training.networks import PRECISIONS
 from tempica.ica.training.progress import Progress

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from tempica.ica.smoothing import kalman
+from tempica import kalman
 from tempica.series import check_replicas
 
 
@@ -101,7 +101,7 @@ def rts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (frame, n) and covariances (frame, n, n) of every frame given all of its replica."""
     labels = check_replicas(replicas, len(eta))
-    return kalman.smooth(*_contiguous(eta, lam), labels, rho, _process(labels, rho, variance))[:2]
+    return kalman.smooth(*_contiguous(eta, lam), labels, rho, kalman.process(labels, rho, variance))[:2]
 
 
 def log_likelihood(
@@ -109,14 +109,8 @@ def log_likelihood(
 ) -> float:
     """ln ∫ Π_t exp(η_tᵀ s_t − ½ s_tᵀ Λ_t s_t) p(s) ds: the evidence's likelihood up to terms free of ρ and v."""
     labels = check_replicas(replicas, len(eta))
-    return float(kalman.log_likelihood(*_contiguous(eta, lam), labels, rho, _process(labels, rho, variance)))
+    return float(kalman.log_likelihood(*_contiguous(eta, lam), labels, rho, kalman.process(labels, rho, variance)))
 
 
 def _contiguous(*arrays: np.ndarray) -> list[np.ndarray]:
     return [np.ascontiguousarray(array) for array in arrays]
-
-
-def _process(labels: np.ndarray, rho: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Variance (frame, n) of what is new in each frame of a stationary series."""
-    starts = np.r_[True, labels[1:] != labels[:-1]]
-    return variance * np.where(starts[:, None], 1.0, 1 - rho**2)

@@ -12,7 +12,19 @@ from typing import Any
 import numba
 import numpy as np
 
+from tempica import kernel_cache  # noqa: F401  # first: it must be there before any kernel is declared
+
 _compiled: Any = numba.njit(cache=True)
+
+
+def process(labels: np.ndarray, rho: np.ndarray, variance: np.ndarray | float = 1.0) -> np.ndarray:
+    """Variance (frame, n) of what is new in each frame of stationary series of that `variance`, (n,) or one of all.
+
+    v (1 − ρ²), and v itself at the first frame of every series of `labels` (frame,).
+    """
+    starts = np.r_[True, labels[1:] != labels[:-1]]
+    return variance * np.where(starts[:, None], 1.0, 1 - rho**2)
+
 
 # Written out for small matrices: numba's own linear algebra takes longer to compile than a run takes to smooth.
 
