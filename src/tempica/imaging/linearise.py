@@ -16,6 +16,7 @@ from scipy import fft
 
 from tempica.imaging.geometry import to_pixels
 from tempica.imaging.optics import plane_weights
+from tempica.imaging.poses import pose_velocities
 from tempica.imaging.projection import project_with_jacobian
 
 
@@ -46,6 +47,8 @@ class Whitened:
         pixel_A: edge of a pixel in Å.
         noise_variance: σ² of a pixel's noise.
         dtype: of everything after the projection, np.float32 or np.float64.
+        pose: whether columns of the pose follow those of the modes: rotation about x, y, z of the view in rad, then
+            shift along x, y in Å.
     """
 
     def __init__(
@@ -56,8 +59,10 @@ class Whitened:
         pixel_A: float,
         noise_variance: float,
         dtype: type[np.floating],
+        *,
+        pose: bool = False,
     ) -> None:
-        self._images, self._scatterers, self._pixel_A = images, scatterers, pixel_A
+        self._images, self._scatterers, self._pixel_A, self._pose = images, scatterers, pixel_A, pose
         self._n_pixels = images.image.shape[-1]
         self._velocity = 10.0 / pixel_A * np.einsum("fij,knj->fkni", images.rotation[:, :2], mode_shape)
         # filtering, weighting by Parseval, whitening and dividing by σ all in one factor per Fourier coefficient
@@ -68,12 +73,17 @@ class Whitened:
     def linearise(self, position: np.ndarray, frames: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
         """Residual (F, D, H) and Jacobian (F, K, D, H), complex, of those frames at their structures (F, N, 3) in nm.
 
-        The real parts of their inner products are those of the whitened images' pixels.
+        K counts the pose's five columns too, where they are wanted. The real parts of inner products are those of the
+        whitened images' pixels.
         """
         images, scatterers = self._images, self._scatterers
         xy = to_pixels(position, images.rotation[frames], images.shift_A[frames], self._n_pixels, self._pixel_A)
+        velocity = self._velocity[frames]
+        if self._pose:
+            view_A = 10.0 * np.einsum("fij,fnj->fni", images.rotation[frames], position)
+            velocity = np.concatenate([velocity, pose_velocities(view_A, self._pixel_A)], 1)
         columns = project_with_jacobian(
-            xy, self._velocity[frames], scatterers.amplitude, scatterers.width_A, self._n_pixels, self._pixel_A
+            xy, velocity, scatterers.amplitude, scatterers.width_A, self._n_pixels, self._pixel_A
         )
         wave = fft.rfft2(columns) * self._factor[frames, None]
         return self._target[frames] - wave[:, 0], wave[:, 1:]
