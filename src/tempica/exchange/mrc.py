@@ -21,7 +21,7 @@ from tempica.errors import FormatError
 HEADER_BYTES = 1024
 IMOD_STAMP, IMOD_SIGNED, IMOD_HALF_BYTES = 1146047817, 1, 16  # of a file that IMOD wrote, and bits of its flags
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
-_HEADER = np.dtype(
+HEADER = np.dtype(
     [
         ("n", "<i4", 3),  # columns, rows, sections
         ("mode", "<i4"),
@@ -50,7 +50,7 @@ _HEADER = np.dtype(
         ("labels", "S80", 10),
     ]
 )
-assert _HEADER.itemsize == HEADER_BYTES
+assert HEADER.itemsize == HEADER_BYTES
 
 
 class StackWriter:
@@ -74,7 +74,7 @@ class StackWriter:
 
     def finish(self) -> None:
         """Write the header."""
-        header = np.zeros((), _HEADER)
+        header = np.zeros((), HEADER)
         n, mean = self.n_images * self.n_pixels**2, self.total / (self.n_images * self.n_pixels**2)
         header["n"] = self.n_pixels, self.n_pixels, self.n_images
         header["mode"] = 2
@@ -129,37 +129,49 @@ def open_stack(path: Path) -> Stack:
 
     Raises FormatError when it is missing, no MRC file, of another mode, or shorter than its header says.
     """
+    header, dtype, first = read_header(path, "image stack")
+    nx, ny, nz = map(int, header["n"])
+    if nx != ny:
+        raise FormatError(f"The images of {path} have {nx} × {ny} pixels; particles must be square.")
+    check_size(path, "image stack", nx * ny * nz * dtype.itemsize + first, f"{nz} images of {nx} × {ny} pixels")
+    cell, sampling = float(header["cell_A"][0]), int(header["m"][0])
+    return Stack(path, nz, nx, cell / sampling if sampling > 0 and cell > 0 else 0.0, dtype, first)
+
+
+def read_header(path: Path, what: str) -> tuple[np.void, np.dtype, int]:
+    """Header of an MRC file, dtype of its pixels and number of its first byte of pixels.
+
+    `what`: what messages call the file. Raises FormatError when it is missing, no MRC file, or of another mode.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(HEADER_BYTES)
-        size = path.stat().st_size
     except OSError as error:
-        raise FormatError(f"The image stack {path} cannot be read: {error.strerror}.") from None
+        raise FormatError(f"The {what} {path} cannot be read: {error.strerror}.") from None
     if len(content) < HEADER_BYTES:
-        raise FormatError(f"{path} is no MRC file: it has {size} bytes, and the header alone has {HEADER_BYTES}.")
-    header = np.frombuffer(content, _HEADER)[0]
+        raise FormatError(f"{path} is no MRC file: it has {len(content)} bytes, and the header alone {HEADER_BYTES}.")
+    header = np.frombuffer(content, HEADER)[0]
     order = "<"
     if not (0 <= header["mode"] < 2**16 and 0 < header["n"][0] < 2**16):
-        header, order = np.frombuffer(content, _HEADER.newbyteorder(">"))[0], ">"
+        header, order = np.frombuffer(content, HEADER.newbyteorder(">"))[0], ">"
     mode, (nx, ny, nz) = int(header["mode"]), map(int, header["n"])
     if min(nx, ny, nz) < 1 or (mode not in MODES and header["map"] != b"MAP "):
         raise FormatError(f"{path} is no MRC file: its header has {nx} × {ny} × {nz} pixels and mode {mode}.")
     if mode not in MODES:
-        raise FormatError(f"The image stack {path} has mode {mode}; read are {', '.join(map(str, MODES))}.")
-    if nx != ny:
-        raise FormatError(f"The images of {path} have {nx} × {ny} pixels; particles must be square.")
+        raise FormatError(f"The {what} {path} has mode {mode}; read are {', '.join(map(str, MODES))}.")
     if mode == 0 and header["imod_stamp"] == IMOD_STAMP and header["imod_flags"] & IMOD_HALF_BYTES:
-        raise FormatError(f"The image stack {path} packs two pixels into a byte (IMOD). Convert it: newstack -mode 0.")
+        raise FormatError(f"The {what} {path} packs two pixels into a byte (IMOD). Convert it: newstack -mode 0.")
     dtype = np.dtype("u1" if mode == 0 and _is_unsigned(header) else order + MODES[mode])
-    first = HEADER_BYTES + max(0, int(header["extended_bytes"]))
-    needed = first + nx * ny * nz * dtype.itemsize
+    return header, dtype, HEADER_BYTES + max(0, int(header["extended_bytes"]))
+
+
+def check_size(path: Path, what: str, needed: int, content: str) -> None:
+    """Raise FormatError where a file has fewer bytes than its header says."""
+    size = path.stat().st_size
     if size < needed:
         raise FormatError(
-            f"The image stack {path} is cut off: it has {size} bytes, and {nz} images of {nx} × {ny} pixels need"
-            f" {needed}. Copy or export it again."
+            f"The {what} {path} is cut off: it has {size} bytes, and {content} need {needed}. Copy or export it again."
         )
-    cell, sampling = float(header["cell_A"][0]), int(header["m"][0])
-    return Stack(path, nz, nx, cell / sampling if sampling > 0 and cell > 0 else 0.0, dtype, first)
 
 
 def _is_unsigned(header: np.void) -> bool:
