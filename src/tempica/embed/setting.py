@@ -1,0 +1,100 @@
+"""What the tasks of the stage share: the camera's model of a frame, which frames there are, and their images.
+
+Everything that tasks hand on lies in npz files of the stage's folder, so that a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempica import imaging
+from tempica.embed.quadratic import Observed, observe
+from tempica.imaging.linearise import Scatterers
+from tempica.runs.reading import read
+from tempica.stores import files
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How images of a run are modelled, apart from the molecule's motion."""
+
+    amplitude_A: np.ndarray  # (N, gaussian)
+    width_A: np.ndarray  # (N, gaussian)
+    noise_variance: np.ndarray  # () of a pixel, 1/Å²
+    noise_power: np.ndarray  # (D, D//2 + 1) relative to white noise
+    radius: np.ndarray  # () of the disc of Fourier coefficients
+    shift_deviation_A: np.ndarray  # () of hidden shifts
+    pose_deviation: np.ndarray  # (2,) of the stated poses' errors, rad and Å; 0 where they are known
+
+    @property
+    def scatterers(self) -> Scatterers:
+        return Scatterers(self.amplitude_A, self.width_A)
+
+    def save(self, path: Path) -> None:
+        files.save_arrays(path, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Setting:
+        return cls(**files.load_arrays(path))
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """Frames first … last − 1 of a replica."""
+
+    replica: int
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __str__(self) -> str:
+        return f"{self.replica}-{self.first}"
+
+    def of(self, dataset: xarray.Dataset) -> xarray.Dataset:
+        return dataset.isel(replica=self.replica, time=slice(self.first, self.last))
+
+
+def observed_of(run: Path, setting: Setting, span: Span) -> Observed:
+    """Whitened images of a span."""
+    movie = read(run, "embed", "movie")
+    camera, part = imaging.camera_of(movie), span.of(movie)
+    return observe(
+        camera,
+        part["image"].values.astype(np.float32),
+        [part[name].values for name in imaging.FOCUS],
+        float(setting.noise_variance),
+        int(setting.radius),
+        setting.noise_power,
+    )
+
+
+def molecules(movie: xarray.Dataset, spans: Iterable[Span]) -> np.ndarray:
+    """Labels (F,) of the molecules of spans one after the other; frames that do not follow each other differ."""
+    number = movie["molecule"].values
+    labels, before = [], None
+    count = -1
+    for span in spans:
+        own = number[span.replica, span.first : span.last]
+        for frame, molecule in enumerate(own.tolist(), span.first):
+            here = (span.replica, frame, molecule)
+            if before is None or here != (before[0], before[1] + 1, before[2]):
+                count += 1
+            labels.append(count)
+            before = here
+    return np.array(labels)
+
+
+def joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, Any]:
+    """Arrays over frames of several files, one after the other."""
+    parts = list(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
