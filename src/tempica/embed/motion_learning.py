@@ -1,0 +1,118 @@
+"""Learning a molecule's motion: variances of rotations and shifts a frame, and drift, by EM on a linearised chain.
+
+Around a place the posterior of all frames is normal, with a block-tridiagonal precision. Its moments give EM's next
+variances, and no image is needed; a drift enters linearly, so that its best value is solved for.
+
+Shape legend: F frame, P parameter of a frame, S step between frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tempica.embed.chain import Chain, solve
+from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, expand_prior, step_jacobians
+from tempica.embed.quadratic import Expansion
+
+PRIOR_MOLECULES = 4  # the first value of σ_s² counts as so many molecules, since often few are seen
+SMALLEST = np.array([1e-7, 1e-6, 1e-4])  # of q (0.02° a frame), q_s and σ_s²: below, nothing is gained
+NO_MEMORY = 1.0  # rad², a step's variance beyond which a rotation might as well be new
+LONG = 10  # frames of a molecule whose drift can be told
+
+
+def learn_motion(
+    expansion: Expansion, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None, spread: float
+) -> Motion:
+    """Two steps of EM, extrapolated to where they lead (Steffensen), and the drift that fits best.
+
+    Parameters:
+        expansion: of the images around the place, with nothing of the frames that are set aside.
+        motion: the values so far. Infinite variances remain.
+        spread: the value of σ_s² that counts as `PRIOR_MOLECULES` molecules.
+    Source of the extrapolation: Varadhan and Roland 2008, Scand. J. Stat. 35, 335.
+    """
+    trail = [_logarithms(motion)]
+    for _ in range(2):
+        used, chain = motion, _posterior(expansion, place, frames, motion, dynamics)
+        motion = _with(motion, _expected(chain, place, frames, motion, spread))
+        trail.append(_logarithms(motion))
+    reached, finite = trail[2].copy(), np.isfinite(trail[2])
+    first, second = (trail[i + 1][finite] - trail[i][finite] for i in (0, 1))
+    moves = np.abs(first) > 1e-9
+    ratio = np.clip(np.divide(second, first, out=np.zeros(len(first)), where=moves), 0.0, 0.95)
+    reached[finite] = trail[0][finite] + np.clip(first / (1 - ratio), -3, 3)
+    motion = _with(motion, np.exp(reached))
+    if motion.turn_variance > NO_MEMORY:
+        motion = replace(motion, turn_variance=np.inf)
+    if np.isfinite(motion.shift_variance):
+        motion = replace(motion, drift_A=_drift(chain, place, frames, used))
+    return motion
+
+
+def _logarithms(motion: Motion) -> np.ndarray:
+    return np.log([motion.turn_variance, motion.shift_variance, motion.shift_spread])
+
+
+def _with(motion: Motion, variances: np.ndarray) -> Motion:
+    turn, shift, spread = np.maximum(variances, SMALLEST).tolist()
+    return replace(motion, turn_variance=turn, shift_variance=shift, shift_spread=spread)
+
+
+def _posterior(expansion: Expansion, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None) -> Chain:
+    """Chain around a place; columns of its solution: the posterior's mean, and its change with a drift along x, y."""
+    prior = expand_prior(place, frames, motion, dynamics)
+    right = np.zeros((*expansion.evidence.shape, 3))
+    right[..., 0] = expansion.evidence + prior.slope
+    if np.isfinite(motion.shift_variance):
+        pull = (frames.follows.astype(float) - frames.joined) / motion.shift_variance
+        right[:, -2, 1] = right[:, -1, 2] = pull
+    return solve(expansion.information + prior.diagonal, prior.upper, frames.joined, right)
+
+
+def _expected(chain: Chain, place: Place, frames: Frames, motion: Motion, spread: float) -> np.ndarray:
+    """Expected squares (q, q_s, σ_s²) of the posterior."""
+    here, cross, mean = chain.covariance, chain.cross, chain.solution[..., 0]
+    after = np.flatnonzero(frames.follows)
+    before, turn, shift = after - 1, motion.turn_variance, motion.shift_variance
+    if len(after) and np.isfinite(turn):
+        step, left = step_jacobians(place.rotation, frames.follows)
+        right = left.swapaxes(1, 2)
+        step = step + np.einsum("sij,sj->si", left, mean[after, TURN])
+        step -= np.einsum("sij,sj->si", right, mean[before, TURN])
+        total = (step**2).sum() + (left @ here[after, TURN, TURN] * left).sum()
+        total += (right @ here[before, TURN, TURN] * right).sum()
+        total -= 2 * (right @ cross[before, TURN, TURN] * left).sum()
+        turn = total / (3 * len(after))
+    at = place.shift_A + mean[:, SHIFT]
+    square = (at**2).sum(1) + np.trace(here[:, SHIFT, SHIFT], axis1=1, axis2=2)
+    if len(after) and np.isfinite(shift):
+        drift = np.broadcast_to(motion.drift_A, (frames.n_molecules, 2))[frames.number[after]]
+        total = ((at[after] - at[before] - drift) ** 2).sum()
+        total += np.trace(here[after, SHIFT, SHIFT] + here[before, SHIFT, SHIFT], axis1=1, axis2=2).sum()
+        total -= 2 * np.trace(cross[before, SHIFT, SHIFT], axis1=1, axis2=2).sum()
+        shift = total / (2 * len(after))
+        square = square[~frames.follows]
+    spread = (square.sum() / 2 + PRIOR_MOLECULES * spread) / (len(square) + PRIOR_MOLECULES)
+    return np.array([turn, shift, spread])
+
+
+def _drift(chain: Chain, place: Place, frames: Frames, motion: Motion) -> np.ndarray:
+    """Straight drift (molecule, 2) of every long molecule where all together gain more than they cost (BIC), or 0.
+
+    ln p of a molecule's images is quadratic in its drift v. With b the slope's change with v, ±1 / q_s at its ends, the
+    curvature is S / q_s − bᵀ H⁻¹ b for S steps, and the slope ⟨s_last − s_first − S v⟩ / q_s.
+    """
+    q, number = motion.shift_variance, frames.n_molecules
+    first, last = np.flatnonzero(~frames.follows), np.flatnonzero(~frames.joined)
+    n_steps = (last - first)[:, None]
+    at, pulled = place.shift_A + chain.solution[:, SHIFT, 0], chain.solution[:, SHIFT, 1:]
+    now = np.broadcast_to(motion.drift_A, (number, 2))
+    curvature = (n_steps[..., None] * np.eye(2) - (pulled[last] - pulled[first])) / q + 1e-6 * np.eye(2)
+    slope = (at[last] - at[first] - n_steps * now) / q
+    drift = now + np.linalg.solve(curvature, slope[..., None])[..., 0]
+    long = n_steps[:, 0] >= LONG
+    gain = np.einsum("mi,mij,mj->m", drift, curvature, drift)[long].sum()
+    worth = long & (gain > 2 * np.log(np.maximum(n_steps[long, 0], 1)).sum())
+    return np.where(worth[:, None], drift, 0.0)

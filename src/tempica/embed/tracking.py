@@ -1,0 +1,240 @@
+"""Poses and amplitudes of whole movies: one Gauss–Newton smoother over all frames of a molecule.
+
+−2 ln p = Σ_t min(|r_t|², cap_t) + |a_t|² + Σ_t |log R_{t+1} R_tᵀ|² / q + |s_{t+1} − s_t − v|² / q_s + constant, with
+amplitudes independent in time, or autoregressive ones. `follow` (module `following`) finds where to start.
+
+A frame that no pose fits better than an empty image does (`cap`: the misfit of an empty image and what an empty frame
+costs) is set aside: it says nothing, its neighbours say where it is, and it counts again as soon as it fits there.
+
+Shape legend: F frame, K amplitude, P parameter of a frame (K amplitudes, 3 rotations in rad, 2 shifts in Å).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+
+from tempica.embed.chain import Chain, solve
+from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, Prior, expand_prior, frames_of
+from tempica.embed.motion_learning import learn_motion
+from tempica.embed.quadratic import Expansion, Observed, linearise
+from tempica.embed.rotations import turned
+from tempica.imaging.linearise import Scatterers
+from tempica.imaging.modes import Modes
+
+Frameful = TypeVar("Frameful", Place, Expansion)  # arrays over frames
+Expand = Callable[[np.ndarray, Place], Expansion]  # of frames (by index) at their places
+
+EMPTY_FRAME = 14.0  # −2 ln of the share of frames that may be empty, 1e-3
+WILD_GAIN = 5.0  # robust standard deviations of |y|² − |r|² below its median, where a frame may be empty
+WILD = 8.0  # robust standard deviations of |y|² above its median, beyond which a frame is junk
+ENOUGH = 0.05  # steps below this share of a parameter's standard deviation are small
+BLOCK_FRAMES = 200  # linearised at once
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Posterior of every frame given all frames of its molecule."""
+
+    rotation: np.ndarray  # (F, 3, 3)
+    shift_A: np.ndarray  # (F, 2)
+    amplitude: np.ndarray  # (F, K), given the dynamics where there are any
+    covariance: np.ndarray  # (F, K + 5, K + 5)
+    latent: np.ndarray  # (F, K) under the prior N(0, 1), independent in time
+    latent_covariance: np.ndarray  # (F, K, K)
+    set_aside: np.ndarray  # (F,) frames whose image counts for nothing
+    misfit: np.ndarray  # (F,)
+    motion: Motion
+
+    @property
+    def turn_variance(self) -> float:
+        return self.motion.turn_variance
+
+    @property
+    def shift_variance(self) -> float:
+        return self.motion.shift_variance
+
+
+def smooth_poses(
+    observed: Observed,
+    scatterers: Scatterers,
+    modes: Modes,
+    start: Place,
+    molecule: np.ndarray,
+    motion: Motion,
+    dynamics: Dynamics | None = None,
+    *,
+    n_steps: int = 8,
+    learn: bool = True,
+) -> Tracked:
+    """Posterior of poses and amplitudes of movies, from all frames of each molecule together.
+
+    Parameters:
+        observed: F images.
+        scatterers: of the beads or atoms.
+        modes: mean structure and K displacements of amplitudes a.
+        start: rotation, shift and amplitude (F, …) of every frame, as a `Path`.
+        molecule: (F,) labels; frames of one molecule are together and in the order of time.
+        motion: variances of rotation and shift a frame to begin with.
+        dynamics: of the amplitudes; independent in time if none.
+        n_steps: Gauss–Newton steps at the most.
+        learn: whether the motion is learned, from all molecules.
+    Raises DataError for labels that come back, and for images that are not finite.
+    """
+
+    def expand(which: np.ndarray, place: Place) -> Expansion:
+        parts = []
+        for a in range(0, len(which), BLOCK_FRAMES):
+            b = slice(a, a + BLOCK_FRAMES)
+            position = modes.mean + np.einsum("fk,knj->fnj", place.amplitude[b], modes.shape)
+            seen = observed[which[b]]
+            parts.append(
+                linearise(seen, scatterers, position, place.rotation[b], place.shift_A[b], modes.shape, pose=True)
+            )
+        names = ("information", "evidence", "misfit")
+        return Expansion(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    target = np.ascontiguousarray(observed.target).view(np.float32)
+    empty = np.einsum("fm,fm->f", target, target, dtype=np.float64)
+    return smooth_chain(expand, start, molecule, motion, dynamics, empty=empty, n_steps=n_steps, learn=learn)
+
+
+def smooth_chain(
+    expand: Expand,
+    start: Place,
+    molecule: np.ndarray,
+    motion: Motion,
+    dynamics: Dynamics | None = None,
+    *,
+    empty: np.ndarray | None = None,
+    n_steps: int = 8,
+    learn: bool = True,
+) -> Tracked:
+    """`smooth_poses` of anything that has an expansion; `empty` (F,) are the misfits of a model without a molecule.
+
+    A step that does not lower a molecule's −2 ln p is taken back, and the frames that fit worse than foreseen are
+    damped (Levenberg–Marquardt, frame by frame).
+    """
+    frames = frames_of(molecule)
+    place = Place(start.rotation, start.shift_A, start.amplitude)
+    expansion = expand(np.arange(len(place.shift_A)), place)
+    damping, spread = np.zeros(len(place.shift_A)), motion.shift_spread
+    for _ in range(n_steps):
+        cap = _cap(expansion.misfit, empty, motion)
+        used = _counting(expansion, cap)
+        if learn:
+            motion = learn_motion(used, place, frames, motion, dynamics, spread)
+        prior = expand_prior(place, frames, motion, dynamics)
+        weight = np.diagonal(used.information + prior.diagonal, axis1=1, axis2=2)
+        step = _chain(used, prior, frames, damping[:, None] * weight).solution[..., 0]
+        which = _of_molecules(frames, np.maximum, (step**2 * weight).max(1)) > ENOUGH**2
+        if not which.any():
+            break
+        trial = _moved(place, step, which)
+        tried = _put(expansion, which, expand(np.flatnonzero(which), Place(*_taken(trial, which))))
+        change = np.minimum(tried.misfit, cap) - np.minimum(expansion.misfit, cap)
+        change += expand_prior(trial, frames, motion, dynamics).cost - prior.cost
+        better = _of_molecules(frames, np.add, change) <= 0
+        damping = _damped(damping, used, step, tried.misfit, which, better, frames)
+        which &= better
+        place = _put(place, which, Place(*_taken(trial, which)))
+        expansion = _put(expansion, which, Expansion(*_taken(tried, which)))
+    return _tracked(expansion, _cap(expansion.misfit, empty, motion), place, frames, motion, dynamics)
+
+
+def _cap(misfit: np.ndarray, empty: np.ndarray | None, motion: Motion) -> np.ndarray:
+    """Misfit (F,) from which on a frame is set aside: as if it were empty, or far from how others gain; junk always."""
+    if empty is None or not np.isfinite(motion.turn_variance):  # nothing else would tell where a frame is
+        return np.full(len(misfit), np.inf)
+    gain = empty - misfit
+    cap = empty + max(EMPTY_FRAME, WILD_GAIN * _spread(gain) - float(np.median(gain)))
+    return np.where(empty > np.median(empty) + WILD * _spread(empty), -np.inf, cap)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation of a normal distribution with the same median absolute deviation."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _counting(expansion: Expansion, cap: np.ndarray) -> Expansion:
+    """The expansion without what frames say that are set aside."""
+    counts = (expansion.misfit < cap).astype(np.float64)
+    return Expansion(
+        counts[:, None, None] * expansion.information, counts[:, None] * expansion.evidence, expansion.misfit
+    )
+
+
+def _chain(used: Expansion, prior: Prior, frames: Frames, damping: np.ndarray) -> Chain:
+    """Posterior of steps, with what is added to the precision's diagonal (F, P)."""
+    diagonal = used.information + prior.diagonal
+    diagonal += damping[..., None] * np.eye(damping.shape[1])
+    return solve(diagonal, prior.upper, frames.joined, (used.evidence + prior.slope)[..., None])
+
+
+def _of_molecules(frames: Frames, operation: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """(F,) of each frame, what an operation makes of all values of its molecule."""
+    return operation.reduceat(values, np.flatnonzero(~frames.follows))[frames.number]
+
+
+def _moved(place: Place, step: np.ndarray, which: np.ndarray) -> Place:
+    step = np.where(which[:, None], step, 0.0)
+    return Place(
+        turned(place.rotation, step[:, TURN]), place.shift_A + step[:, SHIFT], place.amplitude + step[:, : TURN.start]
+    )
+
+
+def _taken(value: Place | Expansion, which: np.ndarray) -> list[np.ndarray]:
+    return [getattr(value, field.name)[which] for field in fields(value)]
+
+
+def _put(value: Frameful, which: np.ndarray, new: Frameful) -> Frameful:
+    """A copy with the frames `which` (F,) replaced by the frames of another, in order."""
+    columns = [getattr(value, field.name).copy() for field in fields(value)]
+    for column, field in zip(columns, fields(new), strict=True):
+        column[which] = getattr(new, field.name)
+    return type(value)(*columns)
+
+
+def _damped(
+    damping: np.ndarray,
+    used: Expansion,
+    step: np.ndarray,
+    misfit: np.ndarray,
+    tried: np.ndarray,
+    better: np.ndarray,
+    frames: Frames,
+) -> np.ndarray:
+    """More damping for frames whose misfit rose above what the expansion foresaw, and less for all others."""
+    bend = np.einsum("fi,fij,fj->f", step, used.information, step)
+    foreseen = used.misfit + bend - 2 * (step * used.evidence).sum(1)
+    counts = bend > 0
+    worse = tried & counts & (misfit - foreseen > 0.5 * bend + 1)
+    hopeless = tried & ~better & ~(_of_molecules(frames, np.maximum, worse.astype(float)) > 0)
+    relaxed = np.where(damping > 0.03, damping / 4, 0.0)
+    return np.where(worse | hopeless, np.maximum(1.0, 4 * damping), np.where(tried & better, relaxed, damping))
+
+
+def _tracked(
+    expansion: Expansion, cap: np.ndarray, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None
+) -> Tracked:
+    used, none = _counting(expansion, cap), np.zeros(expansion.evidence.shape)
+    n = place.amplitude.shape[1]
+    covariance = _chain(used, expand_prior(place, frames, motion, dynamics), frames, none).covariance
+    latent, latent_covariance = place.amplitude, covariance[:, :n, :n]
+    if dynamics is not None:
+        alone = _chain(used, expand_prior(place, frames, motion, None), frames, none)
+        latent, latent_covariance = latent + alone.solution[:, :n, 0], alone.covariance[:, :n, :n]
+    return Tracked(
+        place.rotation,
+        place.shift_A,
+        place.amplitude,
+        covariance,
+        latent,
+        latent_covariance,
+        ~(expansion.misfit < cap),
+        expansion.misfit,
+        motion,
+    )
