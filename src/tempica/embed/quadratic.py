@@ -59,6 +59,11 @@ class Disc:
     def coarse_pixel_A(self) -> float:
         return self.n_pixels * self.pixel_A / self.coarse
 
+    @cached_property
+    def n_numbers(self) -> int:
+        """Independent numbers in the coefficients of a real image: what |noise|² sums to."""
+        return len(self.index[0]) + int((self.index[1] > 0).sum())
+
     def gather(self, wave: np.ndarray) -> np.ndarray:
         """Coefficients (…, M) of half planes (…, D, D//2 + 1) of either grid."""
         return wave[..., self.index[0], self.index[1]]  # a negative ky counts from the end, as fft orders them

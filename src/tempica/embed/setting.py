@@ -32,7 +32,6 @@ class Setting:
     noise_power: np.ndarray  # (D, D//2 + 1) relative to white noise
     radius: np.ndarray  # () of the disc of Fourier coefficients
     shift_deviation_A: np.ndarray  # () of hidden shifts
-    pose_deviation: np.ndarray  # (2,) of the stated poses' errors, rad and Å; 0 where they are known
 
     @property
     def scatterers(self) -> Scatterers:

@@ -75,7 +75,7 @@ def settle(
     active = np.arange(len(observed))
     rotation, shift_A = rotation.copy(), shift_A.copy()
     now, damping = look(active, rotation, shift_A), np.zeros(len(observed))
-    for number in range(n_steps):
+    for _ in range(n_steps):
         diagonal = np.einsum("fii->fi", now.information[active])
         left = now.information[active] + (damping[active, None] * diagonal)[..., None] * np.eye(POSE)
         step = np.linalg.solve(left, now.evidence[active][..., None])[..., 0]

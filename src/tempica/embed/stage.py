@@ -1,123 +1,164 @@
-"""Learns modes and noise variance, then embeds every frame, block by block."""
+"""Finds poses where they are hidden, learns modes and their dynamics from images, and embeds every frame."""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
-from tempica import imaging
-from tempica.embed.atomic import estimate_noise, posterior
-from tempica.errors import RecipeError
-from tempica.imaging.linearise import Images, Scatterers
-from tempica.imaging.modes import Modes, principal_modes
-from tempica.recipe.analysis import EmbedRecipe
-from tempica.runs.reading import read
-from tempica.runs.work import blocks
+from tempica.embed import hidden, known, rounds, start
+from tempica.embed.plan import BLOCK_FRAMES, Plan
+from tempica.embed.saved import load_state, modes_of
+from tempica.embed.setting import Setting, Span, molecules
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
-    import xarray
+    from pathlib import Path
 
     from tempica.runs.work import Work
 
-BLOCK_FRAMES = 50
-CALIBRATION_FRAMES = 300  # frames from which the noise variance is learned
+N_ROUNDS = {"structure": 10, "ensemble": 4}
+CONVERGED = 0.02  # change of the structures of a round, relative to how they move
 
 
 def run(work: Work) -> None:
-    """Learn modes and noise variance, then embed every frame."""
-    movie = read(work.run, "embed", "movie")
-    if movie.attrs["pose"] == "hidden":
-        raise RecipeError(
-            "The movie hides its poses (render.poses.knowledge = 'hidden'), and this version embeds images whose poses"
-            " are known or approximate. Use one of those, or end the run with --until render."
+    """Poses, modes and latents."""
+    plan = Plan(work, work.read("movie"))
+    spans = plan.learning_spans
+    begin = partial(start.begin, work.recipe.embed, work.run, plan.file("setting-0"), plan.file("state-0"), spans)
+    work.run_chains("start", [[("start", begin)]])
+    if plan.pose == "hidden":
+        setting = _find_shifts(plan)
+        _search(plan, "learn", spans, setting, plan.file("state-0"))
+    else:
+        setting = plan.file("setting-0")
+        _stated(plan, "learn", spans)
+    state = _learn(plan, setting)
+    if plan.pose == "hidden":
+        _search(plan, "all", plan.all_spans, setting, state)
+        _track(plan, setting, state)
+    else:
+        _stated(plan, "all", plan.long_spans)
+        task = partial(known.embed_span, work.run, setting, state)
+        chains = [
+            [
+                (
+                    f"embed-{span}",
+                    partial(
+                        task, plan.file(f"all-{span}"), plan.file(f"embed-{span}"), span, work.recipe.embed.n_iterations
+                    ),
+                )
+            ]
+            for span in plan.long_spans
+        ]
+        work.run_chains("embedding", chains)
+    _write(plan, setting, state)
+
+
+def _find_shifts(plan: Plan) -> Path:
+    """The setting, with how far particles lie from the centres of their boxes: from a few frames."""
+    found = plan.file("setting-1")
+    spans = plan.few_spans
+    _search(plan, "shifts", spans, plan.file("setting-0"), plan.file("state-0"))
+    parts = [plan.file(f"shifts-{span}") for span in spans]
+    task = partial(hidden.find_shifts, plan.file("setting-0"), parts, found)
+    plan.work.run_chains("shifts", [[("shifts", task)]])
+    return found
+
+
+def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path) -> None:
+    task = partial(hidden.search_span, plan.work.run, setting, state)
+    chains = [[(f"{name}-{span}", partial(task, plan.file(f"{name}-{span}"), span))] for span in spans]
+    plan.work.run_chains(f"searching poses, blocks of {BLOCK_FRAMES} frames", chains)
+
+
+def _stated(plan: Plan, name: str, spans: list[Span]) -> None:
+    """Poses that the movie states, as files of the same kind as those of a search."""
+    deviation = np.array(plan.pose_error)
+    precision = np.repeat(np.where(deviation > 0, 1 / np.maximum(deviation, 1e-9) ** 2, 0.0), [3, 2])
+    for span in spans:
+        part = span.of(plan.movie)
+        rotation = Rotation.from_quat(part["pose_quaternion"].values).as_matrix()
+        shift = part["pose_shift_A"].values
+        files.save_arrays(
+            plan.file(f"{name}-{span}"),
+            rotation=rotation,
+            shift_A=shift,
+            stated_rotation=rotation,
+            stated_shift_A=shift,
+            precision=precision,
         )
-    n_replicas, n_frames = movie["image"].shape[:2]
-    recipe, modes_file = work.recipe.embed, work.folder / "modes.npz"
-    work.run_chains("modes", [[("modes", partial(learn_modes, recipe, work.run, modes_file))]])
-    modes = files.load_arrays(modes_file)
-    n_modes, n_atoms, _ = modes["shape"].shape
+
+
+def _learn(plan: Plan, setting: Path) -> Path:
+    """Rounds of learning modes; returns the file of the last state."""
+    work, spans, recipe = plan.work, plan.learning_spans, plan.work.recipe.embed
+    molecule = molecules(plan.movie, spans)
+    last = np.cumsum([len(span) for span in spans]).tolist()
+    places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]
+    n_rounds = N_ROUNDS[recipe.modes_from]
+    for number in range(n_rounds):
+        state, before = plan.file(f"state-{number}"), f"round-{number - 1}" if number else "learn"
+        task = partial(rounds.expand_block, work.run, setting, state)
+        parts = [plan.file(f"round-{number}-{span}") for span in spans]
+        chains = [
+            [(part.stem, partial(task, plan.file(f"{before}-{span}"), part, span, at))]
+            for span, part, at in zip(spans, parts, places, strict=True)
+        ]
+        work.run_chains(f"learning modes, round {number + 1} of at most {n_rounds}", chains)
+        after = plan.file(f"state-{number + 1}")
+        step = partial(rounds.learn_round, state, parts, after, molecule, recipe.n_modes)
+        work.run_chains("fitting what moves", [[(after.stem, step)]])
+        if load_state(after).change < CONVERGED:
+            break
+    return after
+
+
+def _track(plan: Plan, setting: Path, state: Path) -> None:
+    work, motion = plan.work, plan.file("motion")
+    inside = {
+        span: [
+            plan.file(f"all-{part}")
+            for part in plan.all_spans
+            if part.replica == span.replica and span.first <= part.first < span.last
+        ]
+        for span in plan.long_spans
+    }
+    spans = [span for span in plan.long_spans if work.recipe.splits[span.replica] == "train"]
+    parts = [part for span in spans for part in inside[span]]
+    task = partial(hidden.learn_motion, work.run, setting, state, parts, motion, spans)
+    work.run_chains("how poses go on", [[("motion", task)]])
+    task = partial(hidden.track_span, work.run, setting, state, motion)
+    chains = [
+        [(f"embed-{span}", partial(task, parts, plan.file(f"embed-{span}"), span))] for span, parts in inside.items()
+    ]
+    work.run_chains("following poses", chains)
+
+
+def _write(plan: Plan, setting_file: Path, state: Path) -> None:
+    """Everything that was found, into the store."""
+    work, movie, setting = plan.work, plan.movie, Setting.load(setting_file)
+    modes, _ = modes_of(load_state(state))
+    (n_modes, n_atoms, _), (n_replicas, n_frames) = modes.shape.shape, movie["image"].shape[:2]
+    sizes = {"replica": n_replicas, "time": n_frames, "mode": n_modes, "mode_other": n_modes, "component": n_modes}
+    noise = float(setting.noise_variance)
     latents = work.create_store(
         "latents",
-        {
-            "replica": n_replicas,
-            "time": n_frames,
-            "mode": n_modes,
-            "mode_other": n_modes,
-            "atom": n_atoms,
-            "space": 3,
-            "quaternion": 4,
-            "plane": 2,
-            "pose": 5,
-            "pose_other": 5,
-            "component": n_modes,
-        },
+        sizes | {"atom": n_atoms, "space": 3, "quaternion": 4, "plane": 2, "pose": 5, "pose_other": 5},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
-        attributes={"noise_variance": float(modes["noise_variance"]), "pose_source": "stated"},
+        attributes={"noise_variance": noise, "pose_source": SOURCE[plan.pose]},
     )
     store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
-    store.write(latents, {"mode_shape": modes["shape"], "mean_structure": modes["mean"]})
-    store.write(latents, {name: movie[name].values for name in ("pose_quaternion", "pose_shift_A")})
-    store.write(latents, {"pose_covariance": 0.0, "state_space_source": np.nan, "state_space_variance": np.nan})
-    chains = [
-        [(f"latents-{r}-{a}", partial(embed_block, recipe, work.run, modes_file, latents, r, a, b))]
-        for r in range(n_replicas)
-        for a, b in blocks(n_frames, BLOCK_FRAMES)
-    ]
-    work.run_chains(f"blocks of {BLOCK_FRAMES} frames", chains)
+    store.write(latents, {"mode_shape": modes.shape, "mean_structure": modes.mean})
+    for span in plan.long_spans:
+        found = files.load_arrays(plan.file(f"embed-{span}"))
+        quaternion = Rotation.from_matrix(found.pop("rotation")).as_quat()
+        found["residual_variance"] = noise * found["residual_variance"]
+        store.write(
+            latents, found | {"pose_quaternion": quaternion}, replica=span.replica, time=slice(span.first, span.last)
+        )
 
 
-def learn_modes(recipe: EmbedRecipe, run: Path, out: Path) -> None:
-    """Displacement modes from the separate simulation, and the noise variance from frames spread over the movie."""
-    modes = principal_modes(read(run, "embed", "ensemble")["position"].values, recipe.n_modes)
-    movie = read(run, "embed", "movie")
-    n_replicas, n_frames = movie["image"].shape[:2]
-    frames = np.unique(np.linspace(0, n_frames - 1, max(1, CALIBRATION_FRAMES // n_replicas)).astype(int))
-    images = _images(movie.isel(time=frames))
-    variance = estimate_noise(images, modes, *_optics(movie), recipe.n_iterations)
-    files.save_arrays(out, shape=modes.shape, mean=modes.mean, noise_variance=variance)
-
-
-def embed_block(
-    recipe: EmbedRecipe, run: Path, modes_file: Path, latents: Path, replica: int, first: int, last: int
-) -> None:
-    """Posteriors of a block of frames into the latents store."""
-    movie = read(run, "embed", "movie")
-    learned = files.load_arrays(modes_file)
-    modes = Modes(learned["mean"], learned["shape"])
-    images = _images(movie.isel(replica=[replica], time=slice(first, last)))
-    found = posterior(images, modes, *_optics(movie), float(learned["noise_variance"]), recipe.n_iterations)
-    store.write(
-        latents,
-        {
-            "latent": found.mean,
-            "latent_covariance": found.covariance,
-            "residual_variance": found.residual_variance,
-        },
-        replica=replica,
-        time=slice(first, last),
-    )
-
-
-def _images(movie: xarray.Dataset) -> Images:
-    """Frames of all replicas of a movie, one after the other."""
-    camera = imaging.camera_of(movie)
-    flat = {
-        name: movie[name].values.reshape(-1, *movie[name].shape[2:])
-        for name in ("image", "pose_quaternion", "pose_shift_A", *imaging.FOCUS)
-    }
-    return Images(
-        image=flat["image"].astype(np.float32),
-        rotation=imaging.rotation_matrix(flat["pose_quaternion"]),
-        shift_A=flat["pose_shift_A"],
-        transfer=camera.transfer(*(flat[name] for name in imaging.FOCUS)),
-        power=camera.power(),
-    )
-
-
-def _optics(movie: xarray.Dataset) -> tuple[Scatterers, float]:
-    camera = imaging.camera_of(movie)
-    return Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A), camera.optics.pixel_size_A
+SOURCE = {"known": "stated", "approximate": "refined", "hidden": "searched"}

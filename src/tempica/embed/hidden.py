@@ -1,0 +1,137 @@
+"""Embedding of frames whose poses are hidden: tasks that search them, and follow them from frame to frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from tempica.embed.following import follow
+from tempica.embed.grids import rotation_grid
+from tempica.embed.known import Embedded
+from tempica.embed.motion import Dynamics, Place
+from tempica.embed.quadratic import POSE
+from tempica.embed.refine import Peaks
+from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
+from tempica.embed.search import search
+from tempica.embed.setting import Setting, Span, joined, molecules, observed_of
+from tempica.embed.settling import FLAT
+from tempica.embed.tracking import smooth_poses
+from tempica.imaging.modes import Modes
+from tempica.runs.reading import read
+from tempica.stores import files
+
+N_ROTATIONS = 4608  # of the search, 15° apart
+N_PEAKS = 4
+N_FIRST_MODES = 6  # softest modes of a basis from which nothing has been learned yet
+BEGIN = 20.0  # the shift's deviation, before it is known, as a share of the box: one part in so many
+MOTION_FRAMES = 1500  # of training replicas from which the motion is learned
+
+
+def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span: Span) -> None:
+    """Peaks of every frame of a span, and the best as the poses that learning begins with."""
+    setting, state = Setting.load(setting_file), load_state(state_file)
+    modes, _ = modes_of(state)
+    if state.learned is None:
+        modes = Modes(modes.mean, modes.shape[:N_FIRST_MODES])
+    spread = float(setting.shift_deviation_A)
+    observed = observed_of(run, setting, span)
+    peaks = search(observed, setting.scatterers, modes, rotation_grid(N_ROTATIONS), spread, N_PEAKS)
+    files.save_arrays(
+        out,
+        **{f"peak_{name}": value for name, value in vars(peaks).items()},
+        rotation=peaks.rotation[:, 0],
+        shift_A=peaks.shift_A[:, 0],
+        stated_rotation=np.zeros((0, 3, 3)),
+        stated_shift_A=np.zeros((len(observed), 2)),
+        precision=np.array([FLAT] * 3 + [spread**-2.0] * 2),
+    )
+
+
+def find_shifts(setting_file: Path, parts: list[Path], out: Path) -> None:
+    """The setting with the deviation of shifts that a search has found."""
+    setting = Setting.load(setting_file)
+    shift = joined({"shift": files.load_arrays(part)["shift_A"]} for part in parts)["shift"]
+    robust = 1.4826 * np.median(np.abs(shift))
+    replace(setting, shift_deviation_A=np.array(max(1.1 * robust, 0.5))).save(out)
+
+
+def learn_motion(
+    run: Path, setting_file: Path, state_file: Path, parts: list[Path], out: Path, spans: list[Span]
+) -> None:
+    """How poses go on from frame to frame: from peaks of training replicas, then from a smoother over some of them."""
+    setting, state = Setting.load(setting_file), load_state(state_file)
+    modes, rho = modes_of(state)
+    movie, spread = read(run, "embed", "movie"), float(setting.shift_deviation_A)
+    path = follow(peaks_of(parts), molecules(movie, spans), shift_deviation_A=spread)
+    motion, some, count = path.motion, [], 0
+    for span in spans:
+        if count < MOTION_FRAMES:
+            some.append(span)
+            count += len(span)
+    if np.isfinite(motion.turn_variance) or np.isfinite(motion.shift_variance):
+        observed = [observed_of(run, setting, span) for span in some]
+        together = replace(
+            observed[0],
+            target=np.concatenate([one.target for one in observed]),
+            transfer=np.concatenate([one.transfer for one in observed]),
+        )
+        start = Place(path.rotation[:count], path.shift_A[:count], path.amplitude[:count])
+        dynamics = dynamics_of(rho)
+        motion = smooth_poses(
+            together, setting.scatterers, modes, start, molecules(movie, some), motion, dynamics
+        ).motion
+    save_motion(out, replace(motion, drift_A=np.zeros((1, 2))))
+
+
+def track_span(
+    run: Path,
+    setting_file: Path,
+    state_file: Path,
+    motion_file: Path,
+    parts: list[Path],
+    out: Path,
+    span: Span,
+) -> None:
+    """Embed a span of whole molecules, whose peaks lie in `parts`."""
+    setting = Setting.load(setting_file)
+    modes, rho = modes_of(load_state(state_file))
+    motion = load_motion(motion_file)
+    molecule = molecules(read(run, "embed", "movie"), [span])
+    observed = observed_of(run, setting, span)
+    path = follow(
+        peaks_of(parts),
+        molecule,
+        motion.turn_variance,
+        shift_deviation_A=float(setting.shift_deviation_A),
+        shift_variance=motion.shift_variance,
+    )
+    start = Place(path.rotation, path.shift_A, path.amplitude)
+    found = smooth_poses(observed, setting.scatterers, modes, start, molecule, motion, dynamics_of(rho), learn=False)
+    timeless = not rho.any()
+    nothing = np.full_like(found.latent, np.nan)
+    n_modes = len(rho)
+    embedded = Embedded(
+        found.latent,
+        found.latent_covariance,
+        found.misfit / observed.disc.n_numbers,
+        found.rotation,
+        found.shift_A,
+        found.covariance[:, -POSE:, -POSE:],
+        nothing if timeless else found.amplitude,
+        nothing if timeless else np.diagonal(found.covariance, axis1=1, axis2=2)[:, :n_modes],
+    )
+    files.save_arrays(out, **vars(embedded))
+
+
+def peaks_of(parts: list[Path]) -> Peaks:
+    """Peaks of several files, one after the other."""
+    arrays = [files.load_arrays(part) for part in parts]
+    names = [name for name in arrays[0] if name.startswith("peak_")]
+    found = joined({name.removeprefix("peak_"): one[name] for name in names} for one in arrays)
+    return Peaks(**found)
+
+
+def dynamics_of(rho: np.ndarray) -> Dynamics | None:
+    return Dynamics(np.eye(len(rho)), rho) if rho.any() else None

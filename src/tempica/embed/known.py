@@ -1,0 +1,142 @@
+"""Embedding of frames whose poses are stated, exactly or with an error, in modes that were learned.
+
+Where molecules have several frames, each image is expanded about the posterior given all of them: at low SNR the maximum
+of one image's own posterior lies far off, and an expansion there misleads. The latents are nevertheless those of
+single frames, whose errors are independent in time.
+
+Shape legend: F frame, K mode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without_pose
+from tempica.embed.rounds import prior_of
+from tempica.embed.saved import load_state, modes_of
+from tempica.embed.setting import Setting, Span, molecules, observed_of
+from tempica.embed.settling import PosePrior, settle
+from tempica.embed.state_space import apply, single_frames
+from tempica.imaging.linearise import Scatterers
+from tempica.imaging.modes import Modes
+from tempica.runs.reading import read
+from tempica.stores import files
+
+BLOCK = 100  # frames expanded at once
+SETTLED = 0.03  # mean change of amplitudes, in standard deviations of the prior, that ends the expansions
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the stage stores of frames."""
+
+    latent: np.ndarray  # (F, K)
+    latent_covariance: np.ndarray  # (F, K, K)
+    residual_variance: np.ndarray  # (F,) of the whitened image, relative to the noise
+    rotation: np.ndarray  # (F, 3, 3)
+    pose_shift_A: np.ndarray  # (F, 2)
+    pose_covariance: np.ndarray  # (F, 5, 5)
+    state_space_source: np.ndarray  # (F, K)
+    state_space_variance: np.ndarray  # (F, K)
+
+
+def embed_span(run: Path, setting_file: Path, state_file: Path, poses: Path, out: Path, span: Span, n: int) -> None:
+    """Embed a span with at most `n` expansions."""
+    setting = Setting.load(setting_file)
+    modes, rho = modes_of(load_state(state_file))
+    given = files.load_arrays(poses)
+    molecule = molecules(read(run, "embed", "movie"), [span])
+    found = embed(
+        observed_of(run, setting, span),
+        setting.scatterers,
+        modes,
+        rho,
+        molecule,
+        (given["rotation"], given["shift_A"]),
+        prior_of(given),
+        n,
+    )
+    files.save_arrays(out, **vars(found))
+
+
+def embed(
+    observed: Observed,
+    scatterers: Scatterers,
+    modes: Modes,
+    rho: np.ndarray,
+    molecule: np.ndarray,
+    pose: tuple[np.ndarray, np.ndarray],
+    prior: PosePrior | None,
+    n_expansions: int,
+) -> Embedded:
+    """Posteriors of amplitudes under the prior N(0, I), expanded about the posterior under autoregressions.
+
+    Parameters:
+        rho: (K,) of the amplitudes from one frame of a molecule to the next; zeros for snapshots.
+        molecule: (F,) labels.
+        pose: rotations (F, 3, 3) and shifts (F, 2).
+        prior: of the poses, which are then estimated too; none where they are known.
+    """
+    n_modes = len(modes.shape)
+    amplitude = np.zeros((len(observed), n_modes))
+    rotation, shift_A = pose
+    for number in range(n_expansions):
+        position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
+        if prior is not None:
+            rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
+        expansion, full = _expand(observed, scatterers, modes, amplitude, rotation, shift_A, prior)
+        evidence = expansion.evidence + (expansion.information @ amplitude[..., None])[..., 0]
+        known = apply(expansion.information, evidence, molecule, np.zeros(n_modes), np.eye(n_modes), rho)
+        change = np.sqrt(((known.mean - amplitude) ** 2).mean())
+        if change < SETTLED or number == n_expansions - 1:
+            break
+        amplitude = known.mean
+    latent, covariance = single_frames(evidence, expansion.information)
+    timeless = not rho.any()
+    nothing = np.full_like(latent, np.nan)
+    return Embedded(
+        latent,
+        covariance,
+        expansion.misfit / observed.disc.n_numbers,
+        rotation,
+        shift_A,
+        _pose_covariance(full, n_modes),
+        nothing if timeless else known.mean,
+        nothing if timeless else np.diagonal(known.covariance, axis1=1, axis2=2),
+    )
+
+
+def _expand(
+    observed: Observed,
+    scatterers: Scatterers,
+    modes: Modes,
+    amplitude: np.ndarray,
+    rotation: np.ndarray,
+    shift_A: np.ndarray,
+    prior: PosePrior | None,
+) -> tuple[Expansion, np.ndarray]:
+    """Expansion in the amplitudes alone, and the information (F, K + 5, K + 5) with the pose, or (F, 0, 0)."""
+    parts, full = [], []
+    for first in range(0, len(observed), BLOCK):
+        part = slice(first, first + BLOCK)
+        position = modes.mean + np.tensordot(amplitude[part], modes.shape, 1)
+        place = (position, rotation[part], shift_A[part], modes.shape)
+        seen = linearise(observed[part], scatterers, *place, pose=prior is not None)
+        if prior is not None:
+            seen = prior[part].added_to(seen, rotation[part], shift_A[part])
+            full.append(seen.information)
+            seen = without_pose(seen, np.zeros((POSE, POSE)))
+        parts.append(seen)
+    together = (np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
+    return Expansion(*together), np.concatenate(full) if full else np.zeros((len(observed), 0, 0))
+
+
+def _pose_covariance(full: np.ndarray, n_modes: int) -> np.ndarray:
+    if full.shape[1] == 0:
+        return np.zeros((len(full), POSE, POSE))
+    whole = full.copy()
+    whole[:, range(n_modes), range(n_modes)] += 1
+    return np.linalg.inv(whole)[:, n_modes:, n_modes:]

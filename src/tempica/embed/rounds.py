@@ -1,0 +1,58 @@
+"""Tasks that learn modes and dynamics: expand blocks of frames, then go on to the next state; see `modes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tempica.embed import modes
+from tempica.embed.quadratic import POSE, linearise, without_pose
+from tempica.embed.saved import load_state, save_state
+from tempica.embed.setting import Setting, Span, joined, observed_of
+from tempica.embed.settling import PosePrior, settle
+from tempica.stores import files
+
+
+def expand_block(
+    run: Path, setting_file: Path, state_file: Path, poses: Path, out: Path, span: Span, at: slice
+) -> None:
+    """H and u (see `state_space`) of a span, whose frames are those `at` of the state, with the poses that fit them.
+
+    `poses` holds `rotation`, `shift_A` and a prior's `stated_rotation`, `stated_shift_A` and `precision`.
+    """
+    setting, state = Setting.load(setting_file), load_state(state_file)
+    observed, scatterers = observed_of(run, setting, span), setting.scatterers
+    amplitude = state.amplitude[at]
+    position = state.reference + np.tensordot(amplitude, state.shape, 1)
+    given = {name: value for name, value in files.load_arrays(poses).items() if name not in ("information", "evidence")}
+    rotation, shift_A, prior = given["rotation"], given["shift_A"], prior_of(given)
+    if prior is None:
+        expansion = linearise(observed, scatterers, position, rotation, shift_A, state.shape, pose=False)
+    else:
+        rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
+        seen = linearise(observed, scatterers, position, rotation, shift_A, state.shape, pose=True)
+        expansion = without_pose(prior.added_to(seen, rotation, shift_A), np.zeros((POSE, POSE)))
+    files.save_arrays(
+        out,
+        **(given | {"rotation": rotation, "shift_A": shift_A}),
+        information=expansion.information.astype(np.float32),
+        evidence=expansion.evidence + (expansion.information @ amplitude[..., None])[..., 0],
+    )
+
+
+def prior_of(poses: dict[str, np.ndarray]) -> PosePrior | None:
+    """The prior of poses in a file; none where they are known."""
+    if not poses["precision"].any():
+        return None
+    stated = poses["stated_rotation"] if len(poses["stated_rotation"]) else None
+    return PosePrior(stated, poses["stated_shift_A"], poses["precision"])
+
+
+def learn_round(state_file: Path, parts: list[Path], out: Path, molecule: np.ndarray, n_sources: int) -> None:
+    """The next state, from what all blocks say."""
+    blocks = [files.load_arrays(part) for part in parts]
+    seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
+    timeless = len(np.unique(molecule)) == len(molecule)
+    state = load_state(state_file)
+    save_state(out, modes.step(state, seen["information"], seen["evidence"], molecule, n_sources, timeless=timeless))
