@@ -187,14 +187,22 @@ def transform_line(room, re, im, step, n, radix_P, start_P, factor, first, secon
 
 
 @numba.njit(**_COMPILED)
-def transform_rows(room, n, margin, n_columns, radix_P, start_P, factor, first, second, plane):
+def transform_rows(room, n, margin, low, high, n_columns, radix_P, start_P, factor, first, second, plane):
     """Twice the coefficients kx = 0 … n_columns − 1 of each of n rows, into lines (kx, row) of `plane`.
 
-    Rows begin at 0 of `room`, and `margin` pixels lie between one and the next.
+    Rows begin at 0 of `room`, and `margin` pixels lie between one and the next. Only `low` … `high` − 1, both
+    even, are read: the others are empty.
     """
-    pair, lane = np.uint64(2 * WIDTH), np.uint64(WIDTH)
-    long = lane * np.uint64(n + margin)
-    for j in range(np.uint64(0), np.uint64(n), np.uint64(2)):
+    pair, lane, nothing = np.uint64(2 * WIDTH), np.uint64(WIDTH), splat(np.float32(0))
+    long, stride = lane * np.uint64(n + margin), pair * np.uint64(n)
+    low, high = np.uint64(low), np.uint64(high)
+    for k in range(np.uint64(n_columns)):
+        to = plane + stride * k
+        for at in range(to, to + pair * low, lane):
+            store(room, at, nothing)
+        for at in range(to + pair * high, to + stride, lane):
+            store(room, at, nothing)
+    for j in range(low, high, np.uint64(2)):
         at = long * j
         line = transform_line(room, at, at + long, lane, n, radix_P, start_P, factor, first, second)
         to = plane + pair * j
@@ -206,4 +214,4 @@ def transform_rows(room, n, margin, n_columns, radix_P, start_P, factor, first, 
             store(room, to + lane, sub(b, d))
             store(room, to + pair, add(b, d))
             store(room, to + pair + lane, sub(c, a))
-            to += pair * np.uint64(n)
+            to += stride

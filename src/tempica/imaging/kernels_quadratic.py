@@ -75,7 +75,7 @@ def expand(
     widest = WIDTH * -(-int(spreading.window_NC.max()) // WIDTH)
     lanes_all = WIDTH * -(-(1 + max(int(order_P.max(initial=0)), int(unit_4L[3].argmax()))) // WIDTH)
     lengths = (
-        WIDTH * (n + widest) ** 2,
+        WIDTH * (n + widest) ** 2,  # the sheet: the grid, and margins for what its edges cut off
         2 * WIDTH * n * (len(places.first) - 1),
         2 * WIDTH * n,
         2 * WIDTH * n,
@@ -109,9 +109,9 @@ def grid_size(passes: Passes) -> int:
 
 
 @numba.njit(**_INLINE)
-def _bell(room, at, widest, x, first, peak, h):
+def _bell(room, at, window, widest, x, first, peak, h):
     """A Gaussian and its derivative with the atom's place, at first, first + 1, …"""
-    for i in range(0, widest, WIDTH):
+    for i in range(0, window, WIDTH):
         d = add(splat(np.float32(first + i - x)), iota())
         g = mul(splat(peak), _exp_minus(mul(splat(h), mul(d, d))))
         store(room, at + np.uint64(i), g)
@@ -120,7 +120,11 @@ def _bell(room, at, widest, x, first, peak, h):
 
 @numba.njit(**_COMPILED)
 def _prepare(position_N3, rotation, shift, peak_NC, h_NC, window_NC, n, widest, room, table, body_N3, corner_NC):
-    """Places of the atoms in the view, and factors of their Gaussians; the corner is −1 outside the box."""
+    """Places of the atoms in the view, and factors of their Gaussians; the corner is −1 outside the box.
+
+    Returns the first row of the sheet that any window reaches, and the one after the last, both made even.
+    """
+    low, high = n, 0
     for a in range(position_N3.shape[0]):
         for i in range(3):
             body_N3[a, i] = (
@@ -136,18 +140,21 @@ def _prepare(position_N3, rotation, shift, peak_NC, h_NC, window_NC, n, widest, 
                 m = window_NC[a, c]
                 i0, j0 = math.ceil(x - 0.5 * m), math.ceil(y - 0.5 * m)
                 at = table + np.uint64(4 * widest * (a * peak_NC.shape[1] + c))
-                _bell(room, at, widest, x, i0, np.float32(1), h_NC[a, c])
-                _bell(room, at + np.uint64(2 * widest), widest, y, j0, peak_NC[a, c], h_NC[a, c])
-                corner_NC[a, c] = (j0 + n if j0 < 0 else j0) * (n + widest) + (i0 + n if i0 < 0 else i0)
+                _bell(room, at, m, widest, x, i0, np.float32(1), h_NC[a, c])
+                _bell(room, at + np.uint64(2 * widest), m, widest, y, j0, peak_NC[a, c], h_NC[a, c])
+                i0, j0 = i0 + n if i0 < 0 else i0, j0 + n if j0 < 0 else j0
+                corner_NC[a, c] = j0 * (n + widest) + i0
+                low, high = min(low, j0), max(high, j0 + m)
+    return low - low % 2, high + high % 2
 
 
 @numba.njit(**_COMPILED)
-def _spread(rotation, body_N3, shape_N3L, unit_4L, group, window_NC, n, widest, room, table, corner_NC):
+def _spread(rotation, body_N3, shape_N3L, unit_4L, group, window_NC, n, widest, room, table, corner_NC, low, high):
     """Eight columns of all atoms onto the sheet, which begins at 0 of `room`."""
     step, row, lane = np.uint64(WIDTH), np.uint64(WIDTH * (n + widest)), np.uint64(WIDTH * group)
     n_lanes, wide = np.uint64(shape_N3L.shape[2]), np.uint64(widest)
     shape, unit = shape_N3L.reshape(-1), unit_4L.reshape(-1)
-    for at in range(np.uint64(0), row * np.uint64(n + widest), step):
+    for at in range(row * np.uint64(low), row * np.uint64(high), step):
         store(room, at, splat(np.float32(0)))
     r00, r01, r02 = np.float32(rotation[0, 0]), np.float32(rotation[0, 1]), np.float32(rotation[0, 2])
     r10, r11, r12 = np.float32(rotation[1, 0]), np.float32(rotation[1, 1]), np.float32(rotation[1, 2])
@@ -177,18 +184,19 @@ def _spread(rotation, body_N3, shape_N3L, unit_4L, group, window_NC, n, widest, 
 
 
 @numba.njit(**_COMPILED)
-def _fold(n, widest, room):
-    """Adds the margins of the sheet to the sides that they continue."""
-    step, row = np.uint64(WIDTH), np.uint64(WIDTH * (n + widest))
-    margin, edge = step * np.uint64(widest), step * np.uint64(n)
-    for j in range(np.uint64(n + widest)):
-        for i in range(np.uint64(0), margin, step):
-            at = j * row + i
+def _fold(n, widest, room, low, high):
+    """Adds the margins of the sheet to the sides that they continue; returns the rows that then hold something."""
+    step, row, edge = np.uint64(WIDTH), np.uint64(WIDTH * (n + widest)), np.uint64(WIDTH * n)
+    for j in range(np.uint64(low), np.uint64(high)):
+        for at in range(j * row, j * row + step * np.uint64(widest), step):
             store(room, at, add(load(room, at), load(room, at + edge)))
-    for j in range(np.uint64(widest)):
-        for i in range(np.uint64(0), edge, step):
-            at = j * row + i
-            store(room, at, add(load(room, at), load(room, at + np.uint64(n) * row)))
+    if high <= n:
+        return low, high
+    for at in range(np.uint64(0), row * np.uint64(low), step):
+        store(room, at, splat(np.float32(0)))
+    for at in range(np.uint64(0), row * np.uint64(high - n), step):
+        store(room, at, add(load(room, at), load(room, at + np.uint64(n) * row)))
+    return 0, n
 
 
 @numba.njit(**_COMPILED)
@@ -252,13 +260,13 @@ def _expand(
     pose = unit_4L[:3].sum() > 0
     for f in range(position_FN3.shape[0]):
         rotation, shape = rotation_F33[f], shape_LN[f if shape_LN.shape[0] > 1 else 0]
-        _prepare(
+        low, high = _prepare(
             position_FN3[f], rotation, shift_F2[f], peak_NC, h_NC, window_NC, n, widest, room, table, body_N3, corner_NC
         )
         for group in range(unit_4L.shape[1] // WIDTH):
-            _spread(rotation, body_N3, shape, unit_4L, group, window_NC, n, widest, room, table, corner_NC)
-            _fold(n, widest, room)
-            transform_rows(room, n, widest, n_columns, radix_P, start_P, factor, line, other, plane)
+            _spread(rotation, body_N3, shape, unit_4L, group, window_NC, n, widest, room, table, corner_NC, low, high)
+            j0, j1 = _fold(n, widest, room, low, high)
+            transform_rows(room, n, widest, j0, j1, n_columns, radix_P, start_P, factor, line, other, plane)
             for k in range(n_columns):
                 at = plane + length * np.uint64(k)
                 done = transform_line(room, at, at + lane, pair, n, radix_P, start_P, factor, line, other)
