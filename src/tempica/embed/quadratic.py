@@ -18,7 +18,7 @@ D pixels along an edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -78,6 +78,14 @@ class Observed:
 
     def __getitem__(self, frames: np.ndarray | slice) -> Observed:
         return Observed(self.disc, self.target[frames], self.transfer[frames])
+
+    def within(self, radius: int) -> Observed:
+        """The same images on a smaller disc; the same images if it is not smaller."""
+        if radius >= self.disc.radius:
+            return self
+        ky, kx = self.disc.index
+        kept = np.flatnonzero(ky**2 + kx**2 <= radius**2)  # both in the order of rows and columns
+        return Observed(replace(self.disc, radius=radius), self.target[:, kept], self.transfer[:, kept])
 
 
 @dataclass(frozen=True)
