@@ -62,9 +62,9 @@ def add_images(sums: Sums, observed: Observed, rotation: np.ndarray, shift_A: np
     """
     disc = observed.disc
     ky, kx = disc.index
-    place = shift_A / disc.coarse_pixel_A + disc.coarse // 2
-    phase = np.exp(2j * np.pi / disc.coarse * (place[:, :1] * kx + place[:, 1:] * ky))
-    transfer = observed.transfer.astype(np.float64) / disc.coarse_pixel_A**2  # of the continuous transform
+    place = shift_A / disc.pixel_A + disc.n_pixels // 2
+    phase = np.exp(2j * np.pi / disc.n_pixels * (place[:, :1] * kx + place[:, 1:] * ky))
+    transfer = observed.transfer.astype(np.float64) / disc.pixel_A**2  # of the continuous transform
     value = observed.target * transfer * phase
     for h in (0, 1):
         mine = half == h

@@ -39,18 +39,6 @@ class Templates:
     power: np.ndarray  # (M, G) float32
 
 
-def cropped(observed: Observed, radius: int) -> Observed:
-    """The same images on a smaller disc; the same images if it is not smaller."""
-    old = observed.disc
-    if radius >= old.radius:
-        return observed
-    disc = replace(old, radius=radius)
-    ky, kx = old.index
-    kept = np.flatnonzero(ky**2 + kx**2 <= radius**2)  # both in the order of rows and columns
-    scale = np.float32((disc.coarse_pixel_A / old.coarse_pixel_A) ** 2)
-    return Observed(disc, observed.target[:, kept], observed.transfer[:, kept] * scale)
-
-
 def refine(
     observed: Observed,
     scatterers: Scatterers,
@@ -70,7 +58,7 @@ def refine(
     n_modes = len(modes.shape)
     if peaks.amplitude.shape[2] != n_modes:
         peaks = replace(peaks, amplitude=np.zeros((*peaks.log_evidence.shape, n_modes)))
-    small = cropped(observed, radius)
+    small = observed.within(radius)
     peaks = climb(small, scatterers, modes, peaks, prior, 3, pose_only=True).best(n_kept)
     peaks = climb(small, scatterers, modes, peaks, prior, n_steps).best(n_kept)
     if small.disc.radius == observed.disc.radius:
@@ -127,7 +115,7 @@ def coarse(
         step_A: between shifts.
         block: frames at once; they do not matter for the result.
     """
-    observed = cropped(observed, templates.disc.radius)
+    observed = observed.within(templates.disc.radius)
     shift = shift_grid(float(prior.deviation_A.max()), step_A)
     parts = []
     for first in range(0, len(observed), block):

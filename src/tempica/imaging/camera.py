@@ -5,13 +5,14 @@ Shape legend: F frame, N atom, K Gaussian of an atom, D pixels along an edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tempica.imaging.geometry import rotation_matrix, to_pixels
-from tempica.imaging.optics import Optics, optics_of, through_optics
+from tempica.imaging.optics import Optics, contrast_in_parts, optics_of, through_optics
 from tempica.imaging.projection import project
 from tempica.imaging.radial import damage_filter, frequency_grid, noise_power
 
@@ -47,6 +48,26 @@ class Camera:
             transfer *= np.sqrt(np.interp(k, self.frequency, self.dqe)).astype(np.float32)
         if np.any(damage_dose):
             transfer *= damage_filter(k, damage_dose, self.optics.voltage_kV).astype(np.float32)
+        return transfer
+
+    def transfer_at(self, ky: np.ndarray, kx: np.ndarray, focus: Sequence[np.ndarray]) -> np.ndarray:
+        """`transfer` at M coefficients alone, (F, M) float32: (ky, kx) in steps of the image's Fourier grid.
+
+        They must lie below the Nyquist frequency along x. The phase is computed in float32: off by some 1e-5.
+        """
+        optics = self.optics
+        edge_A = optics.n_pixels * optics.pixel_size_A
+        k = np.hypot(ky, kx) / edge_A
+        bases, phase, envelope = contrast_in_parts(k, np.arctan2(ky, kx), optics)
+        u, v, angle, dose = (np.asarray(value, dtype=np.float64) for value in focus)
+        weights = np.stack([u + v, (u - v) * np.cos(2 * angle), (u - v) * np.sin(2 * angle), np.ones_like(u)], 1)
+        if (self.dqe != 1).any():
+            envelope = envelope * np.sqrt(np.interp(k, self.frequency, self.dqe))
+        transfer = weights.astype(np.float32) @ np.vstack([bases, phase]).astype(np.float32)
+        np.sin(transfer, out=transfer)
+        transfer *= envelope.astype(np.float32)
+        if np.any(dose):
+            transfer *= damage_filter(k, dose, optics.voltage_kV).astype(np.float32)
         return transfer
 
     def power(self) -> np.ndarray:

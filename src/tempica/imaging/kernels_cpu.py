@@ -43,7 +43,7 @@ def project(xy_FN2: np.ndarray, pairs: Pairs, image_FDD: np.ndarray) -> None:
         factor = np.zeros(2 * (n_pixels + WIDTH), dtype=np.float32)
         return lambda frames: _project(xy_FN2[frames], *pairs, sheet, factor, image_FDD[frames])
 
-    _in_threads(prepare, len(xy_FN2), pairs.half_NC.size)
+    in_threads(prepare, len(xy_FN2), pairs.half_NC.size)
 
 
 def project_with_jacobian(xy_FN2: np.ndarray, velocity_FPN2: np.ndarray, pairs: Pairs, column_FPDD: np.ndarray) -> None:
@@ -60,10 +60,10 @@ def project_with_jacobian(xy_FN2: np.ndarray, velocity_FPN2: np.ndarray, pairs: 
             xy_FN2[frames], velocity_FPN2[frames], *pairs, *room, column_FPDD[frames]
         )
 
-    _in_threads(prepare, len(xy_FN2), pairs.half_NC.size * n_columns)
+    in_threads(prepare, len(xy_FN2), pairs.half_NC.size * n_columns)
 
 
-def _in_threads(prepare: Callable[[], Callable[[slice], None]], n_frames: int, frame_work: int) -> None:
+def in_threads(prepare: Callable[[], Callable[[slice], None]], n_frames: int, frame_work: int) -> None:
     """All frames, in pieces that threads take as they get done: one that others hold up takes fewer.
 
     `prepare()` makes a thread's own room, and returns what computes a piece in it. The caller is one of the threads.

@@ -86,6 +86,19 @@ def contrast_at(
     return np.sin(gamma) * np.exp(-0.25 * b_factor_A2 * k2)
 
 
+def contrast_in_parts(k: np.ndarray, angle: np.ndarray, optics: Optics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `contrast_at` needs of M spatial frequencies for many frames: bases (3, M), phase and envelope (M,).
+
+    γ = [u + v, (u − v) cos 2φ, (u − v) sin 2φ] · bases + phase, with φ the `defocus_angle`; CTF = sin γ · envelope.
+    """
+    k2 = np.square(k)
+    wavelength = electron_wavelength_A(optics.voltage_kV)
+    bases = 0.5 * np.pi * wavelength * k2 * np.stack([np.ones_like(k), np.cos(2 * angle), np.sin(2 * angle)])
+    phase = np.arcsin(optics.amplitude_contrast) + optics.phase_shift
+    phase = phase - 0.5 * np.pi * optics.spherical_aberration_mm * 1e7 * wavelength**3 * k2**2
+    return bases, phase, np.exp(-0.25 * optics.b_factor_A2 * k2)
+
+
 def electron_wavelength_A(voltage_kV: float) -> float:
     """Relativistic de Broglie wavelength of an electron in Å: λ = h / √(2 m e V (1 + e V / 2 m c²))."""
     volts = 1e3 * voltage_kV

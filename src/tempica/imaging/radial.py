@@ -27,8 +27,9 @@ def critical_exposure_e_A2(k: np.ndarray, voltage_kV: float) -> np.ndarray:
 
 
 def damage_filter(k: np.ndarray, dose_e_A2: np.ndarray, voltage_kV: float) -> np.ndarray:
-    """Amplitude exp(−N / 2 Nc(k)) left after a dose N; (F, D, D//2 + 1) for k (D, D//2 + 1) and N (F,)."""
-    return np.exp(-0.5 * np.asarray(dose_e_A2)[:, None, None] / critical_exposure_e_A2(k, voltage_kV))
+    """Amplitude exp(−N / 2 Nc(k)) left after a dose N; (F, …) for k (…) and N (F,)."""
+    dose = np.asarray(dose_e_A2).reshape(-1, *(1 for _ in np.shape(k)))
+    return np.exp(-0.5 * dose / critical_exposure_e_A2(k, voltage_kV))
 
 
 def noise_power(n_pixels: int, pixel_A: float, frequency: np.ndarray, power: np.ndarray) -> np.ndarray:
