@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from tempica.embed import hidden, known, rounds, start
 from tempica.embed.plan import BLOCK_FRAMES, Plan
-from tempica.embed.saved import load_state, modes_of
+from tempica.embed.saved import load_motion, load_state, modes_of
 from tempica.embed.setting import Setting, Span, molecules
 from tempica.stores import files, store
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from tempica.runs.work import Work
 
-N_ROUNDS = {"structure": 10, "ensemble": 4}
+N_ROUNDS = {"structure": int(__import__("os").environ.get("NR","10")), "ensemble": 4}
+SEARCH_AGAIN = int(__import__("os").environ.get("SA","6"))
 CONVERGED = 0.02  # change of the structures of a round, relative to how they move
 
 
@@ -101,6 +102,9 @@ def _learn(plan: Plan, setting: Path) -> Path:
     n_rounds = N_ROUNDS[recipe.modes_from]
     for number in range(n_rounds):
         state, before = plan.file(f"state-{number}"), f"round-{number - 1}" if number else "learn"
+        if number == SEARCH_AGAIN and plan.pose == "hidden":
+            before = "again"
+            _search(plan, before, spans, setting, state)
         task = partial(rounds.expand_block, work.run, setting, state)
         parts = [plan.file(f"round-{number}-{span}") for span in spans]
         chains = [
@@ -140,15 +144,23 @@ def _track(plan: Plan, setting: Path, state: Path) -> None:
 def _write(plan: Plan, setting_file: Path, state: Path) -> None:
     """Everything that was found, into the store."""
     work, movie, setting = plan.work, plan.movie, Setting.load(setting_file)
-    modes, _ = modes_of(load_state(state))
+    modes, rho = modes_of(load_state(state))
     (n_modes, n_atoms, _), (n_replicas, n_frames) = modes.shape.shape, movie["image"].shape[:2]
     sizes = {"replica": n_replicas, "time": n_frames, "mode": n_modes, "mode_other": n_modes, "component": n_modes}
     noise = float(setting.noise_variance)
+    about = {"noise_variance": noise, "pose_source": SOURCE[plan.pose], "autocorrelation": rho.tolist()}
+    if plan.pose == "hidden":
+        motion = load_motion(plan.file("motion"))
+        about |= {
+            "shift_deviation_A": float(setting.shift_deviation_A),
+            "turn_deg": float(np.degrees(np.sqrt(motion.turn_variance))),
+            "shift_step_A": float(np.sqrt(motion.shift_variance)),
+        }
     latents = work.create_store(
         "latents",
         sizes | {"atom": n_atoms, "space": 3, "quaternion": 4, "plane": 2, "pose": 5, "pose_other": 5},
         chunks={"replica": 1, "time": BLOCK_FRAMES},
-        attributes={"noise_variance": noise, "pose_source": SOURCE[plan.pose]},
+        attributes=about,
     )
     store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
     store.write(latents, {"mode_shape": modes.shape, "mean_structure": modes.mean})
