@@ -34,7 +34,7 @@ def images(molecule):
     k2 = ky**2 + kx**2
     transfer = np.sin(0.1 + k2 * rng.uniform(0.02, 0.05, (N_FRAMES, 1))).astype(np.float32)
     transfer *= np.float32(0.15) * np.sqrt(np.where(kx > 0, 2, 1)).astype(np.float32)
-    noise = rng.normal(size=(2, *waves.shape)) * np.where(kx > 0, np.sqrt(0.5), np.sqrt(0.5))
+    noise = rng.normal(size=(2, *waves.shape)) * np.where(kx > 0, 1.0, np.sqrt(0.5))
     target = (waves * transfer + noise[0] + 1j * noise[1]).astype(np.complex64)
     return Observed(disc, target, transfer), rotation, shift
 
@@ -58,7 +58,7 @@ def test_the_map_is_that_of_the_molecule(molecule, images):
     assert found.correlation[1:6].min() > 0.9
     low = slice(1, 6)  # the scale is that of the images
     spectrum = [np.abs(fft.fftn(x))[0, 0, low] for x in (found.density, truth)]
-    np.testing.assert_allclose(spectrum[0] / spectrum[1], 1, atol=0.15)
+    np.testing.assert_allclose(spectrum[0] / spectrum[1], 1, atol=0.2)
     mirrored = agreement(found.density[::-1].astype(float), truth)
     assert mirrored[3:6].max() < 0.9
 
@@ -77,7 +77,7 @@ def test_sums_of_blocks_are_those_of_all(images):
 def test_noise_and_too_few_images_are_told(images):
     observed, rotation, shift = images
     rng = np.random.default_rng(2)
-    noise = rng.normal(size=(2, *observed.target.shape)) * np.sqrt(0.5)
+    noise = rng.normal(size=(2, *observed.target.shape)) * np.where(observed.disc.index[1] > 0, 1.0, np.sqrt(0.5))
     nothing = Observed(observed.disc, (noise[0] + 1j * noise[1]).astype(np.complex64), observed.transfer)
     with pytest.raises(DataError, match="do not agree"):
         back_project(nothing, rotation, shift)

@@ -14,7 +14,7 @@ Shape legend: F frame, C candidate of a frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -30,11 +30,9 @@ if TYPE_CHECKING:
 
 JUMP = 1e-4  # ε
 MISSED = 0.01  # share of frames whose true pose is none of their peaks
-PEAK_DEG, PEAK_A = 4.0, 0.7  # error of a peak about, or along, each axis
-LEARN_FRAMES = 2000  # of the first molecules, from which v and v_s are learned
+LEARN_FRAMES, LEARN_PAIRS = 500, 100_000  # frames, or pairs of candidates, from which v and v_s are learned at least
 WORTH = 10.0  # nats that memory must gain
 EM_STEPS = 8
-SMALLEST_TURN, SMALLEST_SHIFT = np.deg2rad(0.1) ** 2, 1e-4  # rad², Å²
 ROUNDS = 3  # in which frames are offered their neighbours' poses
 MEDIAN = {3: 2.366, 2: 1.386}  # of χ² with so many degrees of freedom
 
@@ -54,16 +52,12 @@ class Path:
         return self.motion.turn_variance
 
 
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Poses that a frame may have, with their share of its evidence."""
 
     quaternion: np.ndarray  # (F, C, 4)
     shift_A: np.ndarray  # (F, C, 2)
     weight: np.ndarray  # (F, C)
-
-    def __getitem__(self, frames: slice) -> Candidates:
-        return Candidates(self.quaternion[frames], self.shift_A[frames], self.weight[frames])
 
 
 def follow(
@@ -73,6 +67,8 @@ def follow(
     *,
     shift_deviation_A: float,
     shift_variance: float | None = None,
+    peak_error_deg: float = 2.0,
+    peak_error_A: float = 0.5,
 ) -> Path:
     """The most probable path (Viterbi) of every molecule through the peaks of its frames.
 
@@ -86,50 +82,80 @@ def follow(
             none.
         shift_deviation_A: of the shifts' distribution, which the evidence contains.
         shift_variance: of a shift's step (Å² along each axis and frame), infinite for new ones; learned if none.
+        peak_error_deg, peak_error_A: standard deviation of a true peak's pose about and along each axis, at least;
+            about a third of the spacing of a grid whose poses are not refined.
     Raises DataError for labels that come back, and frames without a peak.
     """
-    frames, spread = frames_of(molecule), shift_deviation_A**2
+    own, frames = _candidates(peaks), frames_of(molecule)
+    least = (2 * np.deg2rad(peak_error_deg) ** 2, 2 * peak_error_A**2)
+    turn, shift = _learned(own, frames, (turn_variance, shift_variance), least, shift_deviation_A**2)
+    law = _law(turn, shift, shift_deviation_A**2)
+    every = np.arange(len(molecule))
+    lender, peak = every, peaks.log_evidence.argmax(1)  # each frame takes a peak of its own, or one of a neighbour
+    if np.isfinite(turn) or np.isfinite(shift):
+        peak = hidden_chain.most_probable(*own, frames.follows, law)
+    for _ in range(ROUNDS if np.isfinite(turn) else 0):
+        lender, peak = _with_neighbours(own, frames, lender, peak, law)
+    rotation, shift_A, seen = peaks.rotation[lender, peak], peaks.shift_A[lender, peak], lender == every
+    motion = Motion(
+        _turn_step(rotation, frames, seen, turn) if turn_variance is None else turn_variance,
+        _shift_step(shift_A, frames, seen, shift) if shift_variance is None else shift_variance,
+        shift_deviation_A**2,
+        np.zeros((1, 2)),
+    )
+    return Path(rotation, shift_A, peaks.amplitude[lender, peak], np.where(seen, peak, -1), motion)
+
+
+def likely(
+    peaks: Peaks,
+    molecule: np.ndarray,
+    n_peaks: int,
+    *,
+    shift_deviation_A: float,
+    peak_error_deg: float = 5.0,
+    peak_error_A: float = 1.2,
+) -> Peaks:
+    """The `n_peaks` peaks of each frame that are most probable given all frames of its molecule (forward–backward).
+
+    Of many peaks of a coarse search those that are worth refining: where single frames are ambiguous, their
+    neighbours say which. Evidence stays that of the frame alone. Where there is no memory, the best of each frame.
+    Parameters and errors are those of `follow`; the defaults here are for a grid 15° and 3.5 Å apart.
+    """
+    own, frames, spread = _candidates(peaks), frames_of(molecule), shift_deviation_A**2
+    least = (2 * np.deg2rad(peak_error_deg) ** 2, 2 * peak_error_A**2)
+    law = _law(*_learned(own, frames, (None, None), least, spread), spread)
+    share, _ = hidden_chain.forward(*own, frames.follows, law)
+    posterior, _ = hidden_chain.backward(*own, frames.follows, law, share)
+    order = np.argsort(-posterior, axis=1, kind="stable")[:, :n_peaks]
+    return peaks[np.arange(len(order))[:, None], order]
+
+
+def _candidates(peaks: Peaks) -> Candidates:
     total = logsumexp(peaks.log_evidence, axis=1, keepdims=True)
     if not np.isfinite(total).all():
         raise DataError(
             f"Frame {int(np.flatnonzero(~np.isfinite(total))[0])} has no peak of finite evidence. Search it again, or"
             " leave it out."
         )
-    quaternion = Rotation.from_matrix(peaks.rotation.reshape(-1, 3, 3)).as_quat().reshape(*total.shape[:1], -1, 4)
-    own = Candidates(quaternion, peaks.shift_A, np.exp(peaks.log_evidence - total))
-    given = (
-        None if turn_variance is None else turn_variance + 2 * np.deg2rad(PEAK_DEG) ** 2,
-        None if shift_variance is None else shift_variance + 2 * PEAK_A**2,
+    quaternion = Rotation.from_matrix(peaks.rotation.reshape(-1, 3, 3)).as_quat().reshape(len(total), -1, 4)
+    return Candidates(quaternion, peaks.shift_A, np.exp(peaks.log_evidence - total))
+
+
+def _with_neighbours(
+    own: Candidates, frames: Frames, lender: np.ndarray, peak: np.ndarray, law: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The path, as (lender, peak), where each frame may also have the pose that a path gives to its neighbours."""
+    every, n_own = np.arange(len(peak)), own.weight.shape[1]
+    beside = np.stack([np.where(frames.follows, every - 1, every), np.where(frames.joined, every + 1, every)], 1)
+    lent, lent_peak = lender[beside], peak[beside]
+    weight = np.full(lent.shape, MISSED / (law[1] * law[3]))  # with which a step into it has the density 1
+    lenders, peaks = (
+        np.concatenate([np.broadcast_to(column, (len(every), n_own)), more], 1)
+        for column, more in ((every[:, None], lent), (np.arange(n_own), lent_peak))
     )
-    turn, shift = _learned(own, frames, given, spread)
-    every = np.arange(len(total))
-    lender, peak = every, peaks.log_evidence.argmax(1)  # each frame takes a peak of its own, or one of a neighbour
-    law = _law(turn, shift, spread)
-    if np.isfinite(turn) or np.isfinite(shift):
-        peak = _most_probable(own, frames, law)
-    for _ in range(ROUNDS if np.isfinite(turn) else 0):
-        before = np.where(frames.follows, every - 1, every)
-        after = np.where(frames.joined, every + 1, every)
-        lent, lent_peak = (np.stack([taken[before], taken[after]], 1) for taken in (lender, peak))
-        offered = Candidates(
-            np.concatenate([own.quaternion, own.quaternion[lent, lent_peak]], 1),
-            np.concatenate([own.shift_A, own.shift_A[lent, lent_peak]], 1),
-            np.concatenate([own.weight, np.full(lent.shape, MISSED / (law[1] * law[3]))], 1),  # a step into it has 1
-        )
-        chosen = _most_probable(offered, frames, law)
-        borrowed, n_own = chosen >= own.weight.shape[1], own.weight.shape[1]
-        which = np.where(borrowed, chosen - n_own, 0)
-        lender = np.where(borrowed, lent[every, which], every)
-        peak = np.where(borrowed, lent_peak[every, which], chosen)
-    rotation, shift_A = peaks.rotation[lender, peak], peaks.shift_A[lender, peak]
-    seen = lender == every
-    motion = Motion(
-        _turn_step(rotation, frames, seen, turn) if turn_variance is None else turn_variance,
-        _shift_step(shift_A, frames, seen, shift) if shift_variance is None else shift_variance,
-        spread,
-        np.zeros((1, 2)),
-    )
-    return Path(rotation, shift_A, peaks.amplitude[lender, peak], np.where(seen, peak, -1), motion)
+    offered = (own.quaternion[lenders, peaks], own.shift_A[lenders, peaks], np.concatenate([own.weight, weight], 1))
+    chosen = hidden_chain.most_probable(*offered, frames.follows, law)
+    return lenders[every, chosen], peaks[every, chosen]
 
 
 def _law(turn: float, shift: float, spread: float) -> np.ndarray:
@@ -138,30 +164,29 @@ def _law(turn: float, shift: float, spread: float) -> np.ndarray:
     return np.array([*rotations, *shifts, JUMP])
 
 
-def _most_probable(candidates: Candidates, frames: Frames, law: np.ndarray) -> np.ndarray:
-    return hidden_chain.most_probable(candidates.quaternion, candidates.shift_A, candidates.weight, frames.follows, law)
-
-
 def _learned(
-    candidates: Candidates, frames: Frames, given: tuple[float | None, float | None], spread: float
+    candidates: Candidates,
+    frames: Frames,
+    given: tuple[float | None, float | None],
+    least: tuple[float, float],
+    spread: float,
 ) -> tuple[float, float]:
-    """v and v_s of the steps, infinite where there is no memory; what is given remains."""
-    ends = np.flatnonzero(~frames.joined) + 1
-    some = slice(0, int(ends[np.minimum(np.searchsorted(ends, LEARN_FRAMES), len(ends) - 1)]))
-    arrays = (candidates.quaternion[some], candidates.shift_A[some], candidates.weight[some], frames.follows[some])
+    """v and v_s of the steps, infinite where there is no memory; where a motion is given, that of its peaks."""
+    some = slice(0, max(LEARN_FRAMES, LEARN_PAIRS // candidates.weight.shape[1] ** 2))
+    arrays = [array[some] for array in (*candidates, frames.follows)]
     best, gain = (np.inf, np.inf), -np.inf
-    turns = (np.inf, np.deg2rad(8.0) ** 2) if given[0] is None else (given[0],)
-    shifts = (np.inf, spread / 9) if given[1] is None else (given[1],)
+    turns = (np.inf, np.deg2rad(8.0) ** 2) if given[0] is None else (given[0] + least[0],)
+    shifts = (np.inf, spread / 9) if given[1] is None else (given[1] + least[1],)
     for start in ((turn, shift) for turn in turns for shift in shifts):
         turn, shift = start
         for _ in range(EM_STEPS if None in given and np.isfinite(start).any() else 1):
             law = _law(turn, shift, spread)
             share, height = hidden_chain.forward(*arrays, law)
-            number, bend, way = hidden_chain.expected(*arrays, law, share)
+            _, (number, bend, way) = hidden_chain.backward(*arrays, law, share)
             if given[0] is None and np.isfinite(turn):
-                turn = max(-np.log1p(-min(bend / max(number, 1e-9) / 1.5, 0.99)), SMALLEST_TURN)
+                turn = max(-np.log1p(-min(bend / max(number, 1e-9) / 1.5, 0.99)), least[0])
             if given[1] is None and np.isfinite(shift):
-                shift = max(way / max(number, 1e-9), SMALLEST_SHIFT)
+                shift = max(way / max(number, 1e-9), least[1])
         if height > gain + WORTH or gain == -np.inf:  # from no memory to more of it
             best, gain = (turn, shift), height
     return best

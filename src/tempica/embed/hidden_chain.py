@@ -11,6 +11,8 @@ from typing import Any
 import numba
 import numpy as np
 
+NEGLIGIBLE = 1e-9  # probability of a candidate whose steps are left out
+
 _compiled: Any = numba.njit(cache=True)
 
 
@@ -38,7 +40,7 @@ def forward(quaternion, shift, weight, follows, law):
                 if follows[t]:
                     reached = law[5]
                     for i in range(n):
-                        if share[t - 1, i] > 0.0:
+                        if share[t - 1, i] > NEGLIGIBLE:
                             density, _, _ = _density(
                                 quaternion[t - 1, i], shift[t - 1, i], quaternion[t, j], shift[t, j], law
                             )
@@ -51,11 +53,14 @@ def forward(quaternion, shift, weight, follows, law):
 
 
 @_compiled
-def expected(quaternion, shift, weight, follows, law, share):
-    """Sums over steps without a jump: how many, their 1 − cos ω, and half their squared shifts."""
+def backward(quaternion, shift, weight, follows, law, share):
+    """Probability (F, C) of each candidate given all frames of its chain; and sums over steps without a jump.
+
+    The sums are how many such steps there are, their 1 − cos ω, and half their squared shifts.
+    """
     n_frames, n = weight.shape
-    sums, later, now = np.zeros(3), np.ones(n), np.ones(n)
-    found = np.zeros(3)
+    sums, later, now, found = np.zeros(3), np.ones(n), np.ones(n), np.zeros(3)
+    posterior = share.copy()
     for t in range(n_frames - 1, 0, -1):
         if not follows[t]:
             later[:] = 1.0
@@ -63,43 +68,49 @@ def expected(quaternion, shift, weight, follows, law, share):
         found[:] = 0.0
         everything, now[:] = 0.0, 0.0
         for i in range(n):
+            if share[t - 1, i] <= NEGLIGIBLE:
+                continue
             for j in range(n):
                 ahead = weight[t, j] * later[j]
-                if share[t - 1, i] == 0.0 or ahead == 0.0:
+                if ahead == 0.0:
                     continue
                 density, bend, way = _density(quaternion[t - 1, i], shift[t - 1, i], quaternion[t, j], shift[t, j], law)
                 smooth = (1.0 - law[5]) * density
                 now[i] += ahead * (smooth + law[5])
-                everything += share[t - 1, i] * ahead * (smooth + law[5])
-                pair = share[t - 1, i] * ahead * smooth
-                found[0] += pair
-                found[1] += pair * bend
-                found[2] += pair * way
+                pair = share[t - 1, i] * ahead
+                everything += pair * (smooth + law[5])
+                found[0] += pair * smooth
+                found[1] += pair * smooth * bend
+                found[2] += pair * smooth * way
         sums += found / everything
         later[:] = now / now.max()
-    return sums
+        posterior[t - 1] *= later
+        posterior[t - 1] /= posterior[t - 1].sum()
+    return posterior, sums
 
 
 @_compiled
 def most_probable(quaternion, shift, weight, follows, law):
     """The candidate (F,) of each frame on the most probable path of its chain."""
     n_frames, n = weight.shape
-    best, origin = np.full((n_frames, n), -np.inf), np.zeros((n_frames, n), dtype=np.int64)
+    best, origin = np.zeros((n_frames, n)), np.zeros((n_frames, n), dtype=np.int64)
     for t in range(n_frames):
         for j in range(n):
             if weight[t, j] <= 0.0:
                 continue
-            reached = 0.0
+            reached = 1.0
             if follows[t]:
-                reached = -np.inf
+                reached = 0.0
                 for i in range(n):
-                    if best[t - 1, i] == -np.inf:
-                        continue
-                    density, _, _ = _density(quaternion[t - 1, i], shift[t - 1, i], quaternion[t, j], shift[t, j], law)
-                    value = best[t - 1, i] + np.log((1.0 - law[5]) * density + law[5])
-                    if value > reached:
-                        reached, origin[t, j] = value, i
-            best[t, j] = np.log(weight[t, j]) + reached
+                    if best[t - 1, i] > reached * NEGLIGIBLE:
+                        density, _, _ = _density(
+                            quaternion[t - 1, i], shift[t - 1, i], quaternion[t, j], shift[t, j], law
+                        )
+                        value = best[t - 1, i] * ((1.0 - law[5]) * density + law[5])
+                        if value > reached:
+                            reached, origin[t, j] = value, i
+            best[t, j] = weight[t, j] * reached
+        best[t] /= best[t].max()
     path = np.zeros(n_frames, dtype=np.int64)
     for t in range(n_frames - 1, -1, -1):
         if t + 1 < n_frames and follows[t + 1]:

@@ -18,12 +18,15 @@ from typing import TypeVar
 import numpy as np
 
 from tempica.embed.chain import Chain, solve
+from tempica.embed.following import Path, follow
 from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, Prior, expand_prior, frames_of
 from tempica.embed.motion_learning import learn_motion
 from tempica.embed.quadratic import Expansion, Observed, linearise
 from tempica.embed.rotations import turned
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
+
+__all__ = ["Dynamics", "Motion", "Path", "Place", "Tracked", "follow", "smooth_chain", "smooth_poses"]
 
 Frameful = TypeVar("Frameful", Place, Expansion)  # arrays over frames
 Expand = Callable[[np.ndarray, Place], Expansion]  # of frames (by index) at their places
@@ -62,7 +65,7 @@ def smooth_poses(
     observed: Observed,
     scatterers: Scatterers,
     modes: Modes,
-    start: Place,
+    start: Place | Path,
     molecule: np.ndarray,
     motion: Motion,
     dynamics: Dynamics | None = None,
@@ -76,7 +79,7 @@ def smooth_poses(
         observed: F images.
         scatterers: of the beads or atoms.
         modes: mean structure and K displacements of amplitudes a.
-        start: rotation, shift and amplitude (F, …) of every frame, as a `Path`.
+        start: rotation, shift and amplitude of every frame, as of a `Path`; amplitudes (F, 0) stand for none.
         molecule: (F,) labels; frames of one molecule are together and in the order of time.
         motion: variances of rotation and shift a frame to begin with.
         dynamics: of the amplitudes; independent in time if none.
@@ -84,6 +87,11 @@ def smooth_poses(
         learn: whether the motion is learned, from all molecules.
     Raises DataError for labels that come back, and for images that are not finite.
     """
+
+    amplitude = start.amplitude
+    if amplitude.shape[1] == 0:  # of peaks that are not refined
+        amplitude = np.zeros((len(observed), len(modes.shape)))
+    start = Place(start.rotation, start.shift_A, amplitude)
 
     def expand(which: np.ndarray, place: Place) -> Expansion:
         parts = []
@@ -104,7 +112,7 @@ def smooth_poses(
 
 def smooth_chain(
     expand: Expand,
-    start: Place,
+    start: Place | Path,
     molecule: np.ndarray,
     motion: Motion,
     dynamics: Dynamics | None = None,
