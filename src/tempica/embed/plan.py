@@ -47,8 +47,9 @@ class Plan:
     @property
     def few_spans(self) -> list[Span]:
         """A block of few frames at the start of each training replica."""
-        each = -(-SHIFT_FRAMES // self.work.recipe.splits.count("train"))
-        return [Span(s.replica, 0, min(each, s.last)) for s in self.learning_spans if s.first == 0]
+        train = [r for r, split in enumerate(self.work.recipe.splits) if split == "train"]
+        each = -(-SHIFT_FRAMES // len(train))
+        return [Span(s.replica, 0, min(each, s.last)) for s in self.all_spans if s.first == 0 and s.replica in train]
 
     @property
     def all_spans(self) -> list[Span]:
@@ -57,11 +58,12 @@ class Plan:
 
     @property
     def learning_spans(self) -> list[Span]:
-        """Blocks of training replicas, as many from each, and the first of each."""
-        n_frames = self.movie["image"].shape[1]
+        """Blocks of training replicas, as many of each and spread over it, so that they show many views."""
         train = [r for r, split in enumerate(self.work.recipe.splits) if split == "train"]
-        each = min(n_frames, -(-LEARN_FRAMES // len(train)))
-        return [Span(r, a, b) for r in train for a, b in blocks(each, BLOCK_FRAMES)]
+        every = list(blocks(self.movie["image"].shape[1], BLOCK_FRAMES))
+        number = min(len(every), -(-LEARN_FRAMES // (len(train) * BLOCK_FRAMES)))
+        chosen = np.unique(np.linspace(0, len(every) - 1, number).round().astype(int)).tolist()
+        return [Span(r, *every[n]) for r in train for n in chosen]
 
     @property
     def long_spans(self) -> list[Span]:
