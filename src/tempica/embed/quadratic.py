@@ -59,6 +59,11 @@ class Disc:
     def edge_A(self) -> float:
         return self.n_pixels * self.pixel_A
 
+    @cached_property
+    def n_values(self) -> int:
+        """Real numbers that the coefficients stand for: those of kx > 0 are twice in the whole plane."""
+        return int(np.where(self.index[1] > 0, 2, 1).sum())
+
     def gather(self, wave: np.ndarray) -> np.ndarray:
         """Coefficients (…, M) of half planes (…, D, D//2 + 1)."""
         return wave[..., self.index[0], self.index[1]]  # a negative ky counts from the end, as fft orders them

@@ -49,6 +49,10 @@ class PosePrior:
             misfit=expansion.misfit + (self.precision * offset**2).sum(1),
         )
 
+    def height(self, rotation: np.ndarray, shift_A: np.ndarray) -> np.ndarray:
+        """Twice what the prior costs at a pose (F,)."""
+        return np.asarray((self.precision * self.offset(rotation, shift_A) ** 2).sum(1))
+
 
 def hidden(n_frames: int, shift_deviation_A: float) -> PosePrior:
     """Nothing is known but how far particles lie from the centre of their boxes."""
@@ -75,7 +79,7 @@ def settle(
     active = np.arange(len(observed))
     rotation, shift_A = rotation.copy(), shift_A.copy()
     now, damping = look(active, rotation, shift_A), np.zeros(len(observed))
-    for number in range(n_steps):
+    for _ in range(n_steps):
         diagonal = np.einsum("fii->fi", now.information[active])
         left = now.information[active] + (damping[active, None] * diagonal)[..., None] * np.eye(POSE)
         step = np.linalg.solve(left, now.evidence[active][..., None])[..., 0]
