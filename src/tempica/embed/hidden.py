@@ -115,7 +115,7 @@ def track_span(
     embedded = Embedded(
         found.latent,
         found.latent_covariance,
-        found.misfit / observed.disc.n_numbers,
+        found.misfit / observed.disc.n_values,
         found.rotation,
         found.shift_A,
         found.covariance[:, -POSE:, -POSE:],

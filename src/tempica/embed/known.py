@@ -100,7 +100,7 @@ def embed(
     return Embedded(
         latent,
         covariance,
-        expansion.misfit / observed.disc.n_numbers,
+        expansion.misfit / observed.disc.n_values,
         rotation,
         shift_A,
         _pose_covariance(full, n_modes),

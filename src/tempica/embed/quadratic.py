@@ -60,9 +60,9 @@ class Disc:
         return self.n_pixels * self.pixel_A
 
     @cached_property
-    def n_numbers(self) -> int:
-        """Independent numbers in the coefficients of a real image: what |noise|² sums to."""
-        return len(self.index[0]) + int((self.index[1] > 0).sum())
+    def n_values(self) -> int:
+        """Real numbers that the coefficients stand for: those of kx > 0 are twice in the whole plane."""
+        return int(np.where(self.index[1] > 0, 2, 1).sum())
 
     def gather(self, wave: np.ndarray) -> np.ndarray:
         """Coefficients (…, M) of half planes (…, D, D//2 + 1)."""

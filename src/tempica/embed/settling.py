@@ -49,6 +49,10 @@ class PosePrior:
             misfit=expansion.misfit + (self.precision * offset**2).sum(1),
         )
 
+    def height(self, rotation: np.ndarray, shift_A: np.ndarray) -> np.ndarray:
+        """Twice what the prior costs at a pose (F,)."""
+        return np.asarray((self.precision * self.offset(rotation, shift_A) ** 2).sum(1))
+
 
 def hidden(n_frames: int, shift_deviation_A: float) -> PosePrior:
     """Nothing is known but how far particles lie from the centre of their boxes."""

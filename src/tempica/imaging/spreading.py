@@ -70,7 +70,7 @@ def _grid(
 ) -> tuple[float, Grid]:
     """Processor cycles of eight columns, and the grid of n pixels along an edge."""
     pixel_A, wide_A = edge_A / n, np.sqrt(width_A**2 + extra_A2)
-    window = np.ceil(2 * REACH * wide_A / pixel_A).astype(np.int64)
+    window = np.minimum(np.ceil(2 * REACH * wide_A / pixel_A), n).astype(np.int64)
     # pixels of windows, lines of transforms, pixels cleared
     cost = (2 * window**2 + 60).sum() + 13 * n * (n / 2 + radius + 1) + 3 * n**2
     peak, h = amplitude / (2 * np.pi * wide_A**2), 0.5 * (pixel_A / wide_A) ** 2
