@@ -54,7 +54,8 @@ def learn_round(state_file: Path, parts: list[Path], out: Path, molecule: np.nda
     blocks = [files.load_arrays(part) for part in parts]
     seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
     import os
-    number=int(state_file.stem.split('-')[1])
-    timeless = len(np.unique(molecule)) == len(molecule) or number < int(os.environ.get('TL','0'))
+
+    number = int(state_file.stem.split("-")[1])
+    timeless = len(np.unique(molecule)) == len(molecule) or number < int(os.environ.get("TL", "0"))
     state = load_state(state_file)
     save_state(out, modes.step(state, seen["information"], seen["evidence"], molecule, n_sources, timeless=timeless))

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tempica.embed.elastic import network
-from tempica.embed.modes import Elastic
-from tempica.embed.modes import State
+from tempica.embed.modes import Elastic, State
 from tempica.embed.motion import Motion
 from tempica.embed.state_space import Learned
 from tempica.imaging.modes import Modes

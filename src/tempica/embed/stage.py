@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from tempica.runs.work import Work
 
-N_ROUNDS = {"structure": int(__import__("os").environ.get("NR","10")), "ensemble": 4}
-SEARCH_AGAIN = int(__import__("os").environ.get("SA","6"))
+N_ROUNDS = {"structure": int(__import__("os").environ.get("NR", "10")), "ensemble": 4}
+SEARCH_AGAIN = int(__import__("os").environ.get("SA", "6"))
 CONVERGED = 0.02  # change of the structures of a round, relative to how they move
 
 
@@ -28,33 +28,20 @@ def run(work: Work) -> None:
     """Poses, modes and latents."""
     plan = Plan(work, work.read("movie"))
     spans = plan.learning_spans
-    begin = partial(start.begin, work.recipe.embed, work.run, plan.file("setting-0"), plan.file("state-0"), spans)
-    work.run_chains("start", [[("start", begin)]])
+    stated = [] if plan.pose == "hidden" else _stated(plan, "learn", spans)
+    first, zero = plan.file("setting-0"), plan.file("state-0")
+    task = partial(start.begin, work.recipe.embed, work.run, first, zero, spans, stated)
+    work.run_chains("start", [[("start", task)]])
+    setting = first
     if plan.pose == "hidden":
         setting = _find_shifts(plan)
-        _search(plan, "learn", spans, setting, plan.file("state-0"))
-    else:
-        setting = plan.file("setting-0")
-        _stated(plan, "learn", spans)
-    state = _learn(plan, setting)
+        _search(plan, "learn", spans, setting, zero)
+    setting, state = _learn(plan, setting)
     if plan.pose == "hidden":
         _search(plan, "all", plan.all_spans, setting, state)
         _track(plan, setting, state)
     else:
-        _stated(plan, "all", plan.long_spans)
-        task = partial(known.embed_span, work.run, setting, state)
-        chains = [
-            [
-                (
-                    f"embed-{span}",
-                    partial(
-                        task, plan.file(f"all-{span}"), plan.file(f"embed-{span}"), span, work.recipe.embed.n_iterations
-                    ),
-                )
-            ]
-            for span in plan.long_spans
-        ]
-        work.run_chains("embedding", chains)
+        _embed(plan, setting, state)
     _write(plan, setting, state)
 
 
@@ -75,8 +62,8 @@ def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path
     plan.work.run_chains(f"searching poses, blocks of {BLOCK_FRAMES} frames", chains)
 
 
-def _stated(plan: Plan, name: str, spans: list[Span]) -> None:
-    """Poses that the movie states, as files of the same kind as those of a search."""
+def _stated(plan: Plan, name: str, spans: list[Span]) -> list[Path]:
+    """Poses that the movie states, in files of the same kind as those of a search."""
     deviation = np.array(plan.pose_error)
     precision = np.repeat(np.where(deviation > 0, 1 / np.maximum(deviation, 1e-9) ** 2, 0.0), [3, 2])
     for span in spans:
@@ -91,10 +78,23 @@ def _stated(plan: Plan, name: str, spans: list[Span]) -> None:
             stated_shift_A=shift,
             precision=precision,
         )
+    return [plan.file(f"{name}-{span}") for span in spans]
 
 
-def _learn(plan: Plan, setting: Path) -> Path:
-    """Rounds of learning modes; returns the file of the last state."""
+def _embed(plan: Plan, setting: Path, state: Path) -> None:
+    """Every frame at the pose that the movie states."""
+    work, spans = plan.work, plan.long_spans
+    task = partial(known.embed_span, work.run, setting, state, n=work.recipe.embed.n_iterations)
+    chains = [
+        [(f"embed-{span}", partial(task, poses, plan.file(f"embed-{span}"), span))]
+        for span, poses in zip(spans, _stated(plan, "all", spans), strict=True)
+    ]
+    work.run_chains("embedding", chains)
+
+
+def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
+    """Rounds of learning modes; returns the files of the setting, with the noise that they leave over, and of the last
+    state."""
     work, spans, recipe = plan.work, plan.learning_spans, plan.work.recipe.embed
     molecule = molecules(plan.movie, spans)
     last = np.cumsum([len(span) for span in spans]).tolist()
@@ -117,7 +117,10 @@ def _learn(plan: Plan, setting: Path) -> Path:
         work.run_chains("fitting what moves", [[(after.stem, step)]])
         if load_state(after).change < CONVERGED:
             break
-    return after
+    refined = plan.file("setting-2")
+    task = partial(start.refine_noise, recipe, work.run, setting, after, spans, parts, refined)
+    work.run_chains("noise", [[("noise", task)]])
+    return refined, after
 
 
 def _track(plan: Plan, setting: Path, state: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,49 +10,75 @@ import numpy as np
 from tempica import imaging
 from tempica.embed import modes
 from tempica.embed.elastic import network
-from tempica.embed.modes import Elastic
-from tempica.embed.modes import State
-from tempica.embed.saved import save_state
-from tempica.embed.setting import Setting, Span
+from tempica.embed.modes import Elastic, State
+from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
+from tempica.embed.rounds import prior_of
+from tempica.embed.saved import load_state, modes_of, save_state
+from tempica.embed.setting import Setting, Span, joined
 from tempica.errors import DataError
-from tempica.imaging.modes import principal_modes
+from tempica.imaging.linearise import Scatterers
+from tempica.imaging.modes import Modes, principal_modes
 from tempica.recipe.analysis import EmbedRecipe
 from tempica.runs.reading import read
+from tempica.stores import files
 
 N_PRINCIPAL = 8  # modes of an ensemble among which images choose
 N_ELASTIC = 30  # the same of an elastic network
+N_FIRST = 6  # softest modes, by which images are explained before anything is learned
 RIGID = 6
+NOISE_FRAMES = 300  # from which the noise is learned
+SHIFTS = 16.0  # the deviation of hidden shifts, before it is known: the box over this
 
 
-def begin(recipe: EmbedRecipe, run: Path, setting_file: Path, state_file: Path, spans: list[Span]) -> None:
-    """The first setting and state, of learning from those spans."""
+def begin(
+    recipe: EmbedRecipe, run: Path, setting_file: Path, state_file: Path, spans: list[Span], poses: list[Path]
+) -> None:
+    """The first setting and state, of learning from spans whose poses are stated in files, or hidden if there is none."""
     movie = read(run, "embed", "movie")
     camera = imaging.camera_of(movie)
-    n_frames = sum(len(span) for span in spans)
-    state = first_state(recipe, run, n_frames, pose_is_known=movie.attrs["pose"] == "known")
-    n_beads = len(camera.scatterer_amplitude_A)
+    state = first_state(recipe, run, sum(len(span) for span in spans), pose_is_known=movie.attrs["pose"] == "known")
+    n_beads, (n_pixels, pixel_A) = (
+        len(camera.scatterer_amplitude_A),
+        (camera.optics.n_pixels, camera.optics.pixel_size_A),
+    )
     if len(state.reference) != n_beads:
         raise DataError(
-            f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must be of"
-            " the same molecule: give the structure of which the images were made."
+            f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must be"
+            " of the same molecule: give the structure of which the images were made."
         )
-    n = camera.optics.n_pixels
-    images = np.concatenate([span.of(movie)["image"].values.astype(np.float32) for span in spans[:4]])
-    wave = np.abs(np.fft.rfft2(images)) ** 2 / n**2
-    k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n)[None]) * n
-    power = camera.power() * np.ones_like(k)
-    corner = k > 0.55 * n
-    noise = float((wave[:, corner] / power[corner]).mean())
-    box = n * camera.optics.pixel_size_A
+    guess = Modes(state.reference, state.shape[:N_FIRST])
+    scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
+    views, stated = _views(run, spans, poses)
+    if poses:
+        noise = _left_over(views, scatterers, guess, stated, recipe.n_iterations)
+    else:
+        noise = noise_of_hidden(views, scatterers, state.reference)
+    save_state(state_file, state)
     Setting(
         camera.scatterer_amplitude_A,
         camera.scatterer_width_A,
-        np.array(noise),
-        power,
-        np.array(26 * n // 64),
-        np.array(box / 16),
+        np.array(noise.variance),
+        noise.power,
+        np.array(choose_radius(views, scatterers, guess, noise)),
+        np.array(n_pixels * pixel_A / SHIFTS),
     ).save(setting_file)
-    save_state(state_file, state)
+
+
+def refine_noise(
+    recipe: EmbedRecipe,
+    run: Path,
+    setting_file: Path,
+    state_file: Path,
+    spans: list[Span],
+    poses: list[Path],
+    out: Path,
+) -> None:
+    """The setting with the noise that modes leave over which were learned, at poses that fit them."""
+    setting = Setting.load(setting_file)
+    learned, _ = modes_of(load_state(state_file))
+    views, found = _views(run, spans, poses)
+    noise = _left_over(views, setting.scatterers, learned, found, recipe.n_iterations)
+    replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power).save(out)
 
 
 def first_state(recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known: bool) -> State:
@@ -65,6 +92,26 @@ def first_state(recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known:
     most = form.size - RIGID
     if least > most:
         raise DataError(f"{least} modes need as many motions; {len(form)} beads have {most}. Lower embed.n_modes.")
-    # a stated pose is that of some frame, not of the network's own: rigid motion takes one to the other
+    # a pose that is known is that of some frame, not of the network's own: rigid motion takes one to the other
     elastic = Elastic(form, network(form), rigid=pose_is_known)
     return modes.start_elastic(elastic, max(least, min(N_ELASTIC, most)) + RIGID * pose_is_known, n_frames)
+
+
+def _views(run: Path, spans: list[Span], poses: list[Path]) -> tuple[Views, dict[str, np.ndarray]]:
+    """Some frames spread over spans, and what files say of their poses."""
+    movie = read(run, "embed", "movie")
+    every = max(1, sum(len(span) for span in spans) // NOISE_FRAMES)
+    parts = [span.of(movie).isel(time=slice(0, None, every)) for span in spans]
+    image = np.concatenate([part["image"].values for part in parts]).astype(np.float32)
+    focus = [np.concatenate([part[name].values for part in parts]) for name in imaging.FOCUS]
+    given = [files.load_arrays(path) for path in poses]
+    frames = ("rotation", "shift_A", "stated_rotation", "stated_shift_A")
+    found = joined({name: one[name][::every] for name in frames} for one in given) if given else {}
+    return Views(imaging.camera_of(movie), image, focus), found | {"precision": given[0]["precision"]} if given else {}
+
+
+def _left_over(
+    views: Views, scatterers: Scatterers, known: Modes, poses: dict[str, np.ndarray], n_iterations: int
+) -> Noise:
+    place = poses["rotation"], poses["shift_A"]
+    return estimate_noise(views, scatterers, known, *place, n_iterations, prior_of(poses))
