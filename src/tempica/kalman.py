@@ -139,12 +139,12 @@ def _store(mean, spread, t, m, P):
 
 @_compiled
 def smooth(eta, lam, labels, rho, process):
-    """Posterior means (frame, n), covariances (frame, n, n), and each source's with itself a frame before (frame, n).
+    """Posterior means (frame, n), covariances (frame, n, n), and those with the frame before (frame, n, n).
 
-    The latter is 0 where a replica starts.
+    The latter are cov(s_t, s_{t−1}), 0 where a replica starts.
     """
     n_frames, n = eta.shape
-    cross = np.zeros((n_frames, n))
+    cross = np.zeros((n_frames, n, n))
     mean, spread = np.empty((n_frames, n)), np.empty((n_frames, n, n))
     ahead_mean, ahead_spread = np.empty((n_frames, n)), np.empty((n_frames, n, n))
     m, P = np.zeros(n), np.zeros((n, n))
@@ -166,10 +166,11 @@ def smooth(eta, lam, labels, rho, process):
             gain = _times(gain, inverse)
             for i in range(n):
                 for j in range(n):
-                    cross[t + 1, i] += spread[t + 1, i, j] * gain[i, j]
+                    back[j, i] = gain[i, j]
+            with_last = _times(spread[t + 1], back)
             for i in range(n):
                 for j in range(n):
-                    back[j, i] = gain[i, j]
+                    cross[t + 1, i, j] = with_last[i, j]
             step, news = _apply(gain, step), _times(_times(gain, news), back)
             for i in range(n):
                 mean[t, i] += step[i]
