@@ -112,7 +112,7 @@ def run(work: Work) -> None:
         stored = _as_floats(particles, strength(about, seen, star), seen)
         if particles.place:
             work.progress.say(f"render: warning: {not_ours(star)}")
-    if hidden and kind == "ensemble" and stored.levels is None:
+    if hidden and (kind == "structure" or stored.levels is None):
         work.progress.say(f"render: {star} has no poses: the sign of protein is taken from particles.contrast")
     movie = _create_movie(work, particles, plan, optics, stored, beads)
     store.write(movie, {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")} | views)
