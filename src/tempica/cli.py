@@ -205,7 +205,7 @@ def _show_scores(folder: Path, *, report: bool) -> None:
     import json
 
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    numbers = ("score", "95 % interval", "chance", "single-frame ceiling")
+    numbers = ("score", "95 % interval", "chance", "single-frame ceiling", "temporal ceiling")
     terminal.tell_table(
         f"{scores['recipe']}: held-out mean correlation (Spearman) with the truth",
         ("method", "stage", *numbers),
@@ -216,7 +216,7 @@ def _show_scores(folder: Path, *, report: bool) -> None:
                 f"{row['value']:.3f}",
                 "{:.3f} … {:.3f}".format(*row["interval"]),
                 f"{row['null']:.3f}",
-                "" if row["ceiling"] is None else f"{row['ceiling']:.3f}",
+                *("" if row[name] is None else f"{row[name]:.3f}" for name in ("ceiling", "ceiling_temporal")),
             )
             for row in scores["rows"]
             if row["split"] == "held_out" and row["metric"] == "mcc_spearman"

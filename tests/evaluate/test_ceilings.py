@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tempica import imaging
-from tempica.evaluate import ceilings
+from tempica.evaluate import ceilings, temporal
 
 N_ATOMS, N_PIXELS, PIXEL_A = 10, 24, 2.0
 OPTICS = imaging.Optics(
@@ -68,17 +68,20 @@ class Setting:
         noise = np.sqrt(noise_variance) * self.rng.standard_normal(self.clean.shape)
         return (self.clean + noise).astype(np.float32)
 
-    def estimate(self, image, noise_variance):
-        return ceilings.bayes_estimate(
-            self.prior,
-            self.camera,
-            noise_variance,
+    def estimate(self, image, noise_variance, corrected=True):
+        frames = ceilings.Frames(
             image,
-            self.position,
             self.quaternion,
             self.shift,
             [*self.defocus, np.zeros(len(image))],
+            self.position,
+            self.truth[:, None],
         )
+        dynamics = temporal.learn_dynamics(self.c[:, None], np.zeros(len(self.c)))
+        nodes = dynamics.coarse_values() if corrected else np.empty((0, 1))
+        found = ceilings.likelihoods(self.prior, self.camera, noise_variance, frames, nodes)
+        interpolation = dynamics.interpolation(dynamics.score(self.c[:, None])) if corrected else None
+        return ceilings.bayes_estimate(self.prior, found, interpolation)
 
     def twin(self, frame, image, noise_variance, n_nodes=24):
         """Posterior mean of c: every c of the library with every r of a quadrature, its own image each."""

@@ -51,7 +51,7 @@ def test_a_map_comes_back(tmp_path):
         (header((8, 6, 4), 2, cell=(16, 12, 4)) + DENSITY.tobytes(), "voxels .* are 2 × 2 × 1 Å; they must be cubes"),
         (header((8, 6, 4), 2, cell=(0, 0, 0)) + DENSITY.tobytes(), "does not say how large a voxel is"),
         (header((8, 6, 4), 2)[:-4] + DENSITY.tobytes(), "The map .* is cut off: it has 1788 bytes, and 8 × 6 × 4 vo"),
-        (header((8, 8, 1), 2) + bytes(256), "no stack of images"),
+        (header((8, 8, 1), 2) + bytes(256), "is no map, .* but a stack: its header says 1 sections of 8 × 8"),
         (header((8, 6, 4), 4) + DENSITY.tobytes(), "The map .* has mode 4"),
         (header((8, 6, 4), 2)[:64] + struct.pack("<3i", 1, 1, 3) + header((8, 6, 4), 2)[76:] + DENSITY.tobytes(),
          r"has axes \[1, 1, 3\]"),

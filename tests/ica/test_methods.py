@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tomllib
 
+import numpy as np
 import pytest
+import xarray
 
 from tempica import ica
-from tempica.ica import methods
+from tempica.ica import methods, stage
 from tempica.pipeline import check_methods
 from tempica.recipe.experiment import Recipe
 
@@ -165,3 +167,25 @@ def test_pairs_are_looked_for_at_the_methods_own_lag():
 def test_a_method_is_named_once():
     with pytest.raises(ValueError, match=r"must not repeat.* given are pcl, pcl"):
         recipe(methods=["pcl"], method=[{"name": "pcl", "lag": 2}])
+
+
+def test_sources_of_embeds_own_model_are_a_row_where_there_are_any(monkeypatch, tmp_path):
+    (row,) = methods.embedded()
+    assert row.name == "state_space"
+    assert row not in methods.baselines() + methods.trainable()
+    mean = np.random.default_rng(0).normal(size=(2, 5, 3))
+    mean[..., 2] = np.nan  # a component that the model does not have
+    frames = ("replica", "time", "component")
+    latents = xarray.Dataset({"state_space_source": (frames, mean), "state_space_variance": (frames, 0 * mean + 0.2)})
+    monkeypatch.setattr(stage, "read", lambda run, name, kind: latents)
+    found = stage._embedded(tmp_path)
+    np.testing.assert_array_equal(found["smoothed"], mean[..., :2].reshape(10, 2))
+    np.testing.assert_array_equal(found["smoothed_variance"], np.full((10, 2), 0.2))
+    monkeypatch.setattr(stage.Frames, "of", lambda recipe, run: None)
+    stage.train_method(recipe(), tmp_path, tmp_path, "cpu", "state_space")
+    told = json.loads((tmp_path / "state_space.json").read_text())
+    assert not told["baseline"]
+    assert told["title"] == "State-space model of embed"
+    latents["state_space_source"] = latents["state_space_source"] * np.nan
+    assert stage._embedded(tmp_path) == {}
+    assert methods.mistakes(recipe(methods=["state_space"]))  # it is embed's to fit, not the recipe's to name

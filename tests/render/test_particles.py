@@ -243,12 +243,45 @@ def test_hidden_poses_come_back_hidden(movie, recipe_of, imported, tmp_path):
     changed = written(tmp_path / "changed", optics, columns, 2 * images)
     shutil.rmtree(tmp_path / "run")
     shutil.rmtree(tmp_path / "work")
-    with pytest.raises(FormatError, match="has no poses, and its images are not those of our export any more"):
-        imported(recipe_of(changed))
-    with pytest.raises(FormatError, match=r"has no poses \(rlnAngleRot"):
-        particles.check(
-            recipe_of(written(changed.parent, others(optics), others(columns)), observation="movie"), tmp_path
-        )
+    again = imported(recipe_of(changed))  # the scale from the images' power
+    assert again.attrs["pose"] == "hidden"
+    np.testing.assert_allclose(again["image"].encoding["scale_factor"], 0.5, rtol=0.1)
+    with pytest.raises(FormatError, match=r"has no poses, and particles\.pose_error_deg = 2 says how exact they are"):
+        particles.check(recipe_of(tmp_path / "particles.star", pose_error_deg=2.0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("about", "pose", "errors"),
+    [
+        ({"poses": "hidden"}, "hidden", {}),
+        ({"pose_error_deg": 2.0}, "approximate", {"pose_error_deg": 2.0, "pose_error_A": 0.0}),
+        ({"pose_error_A": 0.0}, "known", {}),
+    ],
+)
+def test_the_recipe_says_how_exact_poses_are(about, pose, errors, foreign, exported, recipe_of, imported, tmp_path):
+    back = imported(recipe_of(foreign(), observation="movie", **about))
+    assert back.attrs["pose"] == pose
+    assert {name: back.attrs[name] for name in ("pose_error_deg", "pose_error_A") if name in back.attrs} == errors
+    assert np.isnan(back["pose_quaternion"].values).all() == (pose == "hidden")
+    np.testing.assert_allclose(back["image"].encoding["scale_factor"], 1 / 3.7, rtol=0.1)
+    for folder in ("run", "work"):
+        shutil.rmtree(tmp_path / folder)
+    own = imported(recipe_of(exported / "particles.star", **about))  # an export of ours, as stored
+    assert own.attrs["pose"] == pose
+    assert own["image"].encoding["dtype"] == "uint8"
+
+
+def test_particles_that_show_nothing_are_told(exported, recipe_of, foreign, imported, tmp_path):
+    images = open_stack(exported / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
+    images[17] = 3.0
+    optics, columns = tables(exported)
+    flat = written(tmp_path / "flat", optics, columns, images)
+    with pytest.raises(FormatError, match=r"Image 18 of .* is the same in every pixel"):
+        particles.check(recipe_of(flat), tmp_path)
+    noise = np.random.default_rng(0).normal(size=images.shape).astype(np.float32)
+    star = written(tmp_path / "noise", others(optics), others(columns), noise)
+    with pytest.raises(FormatError, match="do not show the molecule: beyond noise"):
+        imported(recipe_of(star, observation="movie", poses="hidden"))
 
 
 def test_particles_that_were_sorted_anew_find_their_places(movie, exported, recipe_of, imported, tmp_path):
@@ -377,7 +410,7 @@ BROKEN = [
     (None, {}, r"lacks the column _rlnImagePixelSize in data_particles.*particles\.pixel_size_A"),
     ({}, {"rlnImageName": None}, "lacks the column _rlnImageName in data_particles"),
     ({}, {"rlnDefocusV": None}, "lacks the column _rlnDefocusV"),
-    ({}, {"rlnAnglePsi": None}, "lacks the column _rlnAnglePsi"),
+    ({}, {"rlnAnglePsi": None}, "has poses in part: it lacks _rlnAnglePsi"),
     ({}, {"rlnOriginYAngst": None}, "lacks the column _rlnOriginYAngst"),
     ({}, {"rlnAngleRot": np.nan}, r"line \d+: _rlnAngleRot = 'nan' must be a finite number"),
     ({}, {"rlnDefocusU": np.inf}, r"_rlnDefocusU = 'inf' must be"),

@@ -38,9 +38,9 @@ class Network:
 def network(position: np.ndarray, cutoff: float = CUTOFF_NM, least: int = LEAST) -> Network:
     """Springs between the beads of a structure (N, 3) in nm.
 
-    Beads within `cutoff` (nm) are joined, and each to its `least` nearest. Parts that are not joined to each other then,
-    as chains that stand apart, are: the two with the narrowest gap between them get springs between all their beads
-    that are at most half a cutoff further apart than that gap, until there is one part.
+    Beads within `cutoff` (nm) are joined, and each to its `least` nearest. Parts that stand apart even so, as chains
+    may, are joined to the nearest other part by springs between all beads of the two that are at most half a cutoff
+    further apart than the gap.
     Raises DataError for fewer than four beads, positions that are not numbers, or beads in one place.
     """
     n = len(position)
@@ -92,8 +92,8 @@ def elastic_modes(
     loose = int((value < _FLAT * springs.stiffness.max()).sum())
     if loose > 6:
         raise DataError(
-            f"{loose - 6} motions of the structure bend no spring of its network; raise the cutoff ({cutoff} nm) or leave"
-            " out beads that hang loose."
+            f"{loose - 6} motions of the structure bend no spring of its network; raise the cutoff ({cutoff} nm) or"
+            " leave out beads that hang loose."
         )
     shape = (vector[:, 6:] / np.sqrt(value[6:])).T.reshape(n_modes, -1, 3)
     rigid = _orthonormal(rigid_motions(position))
@@ -120,8 +120,8 @@ class Isometry:
     """Structures that keep the neighbourhoods of a reference, as rigid as possible (Sorkine & Alexa 2007).
 
     Each bead's neighbours within `cutoff` (nm) are turned as a body: R_i minimises Σ_j |(y_i − y_j) − R_i (x_i − x_j)|²
-    for reference x and target y. Beads are then placed so that Σ_ij |z_i − z_j − ½ (R_i + R_j)(x_i − x_j)|² is smallest, a
-    Laplacian system that is factorised once; each part that is connected has the target's centre.
+    for reference x and target y. Beads are then placed so that Σ_ij |z_i − z_j − ½ (R_i + R_j)(x_i − x_j)|² is
+    smallest, a Laplacian system that is factorised once; each part that is connected has the target's centre.
     """
 
     def __init__(self, reference: np.ndarray, cutoff: float = 1.0, contacts: Network | None = None) -> None:
@@ -129,21 +129,20 @@ class Isometry:
         near = cKDTree(reference).query_pairs(cutoff, output_type="ndarray") if contacts is None else contacts.pair
         self._i, self._j = near.T.astype(int)
         self._edge = reference[self._i] - reference[self._j]
+        at, one = np.arange(len(near)), np.ones(len(near))
+        first, second = (sparse.csr_matrix((one, (end, at)), shape=(n, len(near))) for end in (self._i, self._j))
+        self._touching, self._leaving = first + second, first - second  # (N, C)
         parts = _parts(n, near)
         member = (parts[:, None] == np.arange(parts.max() + 1)).astype(float)
         self._centre = member / member.sum(0) @ member.T  # the mean of a bead's part
-        laplacian = -_adjacency(n, near).toarray()
-        np.fill_diagonal(laplacian, -laplacian.sum(1))
+        laplacian = (self._leaving @ self._leaving.T).toarray()
         self._factor = linalg.cho_factor(laplacian + self._centre)
 
     def rotations(self, target: np.ndarray) -> np.ndarray:
         """Rotations (F, N, 3, 3) of every bead's neighbourhood, from the reference to targets (F, N, 3)."""
         moved = target[:, self._i] - target[:, self._j]
         outer = moved[..., :, None] * self._edge[:, None, :]
-        sums = np.zeros((*target.shape, 3))
-        for end in (self._i, self._j):
-            np.add.at(sums, (slice(None), end), outer)
-        left, _, right = np.linalg.svd(sums)
+        left, _, right = np.linalg.svd(_summed(self._touching, outer))
         left[..., 2] *= np.sign(np.linalg.det(left @ right))[..., None]
         return left @ right
 
@@ -152,9 +151,7 @@ class Isometry:
         many = np.asarray(target, dtype=float).reshape(-1, *target.shape[-2:])
         turn = self.rotations(many)
         edge = 0.5 * np.einsum("fcij,cj->fci", turn[:, self._i] + turn[:, self._j], self._edge)
-        right = np.einsum("nm,fmi->fni", self._centre, many)
-        np.add.at(right, (slice(None), self._i), edge)
-        np.subtract.at(right, (slice(None), self._j), edge)
+        right = self._centre @ many + _summed(self._leaving, edge)
         solved = linalg.cho_solve(self._factor, right.transpose(1, 0, 2).reshape(right.shape[1], -1))
         return solved.reshape(right.shape[1], -1, 3).transpose(1, 0, 2).reshape(target.shape)
 
@@ -162,6 +159,12 @@ class Isometry:
 def nearest_isometric(reference: np.ndarray, target: np.ndarray, cutoff: float = 1.0) -> np.ndarray:
     """The structure nearest to `target` (N, 3), or (F, N, 3), that is locally a turned `reference`; see `Isometry`."""
     return Isometry(reference, cutoff).nearest(target)
+
+
+def _summed(matrix: sparse.csr_matrix, values: np.ndarray) -> np.ndarray:
+    """Sums (F, N, …) over contacts of values (F, C, …), weighted by a matrix (N, C)."""
+    flat = np.moveaxis(values, 0, 1).reshape(values.shape[1], -1)
+    return np.moveaxis((matrix @ flat).reshape(-1, len(values), *values.shape[2:]), 1, 0)
 
 
 def _adjacency(n: int, pair: np.ndarray) -> sparse.csr_matrix:

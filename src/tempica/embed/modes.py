@@ -1,87 +1,167 @@
 """Modes of a molecule learned from its images: rounds of expanding, learning and moving what one expands about.
 
-A structure is x = x₀ + Σ_b c_b B_b in a rich basis B: principal modes of an ensemble, or an elastic network's of one
-structure. A round expands every frame's log-likelihood at its own c⁰_t (images are seen there alone), learns
-c_t = μ + W s_t (`state_space`), and goes on at c⁰_t = μ + W ⟨s_t⟩. Where the basis is elastic, the reference moves too:
-x₀ becomes the structure nearest to x₀ + B μ that locally is the first one, the network's modes are those there, with
-the springs of the first, and μ, W are expressed in them.
+A structure is x = x₀ + Σ_b c_b B_b in a rich basis B: principal modes of an ensemble, or those of an elastic network of
+one structure. A round expands every frame's log-likelihood at its own c⁰_t (the only step that sees images), learns
+c_t = μ + W s_t (`state_space.learn`), and goes on at c⁰_t = μ + W ⟨s_t⟩. Where the basis is elastic the reference moves
+too: x₀ becomes the structure nearest to x₀ + B μ that locally is the first form, turned; the basis is made anew there
+with the springs of the first form, and μ and W are expressed in it by least squares.
 
-Shape legend: F frame, N bead, B basis, K source.
+    state = start_elastic(elastic, 30, n_frames)
+    while not converged(state):
+        state = step(state, *expand(state.amplitude, state.reference, state.shape), molecule, 4)
+
+Shape legend: F frame, N bead, B basis, K source, R round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
-from tempica.embed.elastic import RMS_NM, Isometry, Network, elastic_modes, rigid_motions
-from tempica.embed.state_space import Learned, learn
+from tempica.embed.elastic import CUTOFF_NM, RMS_NM, Isometry, Network, elastic_modes, network, rigid_motions
+from tempica.embed.state_space import Learned, learn, project, single_frames
 from tempica.imaging.modes import Modes
 
-Expand = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+MOST_ROUNDS = 12
+TOLERANCE = 0.05
+SAMPLE = 200  # frames whose structures tell how far a round has moved them
 
 
 @dataclass(frozen=True)
 class Elastic:
-    """The network of the first form, from which a basis is made anew wherever the reference moves."""
+    """The network of the first form, of which a basis is made wherever the reference is."""
 
     form: np.ndarray  # (N, 3) nm
     springs: Network
-    body: np.ndarray | None = None  # mask (N,) of beads that define the frame of the poses
-    rigid: bool = False  # whether rigid motions are part of the basis
-    rms_nm: float = RMS_NM
+    rigid: (
+        bool  # whether the basis ends with six rigid motions, as it must where poses are known in a frame of their own
+    )
+    rms_nm: float
 
-    def basis(self, position: np.ndarray, n_modes: int) -> np.ndarray:
-        n_modes = n_modes - 6 * self.rigid
-        shape = elastic_modes(position, n_modes, contacts=self.springs, body=self.body, rms_nm=self.rms_nm).shape
-        if self.rigid:
-            motion = rigid_motions(position)
-            size = np.sqrt((shape**2).sum((1, 2)).mean())
-            motion = motion * (size / np.sqrt((motion**2).sum((1, 2), keepdims=True)))
-            shape = np.concatenate([shape, motion])
-        return shape
+    def basis(self, position: np.ndarray, n_basis: int) -> np.ndarray:
+        """Displacements (B, N, 3) in nm at a position of the beads."""
+        n_modes = n_basis - 6 * self.rigid
+        shape = elastic_modes(position, n_modes, contacts=self.springs, rms_nm=self.rms_nm).shape
+        if not self.rigid:
+            return shape
+        motion = rigid_motions(position)
+        typical = np.sqrt((shape**2).sum((1, 2)).mean())
+        return np.concatenate([shape, motion * (typical / np.sqrt((motion**2).sum((1, 2), keepdims=True)))])
 
 
 @dataclass(frozen=True)
 class State:
+    """Where the rounds are."""
+
     reference: np.ndarray  # (N, 3) nm x₀
     shape: np.ndarray  # (B, N, 3) nm
-    amplitude: np.ndarray  # (F, B) c⁰
-    learned: Learned | None = None
+    amplitude: np.ndarray  # (F, B) c⁰, where to expand next
+    learned: Learned | None = None  # in this basis; none before the first round
     elastic: Elastic | None = None
-    change: float = np.inf
+    change: np.ndarray = field(
+        default_factory=lambda: np.empty(0)
+    )  # (R,) rms move of structures in a round, in rms motions
 
 
 def start(basis: Modes, n_frames: int) -> State:
+    """Before the first round: every frame at the mean of a basis that stays."""
     return State(basis.mean, basis.shape, np.zeros((n_frames, len(basis.shape))))
 
 
-def start_elastic(elastic: Elastic, n_modes: int, n_frames: int) -> State:
-    return State(elastic.form, elastic.basis(elastic.form, n_modes), np.zeros((n_frames, n_modes)), None, elastic)
+def elastic_start(
+    form: np.ndarray,
+    n_basis: int,
+    n_frames: int,
+    *,
+    cutoff: float = CUTOFF_NM,
+    rigid: bool = False,
+    rms_nm: float = RMS_NM,
+) -> State:
+    """Before the first round: every frame at the one structure (N, 3) in nm that is known, whose network's basis moves.
+
+    Parameters:
+        n_basis: B; with `rigid`, six of them are rigid motions.
+        cutoff: nm, of the network.
+        rigid: True where poses are those of a frame that the structure need not keep, False where each frame's pose is
+            found, or eliminated.
+        rms_nm: displacement of a bead over the elastic modes at unit amplitudes, in which the ridge of `learn` counts.
+    """
+    elastic = Elastic(np.array(form, dtype=float), network(form, cutoff), rigid, rms_nm)
+    return State(elastic.form, elastic.basis(elastic.form, n_basis), np.zeros((n_frames, n_basis)), None, elastic)
 
 
-def step(state: State, information, evidence, molecule, n_sources, train=None, **options) -> State:
-    learned = learn(information, evidence, molecule, n_sources, train=train, start=state.learned, **options)
+def step(
+    state: State,
+    information: np.ndarray,
+    evidence: np.ndarray,
+    molecule: np.ndarray,
+    n_sources: int,
+    **options: Any,
+) -> State:
+    """One round from the expansions of all frames at `state.amplitude`; parameters and errors are those of `learn`."""
+    learned = learn(information, evidence, molecule, n_sources, start=state.learned, **options)
     new = replace(state, learned=learned, amplitude=learned.amplitude)
     if state.elastic is not None:
-        new = move(new)
-    old, now = (
-        s.reference + np.tensordot(s.amplitude[:: max(1, len(s.amplitude) // 200)], s.shape, 1) for s in (state, new)
-    )
-    motion = now - now.mean(0)
-    change = np.sqrt(((now - old) ** 2).mean() / (motion**2).mean())
-    return replace(new, change=float(change))
+        new = _moved(new, state.elastic)
+    every = max(1, len(evidence) // SAMPLE)
+    before, after = (s.reference + np.tensordot(s.amplitude[::every], s.shape, 1) for s in (state, new))
+    change = np.sqrt(((after - before) ** 2).mean() / max(((after - after.mean(0)) ** 2).mean(), 1e-300))
+    return replace(new, change=np.append(state.change, change))
 
 
-def move(state: State) -> State:
-    learned, elastic = state.learned, state.elastic
-    mean = state.reference + np.tensordot(learned.centre, state.shape, 1)
-    place = Isometry(elastic.form).nearest(mean)
+def converged(state: State, tolerance: float = TOLERANCE, most: int = MOST_ROUNDS) -> bool:
+    """Whether the last round moved structures by less than `tolerance` of their motion, or was number `most`."""
+    return len(state.change) >= most or (len(state.change) > 0 and bool(state.change[-1] < tolerance))
+
+
+def product(state: State) -> Modes:
+    """The molecule as learned: mean x₀ + B μ, and shapes Σ_b W_bk B_b of sources of unit variance."""
+    if state.learned is None:
+        raise ValueError("there is no model before the first round")
+    centre, weight = state.learned.centre, state.learned.weight
+    return Modes(state.reference + np.tensordot(centre, state.shape, 1), np.tensordot(weight.T, state.shape, 1))
+
+
+def latents(learned: Learned, information: np.ndarray, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Amplitudes (F, K) of the learned modes and covariances (F, K, K), each frame for itself under the prior N(0, 1).
+
+    Unlike the sources of `learned` they hold nothing of other frames but where they were expanded.
+    """
+    return single_frames(*project(information, evidence, learned.centre, learned.weight))
+
+
+def as_arrays(state: State) -> dict[str, np.ndarray]:
+    """A state as arrays to be saved; `from_arrays` makes it again."""
+    arrays = {name: getattr(state, name) for name in ("reference", "shape", "amplitude", "change")}
+    if state.learned is not None:
+        arrays |= {f"learned_{name}": value for name, value in vars(state.learned).items()}
+    if state.elastic is not None:
+        springs = {f"springs_{name}": value for name, value in vars(state.elastic.springs).items()}
+        arrays |= springs | {name: np.asarray(getattr(state.elastic, name)) for name in ("form", "rigid", "rms_nm")}
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> State:
+    """The state that `as_arrays` took apart."""
+    part = lambda prefix: {n.removeprefix(prefix): v for n, v in arrays.items() if n.startswith(prefix)}  # noqa: E731
+    learned = Learned(**part("learned_")) if "learned_centre" in arrays else None
+    elastic = None
+    if "form" in arrays:
+        springs = Network(**part("springs_"))
+        elastic = Elastic(arrays["form"], springs, bool(arrays["rigid"]), float(arrays["rms_nm"]))
+    return State(arrays["reference"], arrays["shape"], arrays["amplitude"], learned, elastic, arrays["change"])
+
+
+def _moved(state: State, elastic: Elastic) -> State:
+    """The same model about a reference of its own mean, in the basis there."""
+    modes = product(state)
+    place = Isometry(elastic.form).nearest(modes.mean)
     shape = elastic.basis(place, len(state.shape))
-    fields = np.concatenate([(mean - place)[None], np.tensordot(learned.weight.T, state.shape, 1)])
-    right = fields.reshape(len(fields), -1).T
-    found = np.linalg.lstsq(shape.reshape(len(shape), -1).T, right, rcond=None)[0]
-    learned = replace(learned, centre=found[:, 0], weight=found[:, 1:])
+    fields = np.concatenate([(modes.mean - place)[None], modes.shape])
+    found = np.linalg.lstsq(shape.reshape(len(shape), -1).T, fields.reshape(len(fields), -1).T, rcond=None)[0]
+    assert state.learned is not None
+    learned = replace(state.learned, centre=found[:, 0], weight=found[:, 1:])
     return replace(state, reference=place, shape=shape, learned=learned, amplitude=learned.amplitude)

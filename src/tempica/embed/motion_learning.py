@@ -18,6 +18,7 @@ from tempica.embed.quadratic import Expansion
 
 PRIOR_MOLECULES = 4  # the first value of σ_s² counts as so many molecules, since often few are seen
 SMALLEST = np.array([1e-7, 1e-6, 1e-4])  # of q (0.02° a frame), q_s and σ_s²: below, nothing is gained
+ROUNDS = 2  # of two steps of EM and an extrapolation
 NO_MEMORY = 1.0  # rad², a step's variance beyond which a rotation might as well be new
 LONG = 10  # frames of a molecule whose drift can be told
 
@@ -25,7 +26,7 @@ LONG = 10  # frames of a molecule whose drift can be told
 def learn_motion(
     expansion: Expansion, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None, spread: float
 ) -> Motion:
-    """Two steps of EM, extrapolated to where they lead (Steffensen), and the drift that fits best.
+    """Steps of EM, two and two extrapolated to where they lead (Steffensen), and the drift that fits best.
 
     Parameters:
         expansion: of the images around the place, with nothing of the frames that are set aside.
@@ -33,21 +34,22 @@ def learn_motion(
         spread: the value of σ_s² that counts as `PRIOR_MOLECULES` molecules.
     Source of the extrapolation: Varadhan and Roland 2008, Scand. J. Stat. 35, 335.
     """
-    trail = [_logarithms(motion)]
-    for _ in range(2):
-        used, chain = motion, _posterior(expansion, place, frames, motion, dynamics)
-        motion = _with(motion, _expected(chain, place, frames, motion, spread))
-        trail.append(_logarithms(motion))
-    reached, finite = trail[2].copy(), np.isfinite(trail[2])
-    first, second = (trail[i + 1][finite] - trail[i][finite] for i in (0, 1))
-    moves = np.abs(first) > 1e-9
-    ratio = np.clip(np.divide(second, first, out=np.zeros(len(first)), where=moves), 0.0, 0.95)
-    reached[finite] = trail[0][finite] + np.clip(first / (1 - ratio), -3, 3)
-    motion = _with(motion, np.exp(reached))
-    if motion.turn_variance > NO_MEMORY:
-        motion = replace(motion, turn_variance=np.inf)
-    if np.isfinite(motion.shift_variance):
-        motion = replace(motion, drift_A=_drift(chain, place, frames, used))
+    for _ in range(ROUNDS):
+        trail = [_logarithms(motion)]
+        for _ in range(2):
+            used, chain = motion, _posterior(expansion, place, frames, motion, dynamics)
+            motion = _with(motion, _expected(chain, place, frames, motion, spread))
+            trail.append(_logarithms(motion))
+        reached, finite = trail[2].copy(), np.isfinite(trail[2])
+        first, second = (trail[i + 1][finite] - trail[i][finite] for i in (0, 1))
+        moves = np.abs(first) > 1e-9
+        ratio = np.clip(np.divide(second, first, out=np.zeros(len(first)), where=moves), 0.0, 0.95)
+        reached[finite] = trail[0][finite] + np.clip(first / (1 - ratio), -3, 3)
+        motion = _with(motion, np.exp(reached))
+        if motion.turn_variance > NO_MEMORY:
+            motion = replace(motion, turn_variance=np.inf)
+        if np.isfinite(motion.shift_variance):
+            motion = replace(motion, drift_A=_drift(chain, place, frames, used))
     return motion
 
 

@@ -5,10 +5,12 @@ with independent stationary autoregressions s_k of unit variance and correlation
 
 E: evidence η = Wᵀ(u − Hμ), Λ = WᵀHW into the Kalman smoother.
 M: [μ W] = M solves Σ_t H_t M ⟨s̃ s̃ᵀ⟩ + κ M = Σ_t u_t ⟨s̃⟩ᵀ with s̃ = (1, s): κ is the precision of a normal prior on every
-element, which in a basis scaled by λ^{−1/2} is the elastic network's; ρ_k = ⟨s_t s_{t−1}⟩ / (⟨s_t²⟩⟨s_{t−1}²⟩)^{1/2}; and
-W_k ← W_k ⟨s_k²⟩^{1/2} (parameter expansion: Liu, Rubin & Wu 1998), without which scale and ρ creep.
-Mixtures of sources of equal ρ are a saddle of the likelihood, so that EM starts from unmixed ones (`unmix`).
-Source: Shumway & Stoffer 1982.
+element, which in a basis scaled by λ^{−1/2} is the elastic network's.
+Parameter expansion (Liu, Rubin & Wu 1998): the moments of s fit a freer model with a mean m and any reversible
+dynamics, covariances C₀ and C₁ at lags 0 and 1. It is the same as s = m + V s′ with independent s′, where V⁻¹C₀V⁻ᵀ = 1
+and V⁻¹C₁V⁻ᵀ = diag ρ, so that each step ends with μ ← μ + W m, W ← W V. Without it, scale, centre and ρ creep, and sources
+mixed at equal ρ, a saddle of the likelihood, stay mixed.
+Source: Shumway & Stoffer 1982; Molgedey & Schuster 1994 for V.
 
 Shape legend: F frame, B basis, K source, S molecule.
 """
@@ -25,7 +27,8 @@ from tempica.errors import DataError
 from tempica.series import check_replicas, pairs, runs, spans
 
 BLOCK = 4096  # frames of which products with H are in memory at once
-FASTEST, SLOWEST = 0.0, 0.9995  # bounds of ρ
+FASTEST, SLOWEST = 1e-3, 0.9995  # bounds of ρ
+STEPS = 20
 _START_STEPS = 10
 
 
@@ -55,10 +58,8 @@ def learn(
     train: np.ndarray | None = None,
     timeless: bool = False,
     start: Learned | None = None,
-    n_steps: int = 15,
+    n_steps: int = STEPS,
     ridge: float = 1.0,
-    unmixing: bool = True,
-    lags: tuple[int, ...] = (1,),
 ) -> Learned:
     """Centre, directions and dynamics of `n_sources` sources by EM, and the posterior of every frame's.
 
@@ -72,8 +73,6 @@ def learn(
         start: a model to go on from; if none, the strongest slow directions of a normal distribution fitted to c.
         n_steps: of EM.
         ridge: κ.
-        unmixing: whether to unmix the sources first.
-        lags: frames, at which sources are unmixed.
 
     Raises DataError for shapes that do not fit, numbers that are not finite, more sources than the basis has
     directions, an empty `train`, or no two frames of a molecule in sequence where there is time.
@@ -87,14 +86,11 @@ def learn(
         centre, weight, rho = start.centre, start.weight, start.autocorrelation
     if timeless:
         rho = np.zeros(n_sources)
-    elif unmixing:
-        turn, rho = unmix(*project(H, u, centre, weight), series, lags)
-        weight = weight @ turn
     for _ in range(n_steps):
         mean, covariance, cross = _smoothed(*project(H, u, centre, weight), series, rho)
         centre, weight = _regress(H, u, mean, covariance, ridge)
-        turn, rho = _expand(mean, covariance, cross, series, timeless)
-        weight = weight @ turn
+        shift, turn, rho = _expand(mean, covariance, cross, series, timeless)
+        centre, weight = centre + weight @ shift, weight @ turn
     return apply(information, evidence, labels, *_ordered(centre, weight, rho))
 
 
@@ -140,37 +136,6 @@ def single_frames(eta: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, np.ndar
     return (covariance @ eta[..., None])[..., 0], covariance
 
 
-def unmix(
-    eta: np.ndarray, lam: np.ndarray, labels: np.ndarray, lags: tuple[int, ...] = (1,)
-) -> tuple[np.ndarray, np.ndarray]:
-    """Turn (K, K) that makes W V of W with sources that are independent in time, slowest first, and their ρ (K,).
-
-    The posterior of a frame by itself has the mean m = G s + noise, G = (1 + Λ)⁻¹ Λ, with noise that is independent
-    from frame to frame. So Σ G_t C_τ G_{t+τ}ᵀ = Σ m_t m_{t+τ}ᵀ gives the sources' covariance at a lag without bias,
-    whatever the noise; at lag 0 it is ⟨m mᵀ + (1 + Λ)⁻¹⟩. V makes both diagonal (Molgedey & Schuster 1994).
-    """
-    mean, covariance = single_frames(eta, lam)
-    k = mean.shape[1]
-    gain = np.eye(k) - covariance
-    instant = (mean.T @ mean) / len(mean) + covariance.mean(0)
-    lagged = np.zeros((k, k))
-    for lag in lags:
-        first = pairs(labels, lag)
-        one, other = gain[first].reshape(-1, k * k), gain[first + lag].reshape(-1, k * k)
-        left = (one.T @ other).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
-        right = (mean[first].T @ mean[first + lag]).ravel()
-        # a direction that no frame tells of gets no covariance
-        left = left + 1e-6 * len(first) * np.eye(k * k)
-        found = np.linalg.solve(left, right).reshape(k, k)
-        lagged += 0.5 * (found + found.T) / len(lags)
-    root = np.linalg.cholesky(instant)
-    back = np.linalg.inv(root)
-    value, vector = np.linalg.eigh(back @ lagged @ back.T)
-    order = np.argsort(-value)
-    rho = np.clip(value[order], 0.01, 0.99)
-    return root @ vector[:, order], rho ** (1 / np.mean(lags))
-
-
 def _smoothed(
     eta: np.ndarray, lam: np.ndarray, labels: np.ndarray, rho: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -204,23 +169,25 @@ def _regress(
 
 def _expand(
     mean: np.ndarray, covariance: np.ndarray, cross: np.ndarray, labels: np.ndarray, timeless: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    n = len(mean)
-    instant = (mean.T @ mean) / n + covariance.mean(0)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean m (K,) and turn V (K, K) of a freer model, s = m + V s′ with s′ as they should be, and ρ (K,) of s′."""
+    shift = mean.mean(0)
+    mean = mean - shift
     if timeless:
-        return np.linalg.cholesky(instant), np.zeros(len(instant))
+        return shift, np.linalg.cholesky(mean.T @ mean / len(mean) + covariance.mean(0)), np.zeros(len(shift))
     first = pairs(labels, 1)
     lagged = mean[first + 1].T @ mean[first] + cross[first + 1].sum(0)
     ends = [mean[f].T @ mean[f] + covariance[f].sum(0) for f in (first, first + 1)]
-    return _diagonal(0.5 * (ends[0] + ends[1]) / len(first), 0.5 * (lagged + lagged.T) / len(first))
+    turn, rho = _unmixed(0.5 * (ends[0] + ends[1]) / len(first), 0.5 * (lagged + lagged.T) / len(first))
+    return shift, turn, rho
 
 
-def _diagonal(instant, lagged):
+def _unmixed(instant: np.ndarray, lagged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn V (K, K) with V⁻¹ of both covariances diagonal, the first the identity, and the second's diagonal (K,)."""
     root = np.linalg.cholesky(instant)
     back = np.linalg.inv(root)
     value, vector = np.linalg.eigh(back @ lagged @ back.T)
-    order = np.argsort(-value)
-    return root @ vector[:, order], np.clip(value[order], 0.001, SLOWEST)
+    return root @ vector[:, ::-1], np.clip(value[::-1], FASTEST, SLOWEST)
 
 
 def _begin(
@@ -242,7 +209,7 @@ def _begin(
     lagged = mean[first].T @ mean[first if timeless else first + 1] / len(first)
     value, vector = np.linalg.eigh(0.5 * (lagged + lagged.T))
     order = np.argsort(-value)[:n_sources]
-    return centre, weight @ vector[:, order], np.clip(value[order], 0.01, 0.99)
+    return centre, weight @ vector[:, order], np.clip(value[order], FASTEST, SLOWEST)
 
 
 def _ordered(centre: np.ndarray, weight: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

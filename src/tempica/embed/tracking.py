@@ -23,6 +23,7 @@ from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, P
 from tempica.embed.motion_learning import learn_motion
 from tempica.embed.quadratic import Expansion, Observed, linearise
 from tempica.embed.rotations import turned
+from tempica.embed.second_look import astray_frames, bridge, total_near
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 
@@ -35,6 +36,8 @@ EMPTY_FRAME = 14.0  # −2 ln of the share of frames that may be empty, 1e-3
 WILD_GAIN = 5.0  # robust standard deviations of |y|² − |r|² below its median, where a frame may be empty
 WILD = 8.0  # robust standard deviations of |y|² above its median, beyond which a frame is junk
 ENOUGH = 0.05  # steps below this share of a parameter's standard deviation are small
+LOOKS = 4  # at stretches that may have gone astray, as long as that helps
+WORTH = 2.0  # of −2 ln p, that another way must gain
 BLOCK_FRAMES = 200  # linearised at once
 
 
@@ -126,15 +129,57 @@ def smooth_chain(
     A step that does not lower a molecule's −2 ln p is taken back, and the frames that fit worse than foreseen are
     damped (Levenberg–Marquardt, frame by frame).
     """
-    frames = frames_of(molecule)
+    movie = _Movie(expand, frames_of(molecule), dynamics, empty, motion.shift_spread)
     place = Place(start.rotation, start.shift_A, start.amplitude)
     expansion = expand(np.arange(len(place.shift_A)), place)
-    damping, spread = np.zeros(len(place.shift_A)), motion.shift_spread
+    place, expansion, motion = _climb(movie, place, expansion, motion, n_steps, learn)
+    for _ in range(LOOKS if empty is not None and np.isfinite(motion.turn_variance) else 0):
+        astray = astray_frames(empty - _cost(movie, place, expansion, motion), movie.frames)
+        if not astray.any():
+            break
+        bridged = bridge(place, astray, movie.frames)
+        where = np.flatnonzero(astray)
+        seen = _put(expansion, astray, expand(where, Place(*_taken(bridged, astray))))
+        other, seen, _ = _climb(movie, bridged, seen, motion, max(n_steps // 2, 1), False)
+        gained = _cost(movie, place, expansion, motion) - _cost(movie, other, seen, motion)
+        which = total_near(gained, astray, movie.frames) > WORTH
+        if not which.any():
+            break
+        place, expansion = (
+            _put(place, which, Place(*_taken(other, which))),
+            _put(expansion, which, Expansion(*_taken(seen, which))),
+        )
+        place, expansion, motion = _climb(movie, place, expansion, motion, max(n_steps // 2, 1), learn)
+    return _tracked(movie, place, expansion, motion)
+
+
+@dataclass(frozen=True)
+class _Movie:
+    """What does not change while places are sought."""
+
+    expand: Expand
+    frames: Frames
+    dynamics: Dynamics | None
+    empty: np.ndarray | None
+    spread: float
+
+    def counting(self, expansion: Expansion, cap: np.ndarray) -> Expansion:
+        """The expansion without what frames say that are set aside."""
+        counts = (expansion.misfit < cap).astype(np.float64)
+        information, evidence = counts[:, None, None] * expansion.information, counts[:, None] * expansion.evidence
+        return Expansion(information, evidence, expansion.misfit)
+
+
+def _climb(
+    movie: _Movie, place: Place, expansion: Expansion, motion: Motion, n_steps: int, learn: bool
+) -> tuple[Place, Expansion, Motion]:
+    """Damped Gauss–Newton steps from a place with its expansion, of all molecules that still move."""
+    frames, dynamics, damping = movie.frames, movie.dynamics, np.zeros(len(place.shift_A))
     for _ in range(n_steps):
-        cap = _cap(expansion.misfit, empty, motion)
-        used = _counting(expansion, cap)
+        cap = _cap(expansion.misfit, movie.empty, motion)
+        used = movie.counting(expansion, cap)
         if learn:
-            motion = learn_motion(used, place, frames, motion, dynamics, spread)
+            motion = learn_motion(used, place, frames, motion, dynamics, movie.spread)
         prior = expand_prior(place, frames, motion, dynamics)
         weight = np.diagonal(used.information + prior.diagonal, axis1=1, axis2=2)
         step = _chain(used, prior, frames, damping[:, None] * weight).solution[..., 0]
@@ -142,7 +187,7 @@ def smooth_chain(
         if not which.any():
             break
         trial = _moved(place, step, which)
-        tried = _put(expansion, which, expand(np.flatnonzero(which), Place(*_taken(trial, which))))
+        tried = _put(expansion, which, movie.expand(np.flatnonzero(which), Place(*_taken(trial, which))))
         change = np.minimum(tried.misfit, cap) - np.minimum(expansion.misfit, cap)
         change += expand_prior(trial, frames, motion, dynamics).cost - prior.cost
         better = _of_molecules(frames, np.add, change) <= 0
@@ -150,7 +195,13 @@ def smooth_chain(
         which &= better
         place = _put(place, which, Place(*_taken(trial, which)))
         expansion = _put(expansion, which, Expansion(*_taken(tried, which)))
-    return _tracked(expansion, _cap(expansion.misfit, empty, motion), place, frames, motion, dynamics)
+    return place, expansion, motion
+
+
+def _cost(movie: _Movie, place: Place, expansion: Expansion, motion: Motion) -> np.ndarray:
+    """−2 ln p (F,) up to a constant of each frame; a step's is with the later frame."""
+    cap = _cap(expansion.misfit, movie.empty, motion)
+    return np.minimum(expansion.misfit, cap) + expand_prior(place, movie.frames, motion, movie.dynamics).cost
 
 
 def _cap(misfit: np.ndarray, empty: np.ndarray | None, motion: Motion) -> np.ndarray:
@@ -165,14 +216,6 @@ def _cap(misfit: np.ndarray, empty: np.ndarray | None, motion: Motion) -> np.nda
 def _spread(values: np.ndarray) -> float:
     """Standard deviation of a normal distribution with the same median absolute deviation."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-def _counting(expansion: Expansion, cap: np.ndarray) -> Expansion:
-    """The expansion without what frames say that are set aside."""
-    counts = (expansion.misfit < cap).astype(np.float64)
-    return Expansion(
-        counts[:, None, None] * expansion.information, counts[:, None] * expansion.evidence, expansion.misfit
-    )
 
 
 def _chain(used: Expansion, prior: Prior, frames: Frames, damping: np.ndarray) -> Chain:
@@ -225,10 +268,9 @@ def _damped(
     return np.where(worse | hopeless, np.maximum(1.0, 4 * damping), np.where(tried & better, relaxed, damping))
 
 
-def _tracked(
-    expansion: Expansion, cap: np.ndarray, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None
-) -> Tracked:
-    used, none = _counting(expansion, cap), np.zeros(expansion.evidence.shape)
+def _tracked(movie: _Movie, place: Place, expansion: Expansion, motion: Motion) -> Tracked:
+    frames, dynamics, cap = movie.frames, movie.dynamics, _cap(expansion.misfit, movie.empty, motion)
+    used, none = movie.counting(expansion, cap), np.zeros(expansion.evidence.shape)
     n = place.amplitude.shape[1]
     covariance = _chain(used, expand_prior(place, frames, motion, dynamics), frames, none).covariance
     latent, latent_covariance = place.amplitude, covariance[:, :n, :n]
@@ -236,13 +278,13 @@ def _tracked(
         alone = _chain(used, expand_prior(place, frames, motion, None), frames, none)
         latent, latent_covariance = latent + alone.solution[:, :n, 0], alone.covariance[:, :n, :n]
     return Tracked(
-        place.rotation,
-        place.shift_A,
-        place.amplitude,
-        covariance,
-        latent,
-        latent_covariance,
-        ~(expansion.misfit < cap),
-        expansion.misfit,
-        motion,
+        rotation=place.rotation,
+        shift_A=place.shift_A,
+        amplitude=place.amplitude,
+        covariance=covariance,
+        latent=latent,
+        latent_covariance=latent_covariance,
+        set_aside=~(expansion.misfit < cap),
+        misfit=expansion.misfit,
+        motion=motion,
     )

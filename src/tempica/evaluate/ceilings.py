@@ -1,14 +1,19 @@
 """The ceiling: how well any estimator could read the collective variables off single frames.
 
 The simulator knows its own likelihood, so the Bayes estimate of a collective variable from one frame can be
-computed. Around the true structure x* an image is y = y(x*) + J (a − a*) + ε, with a the amplitudes of the
-principal modes of the true trajectory. This gives the likelihood exp(ηᵀa − ½ aᵀΛa), Λ = JᵀJ/σ²,
-η = Λ a* + Jᵀ(y − y(x*))/σ². The prior is what training replicas show: a = g(c) + r, g quadratic in the
-collective variables c, r ~ N(0, R), and c itself one of the observed ones. Integrating r out leaves
-log p(y | c) = bᵀ g(c) − ½ g(c)ᵀ A g(c), A = Λ (I + R Λ)⁻¹, b = (I + Λ R)⁻¹ η,
-and the estimate is Σ_k w_k c_k with weights w_k ∝ p(y | c_k) over the observed c_k.
+computed. The prior is what training replicas show: structures x = x̄ + Σ_k a_k m_k along principal modes, with
+a = g(c) + r, g quadratic in the collective variables c, r ~ N(0, R), and c itself one of the observed ones.
 
-Shape legend: F frame, K mode, B observed value of the library, V collective variable.
+Around the true structure x* of a frame, y = y(x*) + J (a − a*) + ε gives the likelihood exp(ηᵀa − ½ aᵀΛa), Λ = JᵀJ/σ²,
+η = Λ a* + Jᵀ(y − y(x*))/σ². Integrating r out leaves
+log p(y | c) = bᵀ g(c) − ½ g(c)ᵀ A g(c), A = Λ (I + R Λ)⁻¹, b = (I + Λ R)⁻¹ η.
+Far from the truth images are not linear, and this is too sharp where they say little. So it is corrected on a coarse
+grid of c by what images e(c) = y − y(x* + Σ_k (g(c) − g(c*))_k m_k) say, in which r alone is expanded:
+log p(y | c) = −½ |e|²/σ² − hᵀr* + ½ (h + Λr*)ᵀ (I + RΛ)⁻¹ R (h + Λr*), h = Jᵀe/σ², r* = a* − g(c*).
+The estimate is Σ_k w_k c_k with weights w_k ∝ p(y | c_k) over the observed c_k.
+
+Shape legend: F frame, K mode, B observed value of the library, V collective variable, G node of the coarse grid, P real
+coefficient of an image.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ class Prior:
     mean: np.ndarray  # (atom, space) nm
     shape: np.ndarray  # (mode, atom, space) nm, unit variance
     library: np.ndarray  # (library, cv) observed collective variables
-    expected: np.ndarray  # (library, mode) g(c)
+    weight: np.ndarray  # (term, mode) of g
     spread: np.ndarray  # (mode, mode) R
 
     def amplitude(self, position: np.ndarray) -> np.ndarray:
@@ -42,61 +47,97 @@ class Prior:
         flat = (position - self.mean).reshape(len(position), -1)
         return flat @ shape.T / (shape**2).sum(1)
 
+    def expected(self, variable: np.ndarray) -> np.ndarray:
+        """Mode amplitudes g(c) (frame, mode) expected of collective variables (frame, cv)."""
+        centre, deviation = self.library.mean(0), self.library.std(0)
+        return quadratic((variable - centre) / np.where(deviation > 0, deviation, 1.0)) @ self.weight
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """log p(y | c) = bᵀ g(c) − ½ g(c)ᵀ A g(c) + correction(c) of each frame, up to a constant of the frame."""
+
+    linear: np.ndarray  # (frame, mode) b
+    quadratic: np.ndarray  # (frame, mode, mode) A
+    correction: np.ndarray  # (frame, node) at the nodes of the coarse grid
+
+    def at(self, expected: np.ndarray, interpolation: np.ndarray | None = None) -> np.ndarray:
+        """(F, B) at amplitudes g(c) (B, K); `interpolation` (B, G) carries the correction there, none leaves it out."""
+        i, j = np.triu_indices(expected.shape[1])
+        form = self.quadratic[:, i, j] * np.where(i == j, 0.5, 1.0)
+        value = self.linear @ expected.T - form @ (expected[:, i] * expected[:, j]).T
+        return value if interpolation is None else value + self.correction @ interpolation.T
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Images and the truth about them."""
+
+    image: np.ndarray  # (frame, y, x) 1/Å
+    quaternion: np.ndarray  # (frame, 4)
+    shift_A: np.ndarray  # (frame, 2)
+    focus: Sequence[np.ndarray]  # what imaging.FOCUS names, (frame,) each
+    position: np.ndarray  # (frame, atom, space) nm
+    variable: np.ndarray  # (frame, cv)
+
 
 def learn_prior(position: np.ndarray, collective_variable: np.ndarray, n_modes: int = N_MODES) -> Prior:
     """Prior from true structures (frame, atom, space) and collective variables (frame, cv) of training replicas."""
     n_modes = min(n_modes, len(position) - 1, position[0].size)
     modes = principal_modes(position, n_modes)
-    draft = Prior(modes.mean, modes.shape, collective_variable, np.empty(0), np.empty(0))
-    amplitude = draft.amplitude(position)
-    terms = quadratic(_standardised(collective_variable))
+    library = collective_variable.astype(np.float64)
+    n_terms = (library.shape[1] + 1) * (library.shape[1] + 2) // 2
+    unit = Prior(modes.mean, modes.shape, library, np.eye(n_terms), np.empty(0))
+    terms, amplitude = unit.expected(library), unit.amplitude(position)
     weight, *_ = np.linalg.lstsq(terms, amplitude, rcond=None)
-    expected = terms @ weight
-    residual = amplitude - expected
-    return Prior(
-        modes.mean,
-        modes.shape,
-        collective_variable.astype(np.float64),
-        expected,
-        residual.T @ residual / len(residual),
+    residual = amplitude - terms @ weight
+    return Prior(modes.mean, modes.shape, library, weight, residual.T @ residual / len(residual))
+
+
+def likelihoods(
+    prior: Prior, camera: imaging.Camera, noise_variance: float, frames: Frames, nodes: np.ndarray
+) -> Likelihoods:
+    """Of the collective variables, of each frame alone, corrected at `nodes` (G, V); (0, V) for no correction."""
+    rotation, n_frames, n_modes = imaging.rotation_matrix(frames.quaternion), len(frames.image), len(prior.shape)
+    images = Images(frames.image, rotation, frames.shift_A, camera.transfer(*frames.focus), camera.power())
+    scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
+    whitened = Whitened(images, prior.shape, scatterers, camera.optics.pixel_size_A, noise_variance, np.float64)
+    residual, jacobian = (
+        np.ascontiguousarray(wave.reshape(n_frames, k, -1)).view(np.float64)
+        for wave, k in zip(whitened.linearise(frames.position, slice(None)), (1, n_modes), strict=True)
     )
+    information = jacobian @ jacobian.swapaxes(1, 2)
+    amplitude = prior.amplitude(frames.position)
+    evidence = (jacobian @ residual.swapaxes(1, 2) + information @ amplitude[..., None])[..., 0]
+    inner = np.eye(n_modes) + information @ prior.spread
+    a = np.linalg.solve(inner, information)
+    linear, a = np.linalg.solve(inner, evidence[..., None])[..., 0], 0.5 * (a + a.swapaxes(1, 2))
+    found = Likelihoods(linear, a, np.empty((n_frames, 0)))
+    if not len(nodes):
+        return found
+    expected, here = prior.expected(nodes), prior.expected(frames.variable)
+    left = amplitude - here
+    correction = found.at(expected)
+    for f in range(n_frames):
+        structure = frames.position[f] + np.tensordot(expected - here[f], prior.shape, 1)
+        error = whitened.residuals(structure, f)
+        h = error @ jacobian[f].T
+        u = h + information[f] @ left[f]
+        spread = np.linalg.solve(inner[f].T, prior.spread)
+        exact = -0.5 * np.einsum("gp,gp->g", error, error) - h @ left[f] + 0.5 * np.einsum("gk,gk->g", u @ spread, u)
+        difference = exact - correction[f]
+        correction[f] = difference - difference.mean()
+    return Likelihoods(linear, a, correction)
 
 
 def bayes_estimate(
-    prior: Prior,
-    camera: imaging.Camera,
-    noise_variance: float,
-    image: np.ndarray,
-    position: np.ndarray,
-    quaternion: np.ndarray,
-    shift_A: np.ndarray,
-    focus: Sequence[np.ndarray],
+    prior: Prior, frames: Likelihoods, interpolation: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means (F, V) of the collective variables, each from one frame, and the library's effective size (F,).
 
-    `position` holds the true structures of the frames, around which the likelihood is expanded; `quaternion` and
-    `shift_A` are their true poses, `focus` what imaging.FOCUS names.
+    `interpolation` (B, G) carries corrections from the nodes to the values of the library.
     """
-    images = Images(image, imaging.rotation_matrix(quaternion), shift_A, camera.transfer(*focus), camera.power())
-    scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
-    whitened = Whitened(images, prior.shape, scatterers, camera.optics.pixel_size_A, noise_variance, np.float64)
-    n_frames, n_modes = len(image), len(prior.shape)
-    residual, jacobian = whitened.linearise(position, slice(None))
-    residual, jacobian = residual.reshape(n_frames, -1), jacobian.reshape(n_frames, n_modes, -1)
-    information = np.einsum("fkp,flp->fkl", jacobian.conj(), jacobian, optimize=True).real
-    evidence = np.einsum("fkp,fp->fk", jacobian.conj(), residual, optimize=True).real
-    evidence += np.einsum("fkl,fl->fk", information, prior.amplitude(position))
-    inner = np.eye(n_modes) + information @ prior.spread
-    a = np.linalg.solve(inner, information)
-    b = np.linalg.solve(inner, evidence[..., None])[..., 0]
-    log_weight = b @ prior.expected.T - 0.5 * np.einsum(
-        "bk,fkl,bl->fb", prior.expected, a, prior.expected, optimize=True
-    )
+    log_weight = frames.at(prior.expected(prior.library), interpolation)
     w = np.exp(log_weight - log_weight.max(1, keepdims=True))
     w /= w.sum(1, keepdims=True)
     return w @ prior.library, 1 / (w**2).sum(1)
-
-
-def _standardised(variable: np.ndarray) -> np.ndarray:
-    deviation = variable.std(0)
-    return (variable - variable.mean(0)) / np.where(deviation > 0, deviation, 1.0)

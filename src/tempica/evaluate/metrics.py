@@ -108,7 +108,7 @@ def mcc(
     matching = assign(matrix) if given is None else given
     time = correlation_time(truth, start, length)
     null_seed, bootstrap_seed = np.random.SeedSequence(random_state).spawn(2)
-    frames = _null_frames(start, length, time, n_null, np.random.default_rng(null_seed))
+    frames = null_frames(start, length, time, n_null, np.random.default_rng(null_seed))
     null_scores = _null_scores(z_S, z_truth, frames, given)
     size = min(math.ceil(BLOCK_TIMES * time) if block is None else block, int(length.max()))
     matched = matching >= 0
@@ -193,7 +193,7 @@ def _ranks(column: np.ndarray) -> np.ndarray:
     return (count.cumsum() - 0.5 * (count - 1))[place]
 
 
-def _null_frames(start, length, time, n_draws, rng):
+def null_frames(start, length, time, n_draws, rng):
     """Yield, n_draws times, for every frame of S the frame of the truth that it meets (frame,)."""
     gap = np.minimum(math.ceil(GAP_TIMES * time), length // 3)
     replica = np.repeat(np.arange(len(length)), length)

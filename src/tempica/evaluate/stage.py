@@ -1,7 +1,8 @@
-"""Computes the ceiling on held-out frames and scores every method and stage: scores.json."""
+"""Computes ceilings on held-out frames, compares embedding and truth, and scores every method: scores.json."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import imaging, seeds
-from tempica.evaluate import ceilings, metrics
+from tempica.evaluate import ceilings, embedding, metrics, temporal
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
 from tempica.runs.work import blocks
@@ -22,66 +23,123 @@ if TYPE_CHECKING:
 SPLITS = ("train", "held_out")
 KINDS: tuple[metrics.Kind, ...] = ("spearman", "pearson")
 BLOCK_FRAMES = 50
+N_BOUND_FRAMES = 600  # of all replicas, at which the bound of poses is computed
 
 
 def run(work: Work) -> None:
-    """Ceiling block by block, then one task that scores."""
-    recipe = work.recipe
+    """Ceilings block by block, embedding replica by replica, then one task that scores."""
+    recipe, folder = work.recipe, work.folder
     held_out = np.flatnonzero(np.array(recipe.splits) == "held_out")
-    n_frames = recipe.simulate.n_frames
+    n_frames, n_replicas = recipe.simulate.n_frames, recipe.simulate.n_replicas
     each = min(n_frames, -(-recipe.evaluate.n_ceiling_frames // len(held_out)))
-    frames = np.unique(np.linspace(0, n_frames - 1, each).astype(int))
-    prior = work.folder / "prior.npz"
-    work.run_chains("prior", [[("prior", partial(learn_prior, recipe, work.run, prior))]])
+    # in stretches, where neighbours count; else spread over whatever the labels vary
+    frames = np.arange(each) if recipe.frames_per_molecule != 1 else spread(n_frames, each)
+    prior, dynamics = folder / "prior.npz", folder / "dynamics.npz"
+    work.run_chains("prior", [[("prior", partial(learn_prior, recipe, work.run, prior, dynamics))]])
     parts = [(r, frames[a:b]) for r in held_out.tolist() for a, b in blocks(len(frames), BLOCK_FRAMES)]
-    paths = [work.folder / "ceiling" / f"{number}.npz" for number in range(len(parts))]
+    paths = [folder / "ceiling" / f"{number}.npz" for number in range(len(parts))]
     chains = [
-        [(f"ceiling-{number}", partial(ceiling_block, work.run, prior, path, r, which))]
+        [(f"ceiling-{number}", partial(ceiling_block, work.run, prior, dynamics, path, r, which))]
         for number, (path, (r, which)) in enumerate(zip(paths, parts, strict=True))
     ]
     work.run_chains("ceiling", chains)
-    result = work.folder / "scores.json"
-    work.run_chains("scores", [[("scores", partial(score, recipe, work.run, work.fingerprint, paths, result))]])
+    some = spread(n_frames, -(-N_BOUND_FRAMES // n_replicas))
+    compared = [folder / "embedding" / f"{r}.npz" for r in range(n_replicas)]
+    chains = [
+        [(f"embedding-{r}", partial(embedding.compare_replica, recipe, work.run, path, r, some))]
+        for r, path in enumerate(compared)
+    ]
+    work.run_chains("embedding", chains)
+    ceiling = folder / "ceiling.json"
+    work.run_chains("ceilings", [[("ceilings", partial(score_ceilings, recipe, prior, dynamics, paths, ceiling))]])
+    task = partial(score, recipe, work.run, work.fingerprint, ceiling, compared, folder / "scores.json")
+    work.run_chains("scores", [[("scores", task)]])
 
 
-def learn_prior(recipe: Recipe, run: Path, out: Path) -> None:
-    """What training replicas show of structures and collective variables."""
+def spread(n_frames: int, n: int) -> np.ndarray:
+    """At most n frames spread evenly."""
+    return np.unique(np.linspace(0, n_frames - 1, n).astype(int))
+
+
+def learn_prior(recipe: Recipe, run: Path, out: Path, dynamics: Path) -> None:
+    """What training replicas show of structures and collective variables, and of their memory."""
     trajectory = read(run, "evaluate", "trajectory")
     train = np.flatnonzero(np.array(recipe.splits) == "train")
     position = trajectory["position"].values[train]
-    variable = trajectory["collective_variable"].values[train]
-    prior = ceilings.learn_prior(
-        position.reshape(-1, *position.shape[2:]), variable.reshape(-1, variable.shape[-1]).astype(np.float64)
-    )
-    files.save_arrays(out, **vars(prior))
+    variable = trajectory["collective_variable"].values[train].astype(np.float64)
+    flat = variable.reshape(-1, variable.shape[-1])
+    files.save_arrays(out, **vars(ceilings.learn_prior(position.reshape(-1, *position.shape[2:]), flat)))
+    molecule = _molecules(trajectory["molecule"].values[train])
+    files.save_arrays(dynamics, **vars(temporal.learn_dynamics(flat, molecule.reshape(-1))))
 
 
-def ceiling_block(run: Path, prior: Path, out: Path, replica: int, frames: np.ndarray) -> None:
-    """Bayes estimates of the collective variables from single frames of a held-out replica, beside the truth."""
+def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: int, frames: np.ndarray) -> None:
+    """Likelihoods of the collective variables of frames of a held-out replica, beside the truth."""
     at = {"replica": replica, "time": frames}
-    movie = read(run, "evaluate", "movie")
-    trajectory = read(run, "evaluate", "trajectory").isel(at)
-    step = float(movie["image"].encoding["scale_factor"])
-    view, poses = movie.isel(at), true_poses(run, "evaluate", movie).isel(at)
-    estimate, effective = ceilings.bayes_estimate(
-        ceilings.Prior(**files.load_arrays(prior)),
-        imaging.camera_of(movie),
-        float(movie.attrs["noise_std"]) ** 2 + step**2 / 12,  # digitisation is noise too
+    movie, trajectory = read(run, "evaluate", "movie"), read(run, "evaluate", "trajectory")
+    view, poses, true = movie.isel(at), true_poses(run, "evaluate", movie).isel(at), trajectory.isel(at)
+    variable = true["collective_variable"].values.astype(np.float64)
+    seen = ceilings.Frames(
         view["image"].values,
-        trajectory["position"].values.astype(np.float64),
         poses["pose_quaternion"].values,
         poses["pose_shift_A"].values,
         [view[name].values for name in imaging.FOCUS],
+        true["position"].values.astype(np.float64),
+        variable,
     )
-    files.save_arrays(out, estimate=estimate, truth=trajectory["collective_variable"].values, effective=effective)
+    found = ceilings.likelihoods(
+        ceilings.Prior(**files.load_arrays(prior)),
+        imaging.camera_of(movie),
+        embedding.noise_variance(movie),
+        seen,
+        temporal.Dynamics(**files.load_arrays(dynamics)).coarse_values(),
+    )
+    molecule = _molecules(trajectory["molecule"].values)[replica, frames]
+    files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
 
 
-def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path], out: Path) -> None:
-    """Every method and stage against the truth, into scores.json."""
+def _molecules(molecule: np.ndarray) -> np.ndarray:
+    """Numbers (replica, time) that differ between replicas too, and are not reused."""
+    begins = np.ones(molecule.shape, dtype=bool)
+    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
+    return np.cumsum(begins).reshape(molecule.shape)
+
+
+def score_ceilings(recipe: Recipe, prior_path: Path, dynamics_path: Path, paths: list[Path], out: Path) -> None:
+    """What Bayes estimates reach from single frames and from whole movies: `single` and `temporal` by metric, `why`."""
+    prior = ceilings.Prior(**files.load_arrays(prior_path))
+    dynamics = temporal.Dynamics(**files.load_arrays(dynamics_path))
+    parts = [files.load_arrays(path) for path in paths]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    truth, molecule = found.pop("truth"), found.pop("molecule")
+    frames = ceilings.Likelihoods(**found)
+    alone, effective = ceilings.bayes_estimate(prior, frames, dynamics.interpolation(dynamics.score(prior.library)))
+    together: np.ndarray | str = "each molecule is seen once"
+    if recipe.frames_per_molecule != 1:
+        together = temporal.smoothed_estimate(prior, dynamics, frames, truth, molecule)
+    # a library too sparse for what an image tells gives no estimate
+    told = {
+        "single": _agreement(alone if np.median(effective) >= 3 else None, truth),
+        "temporal": _agreement(None if isinstance(together, str) else together, truth),
+        "why": together if isinstance(together, str) else None,
+    }
+    files.write_json(out, told)
+
+
+def _agreement(estimate: np.ndarray | None, truth: np.ndarray) -> dict[str, float | None]:
+    """Mean absolute correlation of each variable's estimate with its truth, by metric."""
+    if estimate is None:
+        return {f"mcc_{kind}": None for kind in KINDS}
+    matrices = {f"mcc_{kind}": metrics.correlation_matrix(estimate, truth, kind=kind) for kind in KINDS}
+    return {name: float(np.abs(np.diagonal(matrix)).mean()) for name, matrix in matrices.items()}
+
+
+def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_path: Path, compared: list[Path], out: Path) -> None:
+    """Embedding and every method and stage against the truth, into scores.json."""
     sources = read(run, "evaluate", "sources")
     truth = read(run, "evaluate", "trajectory")["collective_variable"]
     split = np.array([str(name) for name in sources["split"].values])
-    ceiling = {("held_out", f"mcc_{kind}"): _ceiling(ceiling_paths, kind) for kind in KINDS}
+    ceiling = json.loads(ceiling_path.read_text(encoding="utf-8"))
     rows: list[dict[str, Any]] = []
     matrices: list[dict[str, Any]] = []
     for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
@@ -92,7 +150,10 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
             for name, result in _scored(recipe, series, truth.values, split):
                 where = {"method": method, "stage": stage, "split": name}
                 metric = f"mcc_{result.kind}"
-                rows.append(where | {"metric": metric} | _numbers(result) | {"ceiling": ceiling.get((name, metric))})
+                told = name == "held_out"
+                bounds = {"ceiling": ceiling["single"][metric] if told else None}
+                bounds["ceiling_temporal"] = ceiling["temporal"][metric] if told else None
+                rows.append(where | {"metric": metric} | _numbers(result) | bounds)
                 matrices.append(
                     where
                     | {
@@ -104,6 +165,7 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_paths: list[Path]
                 )
     about = {"recipe": recipe.name, "schema_version": schema.SCHEMA_VERSION, "fingerprint": fingerprint}
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
+    about |= {"ceiling_temporal_why": ceiling["why"]} | embedding.summarise(recipe, run, compared)
     files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
 
 
@@ -144,14 +206,3 @@ def _flat(series: np.ndarray, truth: np.ndarray, chosen: np.ndarray) -> tuple[np
     S, T = series[chosen], truth[chosen]
     labels = np.repeat(np.flatnonzero(chosen), S.shape[1])
     return S.reshape(-1, S.shape[-1]), T.reshape(-1, T.shape[-1]).astype(np.float64), labels
-
-
-def _ceiling(paths: list[Path], kind: metrics.Kind) -> float | None:
-    """Mean correlation of the Bayes estimates with the truth; None where the prior's library is too sparse."""
-    parts = [files.load_arrays(path) for path in paths]
-    estimate, truth, effective = (
-        np.concatenate([p[name] for p in parts]) for name in ("estimate", "truth", "effective")
-    )
-    if np.median(effective) < 3:
-        return None
-    return float(np.abs(np.diagonal(metrics.correlation_matrix(estimate, truth, kind=kind))).mean())

@@ -36,10 +36,10 @@ def read_volume(path: Path) -> Volume:
     """
     header, dtype, first = read_header(path, "map")
     n = [int(size) for size in header["n"]]  # along columns, rows, sections
-    if min(n) < 2 or max(n) > MOST_EDGE:
+    if min(n) < 2 or max(n) > MOST_EDGE or header["m"][2] == 1:  # one section a cell marks a stack
         raise FormatError(
-            f"{path} has {n[0]} × {n[1]} × {n[2]} voxels; a map has 2 to {MOST_EDGE} along each edge. Give the map, and"
-            " no stack of images."
+            f"{path} is no map, which has 2 to {MOST_EDGE} voxels along each edge, but a stack: its header says"
+            f" {n[2]} sections of {n[0]} × {n[1]} pixels. Give the map, and no images."
         )
     check_size(path, "map", first + n[0] * n[1] * n[2] * dtype.itemsize, f"{n[0]} × {n[1]} × {n[2]} voxels")
     axes = [int(axis) for axis in header["axes"]]

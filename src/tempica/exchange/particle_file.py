@@ -10,7 +10,7 @@ import numpy as np
 from tempica.errors import FormatError
 from tempica.exchange.particle_columns import Columns, find_images, read_columns
 from tempica.exchange.particle_optics import LABELS, stated_optics
-from tempica.exchange.relion import EXACT, KEPT_TABLES, UNIFORM, exact_number, quaternions
+from tempica.exchange.relion import EXACT, KEPT_TABLES, OF_POSES, UNIFORM, exact_number, quaternions
 from tempica.recipe.particles import ParticlesRecipe
 
 _TEXT = ("rlnImageName", "tempicaPose", "tempicaNoise", *EXACT, *KEPT_TABLES.values())
@@ -18,6 +18,7 @@ _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _ANGLES = ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi")
 _ORIGINS_A, _ORIGINS_PIXEL = ("rlnOriginXAngst", "rlnOriginYAngst"), ("rlnOriginX", "rlnOriginY")
 _PLACE = ("tempicaReplica", "tempicaFrame", "tempicaTime", "tempicaLabel", "tempicaMolecule", "tempicaDamageDose")
+_EXACT_POSES = {"pose_error_deg": 0.0, "pose_error_A": 0.0}
 _CHANGED = {
     "rlnCtfDataAreCtfPremultiplied": "multiplied by their CTF",
     "rlnCtfDataArePhaseFlipped": "phase-flipped",
@@ -45,6 +46,7 @@ class Particles:
     b_factor_A2: np.ndarray
     image_size: int | None  # pixels along an edge, if the file says
     pose: str  # known, approximate or hidden
+    pose_attributes: dict[str, float]  # of a movie: pose_error_deg, pose_error_A, turn_deg
     quaternion: np.ndarray | None  # (particle, 4), none where hidden
     shift_A: np.ndarray | None  # (particle, 2)
     place: dict[str, np.ndarray]  # tempicaReplica …, if it is an export of ours
@@ -65,9 +67,11 @@ def read_particles(star: Path, about: ParticlesRecipe | None = None) -> Particle
     _check_images(columns)
     stated = stated_optics(columns, about)
     u, v, angle = (columns.need(label) for label in _DEFOCUS)
-    pose, quaternion, shift, centred = _poses(columns, stated.origin_pixel_A)
+    pose, quaternion, shift, centred = _poses(columns, stated.origin_pixel_A, about)
     _check_sizes(columns)
     found, n = columns.values, columns.n
+    kept = {name: exact_number(star, name, str(found[name][0])) for name in EXACT if name in columns}
+    pose, errors = _pose_errors(star, pose, kept, about)
     return Particles(
         stacks=stacks,
         stack=stack,
@@ -81,10 +85,11 @@ def read_particles(star: Path, about: ParticlesRecipe | None = None) -> Particle
         b_factor_A2=found.get("rlnCtfBfactor", np.zeros(n)),
         image_size=int(found["rlnImageSize"][0]) if "rlnImageSize" in columns else None,
         pose=pose,
+        pose_attributes=errors,
         quaternion=quaternion,
         shift_A=shift,
         place={name: found[name] for name in _PLACE if name in columns},
-        store={name: exact_number(star, name, str(found[name][0])) for name in EXACT if name in columns},
+        store=kept,
         tables=_tables(star, found),
         noise=str(found["tempicaNoise"][0]) if "tempicaNoise" in columns else "white",
         passed_over=[label for label in _PASSED_OVER if label in columns.labels]
@@ -105,21 +110,52 @@ def _check_images(columns: Columns) -> None:
             )
 
 
-def _poses(columns: Columns, pixel_A: float) -> tuple[str, np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
+def _poses(
+    columns: Columns, pixel_A: float, about: ParticlesRecipe | None
+) -> tuple[str, np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
     """Knowledge of the poses, quaternions, shifts (Å), and what was assumed of them."""
     origins = _ORIGINS_A if _ORIGINS_A[0] in columns or _ORIGINS_PIXEL[0] not in columns else _ORIGINS_PIXEL
     told = any(label in columns for label in (*_ORIGINS_A, *_ORIGINS_PIXEL))
     if not (told or any(label in columns for label in _ANGLES)):
         return "hidden", None, None, ()
     kind = str(columns.values["tempicaPose"][0]) if "tempicaPose" in columns else "known"
-    if kind == "hidden":
-        return kind, None, None, ()
+    if kind == "hidden" or (about is not None and about.poses == "hidden"):
+        return "hidden", None, None, ()
+    absent = [label for label in _ANGLES if label not in columns]
+    if absent:
+        raise FormatError(
+            f"{columns.star} has poses in part: it lacks _{absent[0]} in {columns.table}. Export it again, with that"
+            " column, or write particles.poses = 'hidden' to have poses found from the images."
+        )
     quaternion = quaternions(np.stack([columns.need(label) for label in _ANGLES], -1))
     if not told:
         what = f"{columns.star} has angles and no origins ({', '.join(_ORIGINS_A)}): shifts of 0 are taken"
         return kind, quaternion, np.zeros((columns.n, 2)), (what,)
     origin = np.stack([columns.need(label) for label in origins], -1)
     return kind, quaternion, -origin * (pixel_A if origins is _ORIGINS_PIXEL else 1.0), ()
+
+
+def _pose_errors(
+    star: Path, pose: str, kept: dict[str, float], about: ParticlesRecipe | None
+) -> tuple[str, dict[str, float]]:
+    """Knowledge of the poses, and a movie's attributes of them: what an export of ours says, or the recipe."""
+    errors = {name: kept[label] for name, label in OF_POSES.items() if label in kept}
+    said = {name: getattr(about, name, None) for name in _EXACT_POSES}
+    stated = {name: float(value) for name, value in said.items() if value is not None}
+    if pose == "hidden":
+        wrong = next((name for name, value in stated.items() if value), None)
+        if wrong is not None:
+            raise FormatError(
+                f"{star} has no poses, and particles.{wrong} = {stated[wrong]:g} says how exact they are. Leave it out:"
+                " poses are found from the images."
+            )
+        return pose, {name: value for name, value in errors.items() if name not in stated | _EXACT_POSES}
+    if not stated:
+        return pose, errors
+    errors |= _EXACT_POSES | {name: value for name, value in errors.items() if name in _EXACT_POSES} | stated
+    if any(errors[name] for name in _EXACT_POSES):
+        return "approximate", errors
+    return "known", {name: value for name, value in errors.items() if name not in _EXACT_POSES}
 
 
 def _tables(star: Path, columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

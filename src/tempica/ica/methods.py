@@ -32,13 +32,14 @@ class Method:
 
     name: str  # in recipes, sources.zarr and scores.json
     title: str  # for readers
-    estimator: Callable[[], type] | None  # None: a baseline, which is always there and learns no unmixing
+    estimator: Callable[[], type] | None  # None: a baseline, always there and without unmixing, unless `embedded`
     needs: str  # a key of NEEDS
     identifies: str  # what, and when
     theorem: str  # who showed it
     images: bool = False  # fitted to the images themselves, not to latents
     whole: bool = False  # all components are fitted and the first kept, so that smoothing has the evidence whole
     options: Mapping[str, Any] = field(default_factory=dict)  # for transform and transform_covariance
+    embedded: bool = False  # no estimator, since embed has fitted it: there where the latents store has its sources
 
 
 METHODS = (
@@ -49,6 +50,11 @@ METHODS = (
     Method(
         "latents", "Latents, not unmixed", None, "nothing", "nothing; embed's displacement modes as they are",
         "baseline",
+    ),
+    Method(
+        "state_space", "State-space model of embed", None, "series",
+        "linearly mixed sources whose autocorrelations differ, learned with the modes from the images' likelihood",
+        "Shumway & Stoffer 1982; Molgedey & Schuster 1994", embedded=True,
     ),
     Method(
         "fastica", "FastICA", lambda: ica.FastICA, "nothing",
@@ -123,7 +129,12 @@ def find(name: str) -> Method:
 
 def baselines() -> list[Method]:
     """Methods that every run has."""
-    return [row for row in METHODS if row.estimator is None]
+    return [row for row in METHODS if row.estimator is None and not row.embedded]
+
+
+def embedded() -> list[Method]:
+    """Methods that embed has fitted, where it had a use for them."""
+    return [row for row in METHODS if row.embedded]
 
 
 def trainable() -> list[Method]:

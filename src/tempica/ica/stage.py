@@ -34,6 +34,8 @@ def run(work: Work) -> None:
     recipe, folder = work.recipe, work.folder / "results"
     folder.mkdir(exist_ok=True)
     rows = [*methods.baselines(), *map(methods.find, methods.chosen(recipe))]
+    if _embedded(work.run):
+        rows += methods.embedded()
     # the longest tasks first, so that the others run beside them
     order = sorted(rows, key=lambda row: row.estimator is None or row.whole)
     task = partial(train_method, recipe, work.run, folder, work.device)
@@ -50,7 +52,8 @@ def _write_sources(work: Work, about: dict[str, Any], folder: Path) -> None:
     found = {name: files.load_arrays(folder / f"{name}.npz") for name in names}
     latents = work.read("latents")
     n_replicas, n_frames, n_modes = latents["latent"].shape
-    widest = max([n_modes, work.recipe.train.n_components, *(each["unmixed"].shape[-1] for each in found.values())])
+    wide = [each[stage].shape[-1] for each in found.values() for stage in STAGES if stage in each]
+    widest = max(n_modes, work.recipe.train.n_components, *wide)
     shape = (len(names), len(STAGES), n_replicas, n_frames, widest)
     source, variance = np.full(shape, np.nan), np.full(shape, np.nan)
     for m, name in enumerate(names):
@@ -107,8 +110,10 @@ def train_method(recipe: Recipe, run: Path, folder: Path, device: str, name: str
     """
     row, data = methods.find(name), Frames.of(recipe, run)
     about: dict[str, Any] = {"title": row.title, "identifies": row.identifies, "theorem": row.theorem}
-    about |= {"baseline": row.estimator is None, "warnings": []}
-    if row.estimator is None:
+    about |= {"baseline": row.estimator is None and not row.embedded, "warnings": []}
+    if row.embedded:
+        arrays = _embedded(run)
+    elif row.estimator is None:
         arrays = {"unmixed": _pca_of_pixels(recipe, run, data)} if row.images else _of_latents(run)
     else:
         model = _make(row, recipe, device)
@@ -192,6 +197,19 @@ def _of_latents(run: Path) -> dict[str, np.ndarray]:
     """Latents as they are."""
     X, covariance = _latents(run)
     return {"unmixed": X, "unmixed_variance": np.diagonal(covariance, axis1=1, axis2=2)}
+
+
+def _embedded(run: Path) -> dict[str, np.ndarray]:
+    """Sources of embed's own model of the motion in time, which are smoothed; nothing where it has none."""
+    latents = read(run, "train", "latents")
+    mean, variance = (latents[f"state_space_{part}"].values for part in ("source", "variance"))
+    kept = np.isfinite(mean).all((0, 1))
+    if not kept.any():
+        return {}
+    return {
+        "smoothed": mean[..., kept].reshape(-1, kept.sum()),
+        "smoothed_variance": variance[..., kept].reshape(-1, kept.sum()),
+    }
 
 
 def _of_images(model: Any, row: Method, run: Path, data: Frames) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from scipy import fft
 from tempica.imaging.geometry import to_pixels
 from tempica.imaging.optics import plane_weights
 from tempica.imaging.poses import pose_velocities
-from tempica.imaging.projection import project_with_jacobian
+from tempica.imaging.projection import project, project_with_jacobian
 
 
 @dataclass(frozen=True)
@@ -87,3 +87,14 @@ class Whitened:
         )
         wave = fft.rfft2(columns) * self._factor[frames, None]
         return self._target[frames] - wave[:, 0], wave[:, 1:]
+
+    def residuals(self, position: np.ndarray, frame: int) -> np.ndarray:
+        """Residuals (S, P), real, of one frame at many structures (S, N, 3) in nm: P = 2 D H."""
+        images, scatterers, n = self._images, self._scatterers, len(position)
+        rotation, shift_A = (
+            np.broadcast_to(each[frame], (n, *each[frame].shape)) for each in (images.rotation, images.shift_A)
+        )
+        xy = to_pixels(position, rotation, shift_A, self._n_pixels, self._pixel_A)
+        image = project(xy, scatterers.amplitude, scatterers.width_A, self._n_pixels, self._pixel_A)
+        wave = self._target[frame] - fft.rfft2(image) * self._factor[frame]
+        return np.ascontiguousarray(wave.reshape(n, -1)).view(wave.real.dtype)

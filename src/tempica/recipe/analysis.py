@@ -57,7 +57,10 @@ class EvaluateRecipe(Section):
     n_null: int = Field(default=400, ge=20, le=100_000, description="draws of the null distribution")
     n_bootstrap: int = Field(default=400, ge=20, le=100_000, description="draws of the moving-block bootstrap")
     n_ceiling_frames: int = Field(
-        default=600, ge=50, le=MOST, description="held-out frames on which the ceiling is computed"
+        default=2000,
+        ge=50,
+        le=MOST,
+        description="held-out frames on which ceilings are computed: of each replica the first ones",
     )
 
 

@@ -18,7 +18,7 @@ from tempica.errors import RecipeError
 from tempica.recipe.analysis import EmbedRecipe, EvaluateRecipe, ReportRecipe, TrainRecipe
 from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.mistakes import explain
-from tempica.recipe.molecule import ArmsRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import ArmsRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe.particles import ParticlesRecipe
 from tempica.recipe.section import Name, Section, kind_or
 from tempica.recipe.simulate import SimulateRecipe
@@ -149,6 +149,22 @@ def _images_have_one_origin(recipe: Recipe) -> None:
         )
 
 
+def _maps_are_of_particles(recipe: Recipe) -> None:
+    if not isinstance(recipe.simulate.molecule, MapRecipe):
+        return
+    if recipe.particles is None:
+        raise ValueError(
+            "simulate.molecule.kind = 'map' needs particles: a map says nothing of motions that could be simulated."
+            " Import the particles that it was reconstructed from, or give a structure"
+        )
+    if recipe.embed.modes_from != "structure":
+        raise ValueError(
+            f"embed.modes_from = '{recipe.embed.modes_from}' needs a simulation of the molecule, and a map has none."
+            " Write embed.modes_from = 'structure': modes are then learned from the images, from an elastic network of"
+            " the map on"
+        )
+
+
 _RULES = (
     _replicas_are_left_to_train,
     _modes_suffice_for_components,
@@ -157,6 +173,7 @@ _RULES = (
     _snr_is_in_range,
     _atoms_scatter_where_atoms_move,
     _images_have_one_origin,
+    _maps_are_of_particles,
 )
 
 

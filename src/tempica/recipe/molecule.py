@@ -1,4 +1,4 @@
-"""What is simulated or read: a structure, a designed molecule, all atoms, or another program's trajectory."""
+"""What is simulated or read: a structure, a designed molecule, all atoms, another program's trajectory, or a map."""
 
 from __future__ import annotations
 
@@ -230,6 +230,36 @@ class TrajectoryRecipe(Section):
     def trajectory_files(self) -> list[str]:
         own = self.topology is not None and not self.structure_files and self.topology not in self.files
         return [*([str(self.topology)] if own else []), *self.files]
+
+    @property
+    def variables(self) -> list[str]:
+        return []
+
+
+class MapRecipe(Section):
+    """A consensus map in place of a structure: pseudo-atoms that add up to it, for particles without an atomic model.
+
+    The map is that of the particles: protein is positive, its box is theirs, and its middle voxel (D // 2 along each
+    edge) is where poses say that the particle is. It is read, not simulated.
+    """
+
+    kind: Literal["map"]
+    map: str = Field(min_length=1, description="MRC file, relative to the recipe")
+    n_beads: int | None = Field(
+        default=None, ge=10, le=20_000, description="pseudo-atoms; about one a residue of the map's volume if none"
+    )
+    pixel_size_A: float | None = in_unit(
+        "Å", "edge of a voxel; that of the map's header if none", default=None, ge=0.2, le=20
+    )
+
+    @property
+    def structure_files(self) -> list[str]:
+        return []
+
+    @property
+    def trajectory_files(self) -> list[str]:
+        """The map, which may be large."""
+        return [self.map]
 
     @property
     def variables(self) -> list[str]:

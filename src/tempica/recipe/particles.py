@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tempica.recipe.section import Section, in_unit
 
@@ -33,6 +33,22 @@ class ParticlesRecipe(Section):
     contrast: Literal["positive", "negative"] = Field(
         default="positive", description="sign of protein in the images; negative images are inverted"
     )
+    poses: Literal["stated", "hidden"] = Field(
+        default="stated",
+        description="stated: those of the file, if it has any; hidden: whatever the file says, poses are found from the"
+        " images",
+    )
+    pose_error_deg: float | None = in_unit(
+        "°",
+        "standard deviation of the file's angles about each axis, if they are not exact; if none, what a file that"
+        " tempica exported says, else 0",
+        default=None,
+        ge=0,
+        le=30,
+    )
+    pose_error_A: float | None = in_unit(
+        "Å", "standard deviation of the file's origins along each axis, likewise", default=None, ge=0, le=50
+    )
     structure: Literal["centred", "docked"] = Field(
         default="centred",
         description="where the structure is in the map that the poses refer to; centred: its beads' centroid is in the"
@@ -60,3 +76,12 @@ class ParticlesRecipe(Section):
     amplitude_contrast: float | None = in_unit(
         "1", "amplitude contrast w; that of the STAR file if none", default=None, ge=0, le=1
     )
+
+    @model_validator(mode="after")
+    def _poses(self) -> ParticlesRecipe:
+        if self.poses == "hidden" and (self.pose_error_deg or self.pose_error_A):
+            raise ValueError(
+                "poses = 'hidden' leaves no poses whose errors pose_error_deg and pose_error_A could be; leave them"
+                " out, or write poses = 'stated'"
+            )
+        return self

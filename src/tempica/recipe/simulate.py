@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag, ValidationInfo, field_validator, model_validator
 
 from tempica.recipe.dynamics import Ar1, Driven, Dynamics, Modulated, Relaxation, TemperatureJump
-from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe.residues import residues
 from tempica.recipe.section import MOST, Name, Section, in_unit, kind_or
 
@@ -111,7 +111,7 @@ _OF_A_SIMULATION = (
     "time_step",
     "friction",
     "temperature",
-)  # fields that have no meaning for a foreign trajectory
+)  # fields that have no meaning where frames or a map are read
 
 
 class SimulateRecipe(Section):
@@ -119,7 +119,8 @@ class SimulateRecipe(Section):
         Annotated[StructureRecipe, Tag("structure")]
         | Annotated[ArmsRecipe, Tag("arms")]
         | Annotated[AtomisticRecipe, Tag("atomistic")]
-        | Annotated[TrajectoryRecipe, Tag("trajectory")],
+        | Annotated[TrajectoryRecipe, Tag("trajectory")]
+        | Annotated[MapRecipe, Tag("map")],
         kind_or("structure"),
     ]
     network: NetworkRecipe = NetworkRecipe()
@@ -185,7 +186,9 @@ class SimulateRecipe(Section):
         names = self.variables
         if isinstance(self.molecule, ArmsRecipe) and self.collective_variables:
             raise ValueError(f"a molecule of arms has its own collective variables ({', '.join(names)}); give none")
-        if not names:
+        if isinstance(self.molecule, MapRecipe) and self.collective_variables:
+            raise ValueError("a map has no residues to measure collective variables between; give none")
+        if not names and not isinstance(self.molecule, MapRecipe):
             raise ValueError("collective_variables must hold at least one entry")
         if len(set(names)) < len(names):
             raise ValueError(f"collective variables must have different names; given are {', '.join(names)}")
@@ -221,8 +224,8 @@ class SimulateRecipe(Section):
                 raise ValueError(f"network.no_contacts names '{name}'; domains are {', '.join(known) or 'none'}")
 
     def _check_foreign(self) -> None:
-        """Raise ValueError for fields of a simulation where frames are read instead."""
-        if not isinstance(self.molecule, TrajectoryRecipe):
+        """Raise ValueError for fields of a simulation where frames or a map are read instead."""
+        if not isinstance(self.molecule, TrajectoryRecipe | MapRecipe):
             return
         blank = SimulateRecipe.model_fields
         given = [
@@ -232,8 +235,8 @@ class SimulateRecipe(Section):
         ]
         if given:
             raise ValueError(
-                f"a molecule of kind 'trajectory' is read, not simulated, so {', '.join(given)} would have no effect:"
-                " leave it out" + (" (the mode is always movie)" if "observation" in given else "")
+                f"a molecule of kind '{self.molecule.kind}' is read, not simulated, so {', '.join(given)} would have no"
+                " effect: leave it out" + (" (the mode is always movie)" if "observation" in given else "")
             )
 
     def _check_segments(self) -> None:

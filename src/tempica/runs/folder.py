@@ -66,7 +66,7 @@ class Run:
             images = [about["sha256"] for name, about in records if name not in molecule.trajectory_files]
             return {"particles": particles.model_dump(mode="json", exclude={"star", "folder"}), "images": images}
         return getattr(self.recipe, stage).model_dump(
-            mode="json", exclude={"molecule": {"structure", "second_structure", "topology", "files"}}
+            mode="json", exclude={"molecule": {"structure", "second_structure", "topology", "files", "map"}}
         )
 
     def outputs(self, stage: str) -> tuple[str, ...]:

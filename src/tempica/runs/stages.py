@@ -62,10 +62,12 @@ class Stage:
     def outputs(self, recipe: Recipe) -> tuple[str, ...]:
         """The files of `makes` that this recipe has.
 
-        There is no trajectory where the images are of another program, and true poses are stored only where the movie
-        does not tell them.
+        There is no trajectory where the images are of another program, and no ensemble where the molecule is a map;
+        true poses are stored only where the movie does not tell them.
         """
         absent = {"trajectory.zarr"} if recipe.particles is not None else set()
+        if recipe.simulate.molecule.kind == "map":
+            absent.add("ensemble.zarr")
         if recipe.particles is not None or not recipe.hides_poses:
             absent.add("poses.zarr")
         return tuple(name for name in self.makes if name not in absent)
@@ -88,7 +90,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "render",
             room="render",
-            reads=("trajectory", "ensemble"),
+            reads=("trajectory", "structure", "ensemble"),
             makes=("poses.zarr", "movie.zarr"),
             help="Image the trajectory: movie.zarr.",
             rules=(_no_diffraction_on_gpu,),

@@ -14,7 +14,7 @@ import openmm
 from tempica.errors import RecipeError, StructureError
 from tempica.recipe.dynamics import Driven, Jumps
 from tempica.recipe.experiment import Recipe
-from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe
 from tempica.recipe.residues import residues
 from tempica.recipe.simulate import CollectiveVariableRecipe, SimulateRecipe
 from tempica.runs.layout import structure_path
@@ -49,8 +49,8 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
         model = Model(whole, bodies[0], variables, build_bodies(whole, bodies, recipe.network))
     elif isinstance(recipe.molecule, AtomisticRecipe):
         model = _atomistic(recipe, recipe.molecule, folder)
-    elif isinstance(recipe.molecule, TrajectoryRecipe):
-        raise TypeError("a foreign trajectory is read, not simulated")
+    elif isinstance(recipe.molecule, TrajectoryRecipe | MapRecipe):
+        raise TypeError("a foreign trajectory or a map is read, not simulated")
     else:
         model = _network(recipe, recipe.molecule, folder)
     by_name = {variable.name: variable for variable in model.variables}

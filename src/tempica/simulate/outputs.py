@@ -31,6 +31,8 @@ class Recorded(Protocol):
 def structure_store(work: Work, recorded: Recorded, platform: str) -> None:
     """The store of the one structure that the recipe names, filled."""
     molecule = recorded.molecule
+    for note in molecule.notes:
+        work.progress.say(f"simulate: {note}")
     path = work.create_store(
         "structure",
         {"atom": len(molecule.residue), "space": 3},
@@ -43,8 +45,6 @@ def structure_store(work: Work, recorded: Recorded, platform: str) -> None:
 def ensemble_store(work: Work, recorded: Recorded, platform: str, time: np.ndarray) -> Path:
     """The ensemble's store without its positions; `time` (time,) is in ps."""
     molecule = recorded.molecule
-    for note in molecule.notes:
-        work.progress.say(f"simulate: {note}")
     path = work.create_store(
         "ensemble",
         {"time": len(time), "atom": len(molecule.residue), "space": 3},

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.recipe.molecule import TrajectoryRecipe
+from tempica.recipe.molecule import MapRecipe, TrajectoryRecipe
 from tempica.runs.work import blocks
 from tempica.simulate import engine, outputs, slow_modes
 from tempica.simulate.foreign import molecule
 from tempica.simulate.foreign import stage as foreign
+from tempica.simulate.maps import build_map
 from tempica.simulate.models import Model, build_model, cached_model, check_targets
 from tempica.stores import files, store
 
@@ -29,7 +30,10 @@ def check(recipe: Recipe, folder: Path) -> None:
     """Raise the error of a recipe's molecule, if there is one, before anything is written."""
     if isinstance(recipe.simulate.molecule, TrajectoryRecipe):
         return molecule.check(recipe.simulate, folder, library_only=recipe.particles is not None)
-    check_targets(recipe, build_model(recipe.simulate, folder))
+    if isinstance(recipe.simulate.molecule, MapRecipe):
+        build_map(recipe.simulate.molecule, folder)
+        return None
+    return check_targets(recipe, build_model(recipe.simulate, folder))
 
 
 def run(work: Work) -> None:
@@ -38,6 +42,8 @@ def run(work: Work) -> None:
     recipe = work.recipe.simulate
     if isinstance(recipe.molecule, TrajectoryRecipe):
         return foreign.run(work)
+    if isinstance(recipe.molecule, MapRecipe):
+        return outputs.structure_store(work, build_map(recipe.molecule, work.run), "")
     model = build_model(recipe, work.run)
     step = recipe.steps_per_frame * recipe.time_step
     platform = _platform(work, model)

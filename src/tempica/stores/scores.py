@@ -27,6 +27,52 @@ _ROW = {
         "description": "95 %, moving-block bootstrap",
     },
     "ceiling": {**_NUMBER_OR_NULL, "description": "what the Bayes estimate from single frames reaches"},
+    "ceiling_temporal": {
+        **_NUMBER_OR_NULL,
+        "description": "what the Bayes estimate from all frames of a molecule reaches, variables being autoregressions",
+    },
+}
+
+_INTERVAL_OR_NULL = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_QUANTILES = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 101, "maxItems": 101}
+_SPLIT = {"enum": ["all", "held_out"]}
+
+_CALIBRATION = {
+    "squared_error": {
+        **_NUMBER_OR_NULL,
+        "description": "mean of e^T C^-1 e over the number of parameters, of frames whose pose is not lost; 1 where the"
+        " posterior means what it says",
+    },
+    "squared_error_interval": {**_INTERVAL_OR_NULL, "description": "95 %, from blocks of neighbouring frames"},
+    "within_95": {**_NUMBER_OR_NULL, "description": "share within the ellipsoid that is to hold 95 %"},
+    "level": {**_QUANTILES, "description": "quantiles of the level of the ellipsoid on which a frame lies"},
+}
+
+_POSES = {
+    "split": _SPLIT,
+    "n_frames": {"type": "integer"},
+    "lost": {"type": "number", "description": "share of frames whose rotation is wrong by more than lost_beyond_deg"},
+    "mirrored": {"type": "number", "description": "share of frames that are lost since they are placed as from behind"},
+    "shift_median_A": {"type": "number", "unit": "angstrom"},
+    "shift_95_A": {"type": "number", "unit": "angstrom"},
+    "structure_A": {
+        **_NUMBER_OR_NULL,
+        "unit": "angstrom",
+        "description": "median over frames of the root mean square distance of the superposed structures",
+    },
+    "angle_deg": {**_QUANTILES, "description": "quantiles of the error of the rotation, in steps of 1 %"},
+    "predicted_deg": {**_QUANTILES, "description": "the same of what the posterior predicts"},
+    "bound_deg": {**_QUANTILES, "description": "the same at the Cramer-Rao bound of single frames"},
+    **_CALIBRATION,
+}
+
+_LATENTS = {
+    "split": _SPLIT,
+    "n_frames": {"type": "integer", "description": "whose pose is not lost"},
+    **_CALIBRATION,
+    "leak": {**_NUMBER_OR_NULL, "description": "share of the variance of latent errors that the pose explains"},
+    "leak_null": {**_NUMBER_OR_NULL, "description": "mean of the same by chance"},
+    "leak_null_95": {**_NUMBER_OR_NULL, "description": "95th percentile of the same"},
 }
 
 _METHOD = {
@@ -68,6 +114,26 @@ SCORES: dict[str, Any] = {
         "recipe": {"type": "string", "description": "name of the recipe"},
         "schema_version": {"const": SCHEMA_VERSION},
         "fingerprint": {"type": "string"},
+        "ceiling_temporal_why": {"type": ["string", "null"], "description": "why there is no temporal ceiling"},
+        "poses": {
+            "type": "object",
+            "properties": {
+                "source": {"enum": ["stated", "refined", "searched"], "description": "where embed had them from"},
+                "known": {"type": "boolean", "description": "true: they are the true ones, and no split is listed"},
+                "superposed_on": {"type": "string", "description": "beads whose rotation is compared"},
+                "lost_beyond_deg": {"type": "number"},
+                "splits": {
+                    "type": "array",
+                    "items": {"type": "object", "properties": _POSES, "required": list(_POSES)},
+                },
+            },
+            "required": ["source", "known", "superposed_on", "lost_beyond_deg", "splits"],
+        },
+        "latents": {
+            "type": "array",
+            "items": {"type": "object", "properties": _LATENTS, "required": list(_LATENTS)},
+            "description": "empty where structures of embed and of the truth have no beads in common",
+        },
         "methods": {
             "type": "array",
             "items": {
@@ -82,5 +148,15 @@ SCORES: dict[str, Any] = {
             "items": {"type": "object", "properties": _MATRIX, "required": list(_MATRIX)},
         },
     },
-    "required": ["recipe", "schema_version", "fingerprint", "methods", "rows", "matrices"],
+    "required": [
+        "recipe",
+        "schema_version",
+        "fingerprint",
+        "ceiling_temporal_why",
+        "poses",
+        "latents",
+        "methods",
+        "rows",
+        "matrices",
+    ],
 }

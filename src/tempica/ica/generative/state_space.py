@@ -296,7 +296,7 @@ class SNICA(GenerativeEstimator):
         for _ in range(MOST_PASSES):
             process = np.where(starts[:, None], 1.0, square / alpha * (ratio + 1e-4) ** (1 - alpha / 2))
             mean, spread, cross = kalman.smooth(eta, lam, labels, rho, process)
-            own = np.diagonal(spread, axis1=1, axis2=2)
+            own, cross = (np.diagonal(part, axis1=1, axis2=2) for part in (spread, cross))
             expected = np.ones_like(mean)
             expected[1:] = (mean[1:] - rho * mean[:-1]) ** 2 + own[1:] - 2 * rho * cross[1:] + rho**2 * own[:-1]
             before, ratio = ratio, expected / square

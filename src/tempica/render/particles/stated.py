@@ -15,7 +15,7 @@ from tempica.imaging.detector import FINE_LEVELS, LEVELS
 from tempica.recipe.particles import ParticlesRecipe
 
 if TYPE_CHECKING:
-    import xarray
+    from tempica.render.particles.looking import Beads
 
 BEAD_B_FACTOR_A2 = 20.0
 
@@ -32,9 +32,12 @@ def b_factor(about: ParticlesRecipe, particles: Particles, star: Path) -> float:
     return float(values[0])
 
 
-def bead_b_factor(about: ParticlesRecipe, particles: Particles) -> float:
+def bead_b_factor(about: ParticlesRecipe, particles: Particles, *, of_a_map: bool) -> float:
+    """B factor of beads; a map's pseudo-atoms have that of the map in their width already."""
     if about.bead_b_factor_A2 is not None:
         return about.bead_b_factor_A2
+    if of_a_map:
+        return 0.0
     return particles.store.get("tempicaBeadBfactor", BEAD_B_FACTOR_A2)
 
 
@@ -48,9 +51,9 @@ def phase_shift(particles: Particles, star: Path) -> float:
     return float(values[0])
 
 
-def visible_share(particles: Particles, ensemble: xarray.Dataset) -> float:
+def visible_share(particles: Particles, beads: Beads) -> float:
     """How much of the molecule's scattering an export of ours shows: less than all where there is solvent."""
-    shown, whole = particles.store.get("tempicaScattering"), float(ensemble["scattering_length_A"].sum())
+    shown, whole = particles.store.get("tempicaScattering"), float(beads.scattering_length_A.sum())
     return 1.0 if shown is None or abs(shown / whole - 1) < 1e-9 else shown / whole
 
 

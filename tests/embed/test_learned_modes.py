@@ -1,0 +1,105 @@
+"""Rounds of expanding and learning, on a molecule that is seen by noisy projections of its beads instead of images."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from tempica import kalman
+from tempica.embed.modes import as_arrays, converged, elastic_start, from_arrays, latents, product, start, step
+from tempica.imaging.modes import Modes, principal_modes
+
+RHO, NOISE = 0.9, 0.15  # nm
+
+
+def bent(angle):
+    """A rod of two bundles, the upper one turned about its foot by an angle (F,) and the lower one held: (F, N, 3)."""
+    along = 0.15 * np.arange(20)
+    turn = np.radians(100) * np.arange(20)
+    rod = np.stack([0.23 * np.cos(turn), 0.23 * np.sin(turn), along], 1)
+    bundle = np.concatenate([rod + np.array(shift) for shift in ([0, 0, 0], [0.9, 0, 0], [0, 0.9, 0])])
+    lower, upper = bundle * [1, 1, -1] - [0, 0, 0.2], bundle + np.array([0, 0, 0.2])
+    turned = Rotation.from_rotvec(np.outer(angle, [1, 0, 0])).as_matrix()
+    return np.concatenate([np.broadcast_to(lower, (len(angle), *lower.shape)), upper @ turned.swapaxes(1, 2)], 1)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Structures of two molecules, angles, labels, and `expand` of coordinates seen along one axis each frame."""
+    rng = np.random.default_rng(4)
+    molecule = np.repeat([0, 1], 200)
+    source = rng.normal(size=(400, 1)) * np.sqrt(kalman.process(molecule, np.array([RHO])))
+    for t in range(1, 400):
+        source[t] += RHO * source[t - 1] * (molecule[t] == molecule[t - 1])
+    angle = 0.6 + 0.25 * source[:, 0]
+    position = bent(angle)
+    axis = rng.normal(size=(400, 3))
+    axis /= np.linalg.norm(axis, axis=1, keepdims=True)
+    view = (position @ axis[..., None])[..., 0] + NOISE * rng.normal(size=position.shape[:2])
+
+    def expand(amplitude, reference, shape):
+        columns = np.einsum("bnj,fj->fbn", shape, axis) / NOISE
+        model = ((reference + np.tensordot(amplitude, shape, 1)) @ axis[..., None])[..., 0]
+        information = columns @ columns.swapaxes(1, 2)
+        slope = (columns @ ((view - model) / NOISE)[..., None])[..., 0]
+        return information.astype(np.float32), slope + (information @ amplitude[..., None])[..., 0]
+
+    return position, angle, molecule, expand
+
+
+def rms(x):
+    return np.sqrt((x**2).sum(-1).mean())
+
+
+def test_one_structure_is_enough(seen):
+    """From the straight form, at which no frame is: the hinge, its dynamics and the mean are found."""
+    position, angle, molecule, expand = seen
+    state = elastic_start(bent(np.zeros(1))[0], 26, 400, rigid=True)
+    first = rms(state.reference - position.mean(0))
+    while not converged(state):
+        state = step(state, *expand(state.amplitude, state.reference, state.shape), molecule, 2)
+    assert len(state.change) < 12
+    modes = product(state)
+    assert rms(modes.mean - position.mean(0)) < 0.15 * first
+    flat = np.linalg.qr(modes.shape.reshape(2, -1).T)[0]
+    hinge = principal_modes(position, 1).shape.ravel()
+    assert np.linalg.norm(flat.T @ hinge) > 0.98 * np.linalg.norm(hinge)
+    assert abs(np.corrcoef(state.learned.mean[:, 0], angle)[0, 1]) > 0.97
+    assert state.learned.autocorrelation[0] == pytest.approx(RHO, abs=0.06)
+    near = np.linalg.norm(state.reference[:60, None] - state.reference[None, :60], axis=-1)
+    straight = bent(np.zeros(1))[0]
+    assert np.abs(near - np.linalg.norm(straight[:60, None] - straight[None, :60], axis=-1)).max() < 0.1
+
+
+def test_a_basis_that_is_right_needs_one_round(seen):
+    position, angle, molecule, expand = seen
+    state = start(principal_modes(position, 2), 400)
+    learned = []
+    for _ in range(3):
+        state = step(state, *expand(state.amplitude, state.reference, state.shape), molecule, 1, n_steps=40)
+        learned.append(state.learned)
+    # what is seen is linear in the amplitudes here, so that nothing is gained by expanding again
+    np.testing.assert_allclose(learned[2].mean, learned[0].mean, atol=0.01)
+    assert converged(state)
+    mean, covariance = latents(state.learned, *expand(state.amplitude, state.reference, state.shape))
+    smoothed = state.learned.covariance[:, 0, 0]
+    assert (smoothed <= covariance[:, 0, 0] + 1e-12).all()
+    assert abs(np.corrcoef(mean[:, 0], angle)[0, 1]) > 0.94
+
+
+def test_a_saved_state_goes_on_the_same(seen, tmp_path):
+    *_, molecule, expand = seen
+    form = bent(np.zeros(1))[0]
+    for state in (
+        elastic_start(form, 20, 400),
+        start(Modes(form, np.random.default_rng(0).normal(size=(3, *form.shape))), 400),
+    ):
+        for _ in range(2):
+            np.savez(tmp_path / "state.npz", **as_arrays(state))
+            with np.load(tmp_path / "state.npz") as arrays:
+                again = from_arrays(dict(arrays))
+            expanded = expand(state.amplitude, state.reference, state.shape)
+            after, other = (as_arrays(step(s, *expanded, molecule, 2, n_steps=3)) for s in (state, again))
+            state = from_arrays(after)
+            assert after.keys() == other.keys()
+            for name, value in after.items():
+                np.testing.assert_array_equal(value, other[name])
