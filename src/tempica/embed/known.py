@@ -1,8 +1,8 @@
 """Embedding of frames whose poses are stated, exactly or with an error, in modes that were learned.
 
-Where molecules have several frames, each image is expanded about the posterior given all of them: at low SNR the maximum
-of one image's own posterior lies far off, and an expansion there misleads. The latents are nevertheless those of
-single frames, whose errors are independent in time.
+Where molecules have several frames, each image is expanded about the posterior given all of them: at low SNR the
+maximum of one image's own posterior lies far off, and an expansion there misleads. The latents are nevertheless those
+of single frames, whose errors are independent in time.
 
 Shape legend: F frame, K mode.
 """

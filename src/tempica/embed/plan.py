@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tempica.runs.work import Work
 
 BLOCK_FRAMES = 100
-LEARN_FRAMES = int(__import__("os").environ.get("LF", "1600"))
+LEARN_FRAMES = 1600
 SHIFT_FRAMES = 200  # from which the spread of hidden shifts is learned
 LONGEST = 2500  # frames of a molecule that are embedded together
 

@@ -49,13 +49,11 @@ def prior_of(poses: dict[str, np.ndarray]) -> PosePrior | None:
     return PosePrior(stated, poses["stated_shift_A"], poses["precision"])
 
 
-def learn_round(state_file: Path, parts: list[Path], out: Path, molecule: np.ndarray, n_sources: int) -> None:
+def learn_round(
+    state_file: Path, parts: list[Path], out: Path, molecule: np.ndarray, n_sources: int, *, timeless: bool
+) -> None:
     """The next state, from what all blocks say."""
     blocks = [files.load_arrays(part) for part in parts]
     seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
-    import os
-
-    number = int(state_file.stem.split("-")[1])
-    timeless = len(np.unique(molecule)) == len(molecule) or number < int(os.environ.get("TL", "0"))
     state = load_state(state_file)
     save_state(out, modes.step(state, seen["information"], seen["evidence"], molecule, n_sources, timeless=timeless))

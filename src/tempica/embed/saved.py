@@ -6,46 +6,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tempica.embed.elastic import network
-from tempica.embed.modes import Elastic, State
+from tempica.embed.modes import State, as_arrays, from_arrays, product
 from tempica.embed.motion import Motion
-from tempica.embed.state_space import Learned
 from tempica.imaging.modes import Modes
 from tempica.stores import files
 
 
 def save_state(path: Path, state: State) -> None:
-    arrays = {name: getattr(state, name) for name in ("reference", "shape", "amplitude", "change")}
-    if state.learned is not None:
-        arrays |= {f"learned_{name}": value for name, value in vars(state.learned).items()}
-    if state.elastic is not None:
-        arrays |= {"form": state.elastic.form, "rigid": np.array(state.elastic.rigid)}
-    files.save_arrays(path, **arrays)
+    files.save_arrays(path, **as_arrays(state))
 
 
 def load_state(path: Path) -> State:
-    arrays = files.load_arrays(path)
-    learned = {name.removeprefix("learned_"): value for name, value in arrays.items() if name.startswith("learned_")}
-    elastic = None
-    if "form" in arrays:
-        elastic = Elastic(arrays["form"], network(arrays["form"]), rigid=bool(arrays["rigid"]))
-    return State(
-        arrays["reference"],
-        arrays["shape"],
-        arrays["amplitude"],
-        Learned(**learned) if learned else None,
-        elastic,
-        float(arrays["change"]),
-    )
+    return from_arrays(files.load_arrays(path))
 
 
 def modes_of(state: State) -> tuple[Modes, np.ndarray]:
     """The modes that were learned, amplitudes of unit variance, and their autocorrelation (K,) from frame to frame."""
-    learned = state.learned
-    if learned is None:
+    if state.learned is None:
         return Modes(state.reference, state.shape), np.zeros(len(state.shape))
-    mean = state.reference + np.tensordot(learned.centre, state.shape, 1)
-    return Modes(mean, np.tensordot(learned.weight.T, state.shape, 1)), learned.autocorrelation
+    return product(state), state.learned.autocorrelation
 
 
 def save_motion(path: Path, motion: Motion) -> None:

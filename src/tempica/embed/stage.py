@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed import hidden, known, rounds, start
+from tempica.embed.modes import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
 from tempica.embed.saved import load_motion, load_state, modes_of
 from tempica.embed.setting import Setting, Span, molecules
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
     from tempica.runs.work import Work
 
-N_ROUNDS = {"structure": int(__import__("os").environ.get("NR", "10")), "ensemble": 4}
-SEARCH_AGAIN = int(__import__("os").environ.get("SA", "6"))
-CONVERGED = 0.02  # change of the structures of a round, relative to how they move
+TIMELESS_ROUNDS = 4
+"""Rounds without time, of an elastic basis: what a wrong reference leaves over is as slow as the views are."""
+SEARCH_AGAIN = 6  # round before which hidden poses are searched again, by the model that has been learned
 
 
 def run(work: Work) -> None:
@@ -99,8 +100,10 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     molecule = molecules(plan.movie, spans)
     last = np.cumsum([len(span) for span in spans]).tolist()
     places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]
-    n_rounds = N_ROUNDS[recipe.modes_from]
-    for number in range(n_rounds):
+    snapshots = len(np.unique(molecule)) == len(molecule)
+    first_timed = TIMELESS_ROUNDS if recipe.modes_from == "structure" else 0
+    earliest = max(first_timed, SEARCH_AGAIN * (plan.pose == "hidden"))
+    for number in range(MOST_ROUNDS):
         state, before = plan.file(f"state-{number}"), f"round-{number - 1}" if number else "learn"
         if number == SEARCH_AGAIN and plan.pose == "hidden":
             before = "again"
@@ -111,11 +114,12 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
             [(part.stem, partial(task, plan.file(f"{before}-{span}"), part, span, at))]
             for span, part, at in zip(spans, parts, places, strict=True)
         ]
-        work.run_chains(f"learning modes, round {number + 1} of at most {n_rounds}", chains)
+        work.run_chains(f"learning modes, round {number + 1} of at most {MOST_ROUNDS}", chains)
         after = plan.file(f"state-{number + 1}")
-        step = partial(rounds.learn_round, state, parts, after, molecule, recipe.n_modes)
+        timeless = snapshots or number < first_timed
+        step = partial(rounds.learn_round, state, parts, after, molecule, recipe.n_modes, timeless=timeless)
         work.run_chains("fitting what moves", [[(after.stem, step)]])
-        if load_state(after).change < CONVERGED:
+        if number > earliest and converged(load_state(after)):
             break
     refined = plan.file("setting-2")
     task = partial(start.refine_noise, recipe, work.run, setting, after, spans, parts, refined)

@@ -9,8 +9,7 @@ import numpy as np
 
 from tempica import imaging
 from tempica.embed import modes
-from tempica.embed.elastic import network
-from tempica.embed.modes import Elastic, State
+from tempica.embed.modes import State
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
@@ -33,18 +32,15 @@ SHIFTS = 16.0  # the deviation of hidden shifts, before it is known: the box ove
 def begin(
     recipe: EmbedRecipe, run: Path, setting_file: Path, state_file: Path, spans: list[Span], poses: list[Path]
 ) -> None:
-    """The first setting and state, of learning from spans whose poses are stated in files, or hidden if there is none."""
+    """The first setting and state, for learning from spans whose poses are in files; none where they are hidden."""
     movie = read(run, "embed", "movie")
     camera = imaging.camera_of(movie)
     state = first_state(recipe, run, sum(len(span) for span in spans), pose_is_known=movie.attrs["pose"] == "known")
-    n_beads, (n_pixels, pixel_A) = (
-        len(camera.scatterer_amplitude_A),
-        (camera.optics.n_pixels, camera.optics.pixel_size_A),
-    )
+    n_beads, box_A = len(camera.scatterer_amplitude_A), camera.optics.n_pixels * camera.optics.pixel_size_A
     if len(state.reference) != n_beads:
         raise DataError(
-            f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must be"
-            " of the same molecule: give the structure of which the images were made."
+            f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must"
+            " be of the same molecule: give the structure of which the images were made."
         )
     guess = Modes(state.reference, state.shape[:N_FIRST])
     scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
@@ -60,7 +56,7 @@ def begin(
         np.array(noise.variance),
         noise.power,
         np.array(choose_radius(views, scatterers, guess, noise)),
-        np.array(n_pixels * pixel_A / SHIFTS),
+        np.array(box_A / SHIFTS),
     ).save(setting_file)
 
 
@@ -93,8 +89,8 @@ def first_state(recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known:
     if least > most:
         raise DataError(f"{least} modes need as many motions; {len(form)} beads have {most}. Lower embed.n_modes.")
     # a pose that is known is that of some frame, not of the network's own: rigid motion takes one to the other
-    elastic = Elastic(form, network(form), rigid=pose_is_known)
-    return modes.start_elastic(elastic, max(least, min(N_ELASTIC, most)) + RIGID * pose_is_known, n_frames)
+    n_basis = max(least, min(N_ELASTIC, most)) + RIGID * pose_is_known
+    return modes.elastic_start(form, n_basis, n_frames, rigid=pose_is_known)
 
 
 def _views(run: Path, spans: list[Span], poses: list[Path]) -> tuple[Views, dict[str, np.ndarray]]:

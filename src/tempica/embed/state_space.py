@@ -8,8 +8,8 @@ M: [μ W] = M solves Σ_t H_t M ⟨s̃ s̃ᵀ⟩ + κ M = Σ_t u_t ⟨s̃⟩ᵀ 
 element, which in a basis scaled by λ^{−1/2} is the elastic network's.
 Parameter expansion (Liu, Rubin & Wu 1998): the moments of s fit a freer model with a mean m and any reversible
 dynamics, covariances C₀ and C₁ at lags 0 and 1. It is the same as s = m + V s′ with independent s′, where V⁻¹C₀V⁻ᵀ = 1
-and V⁻¹C₁V⁻ᵀ = diag ρ, so that each step ends with μ ← μ + W m, W ← W V. Without it, scale, centre and ρ creep, and sources
-mixed at equal ρ, a saddle of the likelihood, stay mixed.
+and V⁻¹C₁V⁻ᵀ = diag ρ, so that each step ends with μ ← μ + W m, W ← W V. Without it, scale, centre and ρ creep, and
+sources mixed at equal ρ, a saddle of the likelihood, stay mixed.
 Source: Shumway & Stoffer 1982; Molgedey & Schuster 1994 for V.
 
 Shape legend: F frame, B basis, K source, S molecule.
