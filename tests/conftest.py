@@ -12,8 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def small_recipe_text(**changes: str) -> str:
-    """The committed recipe, shortened; `changes` replace whole values of the keys named."""
+    """The recipe with known poses, shortened; `changes` replace whole values of the keys named."""
     values = {
+        "name": '"adenylate_kinase"',
         "n_replicas": "4",
         "n_frames": "80",
         "steps_per_frame": "60",
@@ -22,7 +23,7 @@ def small_recipe_text(**changes: str) -> str:
         "methods": '["tica"]',
     } | changes
     lines = []
-    for line in (ROOT / "simulations" / "adenylate_kinase.toml").read_text().splitlines():
+    for line in (ROOT / "simulations" / "adenylate_kinase_known_poses.toml").read_text().splitlines():
         key = line.split("=")[0].strip()
         lines.append(f"{key} = {values.pop(key)}" if key in values else line)
     assert not values, f"the committed recipe lacks {values}"
