@@ -124,6 +124,15 @@ def test_frames_are_independent_of_each_other(poses):
             )
 
 
+def test_no_frames_have_no_posteriors():
+    setting = Setting(3)
+    seen, none = setting.observe(setting.clean, 1.0)[:0], slice(0)
+    found = posterior(seen, BEADS, MODES, setting.rotation[none], setting.shift[none], 5)
+    assert (found.mean.shape, found.covariance.shape) == ((0, 2), (0, 2, 2))
+    information, evidence = compress(seen, BEADS, MODES, found.mean, setting.rotation[none], setting.shift[none])
+    assert (information.shape, evidence.shape) == ((0, 2, 2), (0, 2))
+
+
 def test_nothing_that_is_given_is_changed():
     setting = Setting(5)
     seen = setting.observe(setting.noisy(0.1), 0.1)

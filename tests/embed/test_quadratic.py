@@ -236,3 +236,6 @@ def test_a_bead_outside_the_box_is_left_out_and_no_number_is_refused():
     setting.position[2, 1, 1] = np.nan
     with pytest.raises(DataError, match="not numbers"):
         setting.linearise(observed)
+    setting.position[2, 1, 1], setting.shift_A[3, 0] = 0, np.inf
+    with pytest.raises(DataError, match="not numbers"):
+        setting.linearise(observed)

@@ -89,13 +89,13 @@ def posterior(
         n_iterations: steps at the most.
         pose_prior: what is known of the poses; that they are right if none.
         amplitude: (F, K) where to begin; 0 if none.
-    Raises DataError for positions that are not numbers.
+    Raises DataError for positions and poses that are not numbers.
     """
     small = amplitude is None and n_iterations > FEW and observed.disc.radius > 2 * START_RADIUS
     if amplitude is None:
         amplitude = np.zeros((len(observed), len(modes.shape)))
     parts = []
-    for first in range(0, len(observed), BLOCK_FRAMES):
+    for first in range(0, max(len(observed), 1), BLOCK_FRAMES):
         part = slice(first, first + BLOCK_FRAMES)
         prior = None if pose_prior is None else pose_prior[part]
         place = amplitude[part], rotation[part], shift_A[part]
@@ -122,7 +122,7 @@ def compress(
     else they are taken as known.
     """
     information, evidence = [], []
-    for first in range(0, len(observed), BLOCK_FRAMES):
+    for first in range(0, max(len(observed), 1), BLOCK_FRAMES):
         part = slice(first, first + BLOCK_FRAMES)
         place = amplitude[part], rotation[part], shift_A[part]
         seen = _look(observed[part], scatterers, modes, place, None if pose_prior is None else pose_prior[part])
