@@ -1,105 +1,57 @@
-"""Posteriors against a slow twin of the image formation, in float64 and pixels instead of Fourier space.
-
-The toy molecule has 12 beads and two modes, its images 24 pixels along an edge.
-"""
+"""Posteriors against a slow twin of the image formation, in float64 and pixels instead of Fourier space."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from tempica import imaging
-from tempica.embed.atomic import Images, Posterior, Scatterers, estimate_noise, posterior
+from tempica.embed.posterior import Posterior, compress, posterior
+from tempica.embed.quadratic import linearise
+from tempica.embed.rotations import logarithm
+from tempica.embed.settling import PosePrior
 from tempica.imaging.modes import Modes
 
-N_ATOMS, N_PIXELS, PIXEL_A = 12, 24, 2.0
+from .toy import BEADS, MODES, N_PIXELS, RADIUS, Setting, standardised
+
 N_ITERATIONS = 15
-OPTICS = imaging.Optics(
-    n_pixels=N_PIXELS,
-    pixel_size_A=PIXEL_A,
-    voltage_kV=300.0,
-    spherical_aberration_mm=2.7,
-    amplitude_contrast=0.1,
-    b_factor_A2=40.0,
-    bead_b_factor_A2=20.0,
-)
+TURN, SHIFT_A = np.deg2rad(4.0), 0.7  # errors of poses that are approximate
 
 
-def make_toy():
-    rng = np.random.default_rng(12)
-    mean = rng.normal(size=(N_ATOMS, 3))
-    mean *= 0.9 / np.linalg.norm(mean, axis=1, keepdims=True)
-    modes = Modes(mean, 0.07 * rng.normal(size=(2, N_ATOMS, 3)))
-    return modes, Scatterers(rng.uniform(10, 30, N_ATOMS), rng.uniform(1.5, 2.5, N_ATOMS))
+def embed(setting, image, noise_variance, n_iterations=N_ITERATIONS):
+    seen = setting.observe(image, noise_variance)
+    return posterior(seen, BEADS, MODES, setting.rotation, setting.shift, n_iterations)
 
 
-MODES, BEADS = make_toy()
+def within_the_disc(image):
+    wave = np.fft.rfft2(image)
+    wave[..., np.hypot(np.fft.fftfreq(N_PIXELS)[:, None], np.fft.rfftfreq(N_PIXELS)) > RADIUS / N_PIXELS] = 0
+    return np.fft.irfft2(wave, image.shape[-2:])
 
 
-class Setting:
-    """Frames with known views and true amplitudes drawn from the prior, and the slow twin of their images."""
-
-    def __init__(self, n_frames, seed=0):
-        self.rng = np.random.default_rng(seed)
-        self.truth = self.rng.standard_normal((n_frames, 2))
-        quaternion = self.rng.normal(size=(n_frames, 4))
-        self.rotation = imaging.rotation_matrix(quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True))
-        self.shift = self.rng.normal(size=(n_frames, 2))
-        defocus = self.rng.uniform(8_000, 15_000, n_frames)
-        self.transfer = OPTICS.transfer(defocus + 100, defocus - 100, self.rng.uniform(0, np.pi, n_frames))
-        self.clean = np.concatenate([self.twin(f, self.truth[[f]]) for f in range(n_frames)])
-        self.signal = self.clean.var((1, 2)).mean()
-
-    def twin(self, frame, amplitude):
-        """Noise-free images (…, y, x) of one frame's view at amplitudes (…, 2)."""
-        place = MODES.mean + np.einsum("gk,knj->gnj", amplitude, MODES.shape)
-        xy = 10 * place @ self.rotation[frame, :2].T + self.shift[frame]
-        grid = (np.arange(N_PIXELS) - N_PIXELS // 2) * PIXEL_A
-        bell = np.exp(-((grid - xy[..., None]) ** 2) / (2 * BEADS.width_A[:, None, None] ** 2))
-        peak = BEADS.amplitude / (2 * np.pi * BEADS.width_A**2)
-        potential = np.einsum("n,gnx,gny->gyx", peak, bell[:, :, 0], bell[:, :, 1], optimize=True)
-        return np.fft.irfft2(np.fft.rfft2(potential) * self.transfer[frame], (N_PIXELS, N_PIXELS))
-
-    def images(self, noise_variance):
-        noise = np.sqrt(noise_variance) * self.rng.standard_normal(self.clean.shape)
-        return Images((self.clean + noise).astype(np.float32), self.rotation, self.shift, self.transfer)
-
-    def misfit(self, images, frame, amplitude, noise_variance):
-        """−2 log posterior of one frame at amplitudes (…, 2), up to a constant."""
-        residual = images.image[frame] - self.twin(frame, amplitude)
-        return (residual**2).sum((1, 2)) / noise_variance + (amplitude**2).sum(-1)
-
-
-def embed(images, noise_variance, n_iterations=N_ITERATIONS):
-    return posterior(images, MODES, BEADS, PIXEL_A, noise_variance, n_iterations)
-
-
-def standardised(setting, found):
-    """Mean over frames and modes of (error in units of the posterior's own)²."""
-    error = found.mean - setting.truth
-    return np.einsum("fk,fkl,fl->f", error, np.linalg.inv(found.covariance), error) / 2
+def approximate(setting, turn=TURN, shift_A=SHIFT_A):
+    precision = np.array([turn**-2] * 3 + [shift_A**-2] * 2)
+    return PosePrior(*setting.misplaced(turn, shift_A), precision)
 
 
 def test_without_noise_the_amplitudes_are_found():
     setting = Setting(60)
     worst = []
-    for fraction in (1e-2, 1e-4, 1e-6):
+    for fraction in (1e-1, 1e-3, 1e-5):
         variance = fraction * setting.signal
-        found = embed(setting.images(variance), variance)
+        found = embed(setting, setting.noisy(variance), variance, 30)
         worst.append(np.median(np.abs(found.mean - setting.truth)))
-        assert found.residual_variance.mean() == pytest.approx(variance, rel=0.05)
-    assert worst[2] < 1e-3
+        assert found.residual_variance.mean() == pytest.approx(1, rel=0.05)
     assert worst[1] == pytest.approx(worst[0] / 10, rel=0.5)
     assert worst[2] == pytest.approx(worst[1] / 10, rel=0.5)
-    assert (np.abs(found.mean - setting.truth).max(1) < 0.02).mean() > 0.95  # a local minimum is rare
+    assert (np.abs(found.mean - setting.truth).max(1) < 0.03).mean() > 0.95  # a local minimum is rare
 
 
 @pytest.mark.parametrize("fraction", [0.3, 3.0])
 def test_the_covariance_is_calibrated(fraction):
     setting = Setting(300, seed=1)
     variance = fraction * setting.signal
-    found = embed(setting.images(variance), variance)
-    score = standardised(setting, found)
+    found = embed(setting, setting.noisy(variance), variance)
+    score = standardised(found.mean - setting.truth, found.covariance)
     assert score.mean() == pytest.approx(1, abs=4 / np.sqrt(len(score)))  # χ² of two degrees over two: variance 1
     assert (score < np.log(4)).mean() == pytest.approx(0.75, abs=4 * np.sqrt(0.25 * 0.75 / len(score)))
     # by the law of total variance, posterior spread and spread of the means make up the prior
@@ -110,17 +62,16 @@ def test_the_covariance_is_calibrated(fraction):
 def test_the_posterior_is_that_of_a_grid_search():
     setting = Setting(12, seed=2)
     variance = 0.3 * setting.signal
-    images = setting.images(variance)
-    found = embed(images, variance)
+    image = setting.noisy(variance)
+    found = embed(setting, image, variance)
     axis = np.linspace(-4, 4, 61)
     grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
     for frame in range(12):
-        misfit = setting.misfit(images, frame, grid, variance)
+        misfit = setting.misfit(image, frame, grid, variance)
         weight = np.exp(-0.5 * (misfit - misfit.min()))
         weight /= weight.sum()
         mean = weight @ grid
-        covariance = np.einsum("g,gk,gl->kl", weight, grid - mean, grid - mean)
-        deviation = np.sqrt(np.diag(covariance))
+        deviation = np.sqrt(weight @ (grid - mean) ** 2)
         assert (np.abs(found.mean[frame] - mean) < 0.1 * deviation).all()
         np.testing.assert_allclose(np.sqrt(np.diagonal(found.covariance[frame])), deviation, rtol=0.2)
 
@@ -128,82 +79,130 @@ def test_the_posterior_is_that_of_a_grid_search():
 def test_the_mean_is_a_stationary_point_and_the_covariance_its_curvature():
     setting = Setting(20, seed=3)
     variance = 0.3 * setting.signal
-    images = setting.images(variance)
-    found = embed(images, variance, 40)
+    image = within_the_disc(setting.noisy(variance))
+    found = embed(setting, image, variance, 40)
     step = 1e-4 * np.concatenate([np.eye(2), -np.eye(2)])
     for frame in range(20):
         at = found.mean[frame] + step
-        value = setting.misfit(images, frame, at, variance)
+        value = setting.misfit(image, frame, at, variance)
         gradient = (value[:2] - value[2:]) / 4e-4  # of ½ of it
-        newton = found.covariance[frame] @ gradient
-        assert np.abs(newton).max() < 3e-3
+        deviation = np.sqrt(np.diagonal(found.covariance[frame]))
+        assert (np.abs(found.covariance[frame] @ gradient) < 0.03 * deviation).all()
         ahead = setting.twin(frame, at)
         jacobian = ((ahead[:2] - ahead[2:]) / 2e-4).reshape(2, -1)
         precision = jacobian @ jacobian.T / variance + np.eye(2)
-        np.testing.assert_allclose(np.linalg.inv(found.covariance[frame]), precision, rtol=2e-3, atol=1e-2)
-        residual = images.image[frame] - setting.twin(frame, found.mean[[frame]])[0]
-        assert found.residual_variance[frame] == pytest.approx((residual**2).mean(), rel=1e-4)
+        np.testing.assert_allclose(np.linalg.inv(found.covariance[frame]), precision, rtol=0.03, atol=0.3)
 
 
 def test_hopeless_noise_returns_the_prior():
     setting = Setting(20)
     variance = 1e8 * setting.signal
-    found = embed(setting.images(variance), variance)
+    found = embed(setting, setting.noisy(variance), variance)
     np.testing.assert_allclose(found.mean, 0, atol=1e-2)
     np.testing.assert_allclose(found.covariance, np.broadcast_to(np.eye(2), (20, 2, 2)), atol=1e-3)
 
 
-def test_frames_are_independent_of_each_other():
+@pytest.mark.parametrize("poses", ["known", "approximate"])
+def test_frames_are_independent_of_each_other(poses):
     """So that a movie's latents do not depend on its blocks."""
-    setting = Setting(30, seed=4)
-    variance = setting.signal
-    images = setting.images(variance)
-    together = embed(images, variance)
+    setting = Setting(150, seed=4)  # more than go together
+    seen = setting.observe(setting.noisy(setting.signal), setting.signal)
+    prior = approximate(setting) if poses == "approximate" else None
+    place = (setting.rotation, setting.shift) if prior is None else (prior.rotation, prior.shift_A)
 
     def part(which):
-        return Images(*(value[which] for name, value in vars(images).items() if name != "power"))
+        return posterior(
+            seen[which], BEADS, MODES, *(v[which] for v in place), N_ITERATIONS, None if prior is None else prior[which]
+        )
 
-    for parts in ([[f] for f in range(30)], [range(13), range(13, 30)], [range(29, -1, -1)]):
-        for which in map(list, parts):
-            alone = embed(part(which), variance)
-            for name in Posterior.__dataclass_fields__:
-                np.testing.assert_allclose(
-                    getattr(alone, name), getattr(together, name)[which], rtol=1e-6, atol=1e-7, err_msg=name
-                )
+    together = part(np.arange(150))
+    for which in (np.arange(30), np.arange(149, 100, -1), np.array([7])):
+        alone = part(which)
+        for name in Posterior.__dataclass_fields__:
+            np.testing.assert_allclose(
+                getattr(alone, name), getattr(together, name)[which], rtol=1e-5, atol=1e-6, err_msg=name
+            )
+
+
+def test_no_frames_have_no_posteriors():
+    setting = Setting(3)
+    seen, none = setting.observe(setting.clean, 1.0)[:0], slice(0)
+    found = posterior(seen, BEADS, MODES, setting.rotation[none], setting.shift[none], 5)
+    assert (found.mean.shape, found.covariance.shape) == ((0, 2), (0, 2, 2))
+    information, evidence = compress(seen, BEADS, MODES, found.mean, setting.rotation[none], setting.shift[none])
+    assert (information.shape, evidence.shape) == ((0, 2, 2), (0, 2))
+
+
+def test_nothing_that_is_given_is_changed():
+    setting = Setting(5)
+    seen = setting.observe(setting.noisy(0.1), 0.1)
+    prior, amplitude = approximate(setting), np.ones((5, 2))
+    given = prior.rotation, prior.shift_A, amplitude, seen.target, MODES.mean
+    before = [value.copy() for value in given]
+    posterior(seen, BEADS, MODES, *given[:2], 5, prior, amplitude=amplitude)
+    compress(seen, BEADS, MODES, amplitude, *given[:2], prior)
+    for value, old in zip(given, before, strict=True):
+        np.testing.assert_array_equal(value, old)
 
 
 def test_more_iterations_never_make_it_worse():
     setting = Setting(100, seed=5)
     variance = 0.01 * setting.signal
-    images = setting.images(variance)
+    seen = setting.observe(setting.noisy(variance), variance)
+    start = np.zeros((100, 2))
 
     def cost(n_iterations):
-        found = embed(images, variance, n_iterations)
-        return found.residual_variance * N_PIXELS**2 / variance + (found.mean**2).sum(1)
+        found = posterior(seen, BEADS, MODES, setting.rotation, setting.shift, n_iterations, amplitude=start)
+        return found.residual_variance * seen.disc.n_values + (found.mean**2).sum(1)
 
     costs = [cost(n) for n in (1, 2, 4, 8, 30)]
     for fewer, more in pairwise(costs):
-        assert (more <= fewer * (1 + 1e-5)).all()
-    start = [setting.misfit(images, f, np.zeros((1, 2)), variance)[0] for f in range(100)]
-    assert (costs[0] <= np.multiply(start, 1 + 1e-5)).all()
+        assert (more <= fewer + 0.02).all()  # the last step, which gains little, is not looked at again
 
 
-@pytest.mark.parametrize("fraction", [1e-2, 1.0, 10.0])
-def test_the_noise_variance_is_learned_from_the_images(fraction):
-    setting = Setting(100, seed=6)
+@pytest.mark.parametrize("fraction", [0.3, 3.0])
+def test_stated_errors_of_poses_are_allowed_for(fraction):
+    setting = Setting(300, seed=6)
     variance = fraction * setting.signal
-    images = setting.images(variance)
-    found = estimate_noise(images, MODES, BEADS, PIXEL_A, N_ITERATIONS)
-    assert found == pytest.approx(variance, rel=0.01)
-    # in other units the answer is the same
-    louder = Images(3 * images.image, images.rotation, images.shift_A, images.transfer)
-    beads = Scatterers(3 * BEADS.amplitude, BEADS.width_A)
-    assert estimate_noise(louder, MODES, beads, PIXEL_A, N_ITERATIONS) == pytest.approx(9 * found, rel=2e-3)
+    seen = setting.observe(setting.noisy(variance), variance)
+    prior = approximate(setting)
+    found = posterior(seen, BEADS, MODES, prior.rotation, prior.shift_A, N_ITERATIONS, prior)
+    taken = posterior(seen, BEADS, MODES, prior.rotation, prior.shift_A, N_ITERATIONS)
+    error, naive = (np.abs(p.mean - setting.truth).mean() for p in (found, taken))
+    assert error < naive
+    turn = logarithm(setting.rotation @ found.rotation.swapaxes(1, 2))
+    pose = np.concatenate([turn, setting.shift - found.shift_A], 1)
+    assert standardised(found.mean - setting.truth, found.covariance).mean() == pytest.approx(1, abs=0.3)
+    assert standardised(pose, found.pose_covariance).mean() == pytest.approx(1, abs=0.2)
+    assert standardised(taken.mean - setting.truth, taken.covariance).mean() > 1.3
 
 
-def test_what_the_modes_cannot_express_counts_as_noise():
-    """Else images without noise would make the posterior overconfident."""
-    setting = Setting(60, seed=7)
-    one = Modes(MODES.mean, MODES.shape[:1])
-    found = estimate_noise(setting.images(0.0), one, BEADS, PIXEL_A, N_ITERATIONS)
-    assert found > 0.01 * setting.signal
+def test_poses_without_error_are_known_poses():
+    setting = Setting(20, seed=7)
+    seen = setting.observe(setting.noisy(0.1 * setting.signal), 0.1 * setting.signal)
+    exact = PosePrior(setting.rotation, setting.shift, np.full(5, 1e10))
+    with_columns = posterior(seen, BEADS, MODES, setting.rotation, setting.shift, 30, exact)
+    without = posterior(seen, BEADS, MODES, setting.rotation, setting.shift, 30)
+    deviation = np.sqrt(np.einsum("fkk->fk", without.covariance))
+    assert (np.abs(with_columns.mean - without.mean) < 0.05 * deviation).mean() > 0.97
+    assert np.abs(logarithm(with_columns.rotation @ setting.rotation.swapaxes(1, 2))).max() < 1e-3
+    assert (without.pose_covariance == 0).all()
+
+
+@pytest.mark.parametrize("poses", ["known", "approximate"])
+def test_compressed_images_give_the_step_that_images_give(poses):
+    setting = Setting(30, seed=8)
+    seen = setting.observe(setting.noisy(setting.signal), setting.signal)
+    prior = approximate(setting) if poses == "approximate" else None
+    place = (setting.rotation, setting.shift) if prior is None else (prior.rotation, prior.shift_A)
+    rich = Modes(MODES.mean, np.concatenate([MODES.shape, 0.03 * setting.rng.normal(size=(5, *MODES.mean.shape))]))
+    amplitude = setting.rng.normal(size=(30, 7))
+    information, evidence = compress(seen, BEADS, rich, amplitude, *place, prior)
+    found = np.linalg.solve(information + np.eye(7), evidence[..., None])[..., 0]
+    position = rich.mean + np.einsum("fk,knj->fnj", amplitude, rich.shape)
+    whole = linearise(seen, BEADS, position, *place, rich.shape, pose=prior is not None)
+    precision = np.concatenate([np.ones(7), () if prior is None else prior.precision])
+    slope = whole.evidence.copy()
+    slope[:, :7] -= amplitude
+    step = np.linalg.solve(whole.information + np.diag(precision), slope[..., None])[..., 0]
+    np.testing.assert_allclose(found, amplitude + step[:, :7], rtol=1e-5, atol=1e-5)

@@ -137,6 +137,24 @@ def test_on_the_images_own_grid_it_is_the_twin_of_pixels(radius):
     check(setting.linearise(observed, pose=False), gather(residual), gather(columns), 1e-3)
 
 
+def test_atoms_of_two_gaussians_have_the_exact_transform():
+    setting = Setting(width=(1.8, 3.0))
+    more = Setting(width=(1.2, 2.0), seed=1).scatterers
+    setting.scatterers = Scatterers(
+        np.concatenate([setting.scatterers.amplitude, -0.5 * more.amplitude], 1),
+        np.concatenate([setting.scatterers.width_A, more.width_A], 1),
+    )
+    one, other = (Scatterers(setting.scatterers.amplitude[:, [c]], setting.scatterers.width_A[:, [c]]) for c in (0, 1))
+    observed = setting.observe(12)
+    found = setting.linearise(observed)
+    residual, columns = 0.0, 0.0
+    for scatterers in (one, other):
+        setting.scatterers = scatterers
+        own, more = setting.exact(observed.disc)
+        residual, columns = residual + own, columns + more
+    check(found, residual - observed.target, columns, 1e-3)
+
+
 def test_waves_are_those_of_the_linearised_model():
     setting = Setting(width=(1.8, 3.0))
     observed = setting.observe(14)
@@ -216,5 +234,8 @@ def test_a_bead_outside_the_box_is_left_out_and_no_number_is_refused():
     np.testing.assert_allclose(setting.linearise(observed).misfit, outside.misfit)
     assert (inside.misfit != outside.misfit).all()
     setting.position[2, 1, 1] = np.nan
+    with pytest.raises(DataError, match="not numbers"):
+        setting.linearise(observed)
+    setting.position[2, 1, 1], setting.shift_A[3, 0] = 0, np.inf
     with pytest.raises(DataError, match="not numbers"):
         setting.linearise(observed)

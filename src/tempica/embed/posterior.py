@@ -20,7 +20,7 @@ from tempica.embed.settling import PosePrior
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 
-ENOUGH = 5e-4  # nats: a step that gains less is the last, and is taken without another look
+ENOUGH = 3e-3  # nats: a step that gains less is the last, and is taken without another look (0.01 σ rms off)
 START_RADIUS, FEW, ROUGHLY = 8, 3, 0.3  # the disc of the first steps, how many there are, and what is enough there
 BLOCK_FRAMES = 128  # that go together: few enough for the cache
 
@@ -89,13 +89,13 @@ def posterior(
         n_iterations: steps at the most.
         pose_prior: what is known of the poses; that they are right if none.
         amplitude: (F, K) where to begin; 0 if none.
-    Raises DataError for positions that are not numbers.
+    Raises DataError for positions and poses that are not numbers.
     """
     small = amplitude is None and n_iterations > FEW and observed.disc.radius > 2 * START_RADIUS
     if amplitude is None:
         amplitude = np.zeros((len(observed), len(modes.shape)))
     parts = []
-    for first in range(0, len(observed), BLOCK_FRAMES):
+    for first in range(0, max(len(observed), 1), BLOCK_FRAMES):
         part = slice(first, first + BLOCK_FRAMES)
         prior = None if pose_prior is None else pose_prior[part]
         place = amplitude[part], rotation[part], shift_A[part]
@@ -122,7 +122,7 @@ def compress(
     else they are taken as known.
     """
     information, evidence = [], []
-    for first in range(0, len(observed), BLOCK_FRAMES):
+    for first in range(0, max(len(observed), 1), BLOCK_FRAMES):
         part = slice(first, first + BLOCK_FRAMES)
         place = amplitude[part], rotation[part], shift_A[part]
         seen = _look(observed[part], scatterers, modes, place, None if pose_prior is None else pose_prior[part])
@@ -156,7 +156,7 @@ def _climb(
     n_iterations: int,
     enough: float,
 ) -> tuple[_Points, np.ndarray]:
-    """Frames where their steps end, and which of them have only a small one before them."""
+    """Frames where their steps end, and the small step (F, P) that remains: 0 where it would not be small."""
     n_modes = len(modes.shape)
 
     def look(at: tuple[np.ndarray, np.ndarray, np.ndarray], frames: np.ndarray) -> _Points:
@@ -168,14 +168,14 @@ def _climb(
 
     active = np.arange(len(observed))
     now = look((place[0].copy(), place[1].copy(), place[2].copy()), active)
-    damping, done = np.zeros(len(observed)), np.zeros(len(observed), dtype=bool)
+    damping, rest = np.zeros(len(observed)), np.zeros_like(now.evidence)
     beyond = np.zeros_like(now.information)  # what the curvature of −ln p has besides JᵀJ
     for _ in range(n_iterations):
         point, mu = now[active], damping[active]
         step = _step(point, beyond[active], mu)
         gain = (step * point.evidence).sum(1)
         last = (gain < 2 * enough) & (mu < 1)
-        done[active[last]] = True
+        rest[active[last]] = step[last]
         point = point[~last]
         active, step, mu, gain = (v[~last] for v in (active, step, mu, gain))
         if len(active) == 0:
@@ -188,7 +188,7 @@ def _climb(
         share = (point.height - trial.height) / (gain + mu * weight)  # of what was foreseen
         lower, higher = np.where(mu < 0.1, 0.0, mu / 4), np.where(better, np.maximum(0.25, 2 * mu), 0.5 + 4 * mu)
         damping[active] = np.where(share < 0.25, higher, np.where(share > 0.75, lower, mu))
-    return now, done
+    return now, rest
 
 
 def _step(point: _Points, beyond: np.ndarray, damping: np.ndarray) -> np.ndarray:
@@ -219,13 +219,12 @@ def _learned(beyond: np.ndarray, point: _Points, trial: _Points, step: np.ndarra
     return size[..., None] * beyond + known[:, None, None] * change
 
 
-def _finished(now: _Points, done: np.ndarray, observed: Observed, prior: PosePrior | None) -> Posterior:
-    """With the last, small step where it is due."""
+def _finished(now: _Points, rest: np.ndarray, observed: Observed, prior: PosePrior | None) -> Posterior:
+    """With the last, small step."""
     n_modes = now.amplitude.shape[1]
     covariance = np.linalg.inv(now.information)
-    step = np.where(done[:, None], (covariance @ now.evidence[..., None])[..., 0], 0.0)
-    amplitude, rotation, shift_A = now.moved(step)
-    pose_covariance = np.zeros((len(done), POSE, POSE)) if prior is None else covariance[:, n_modes:, n_modes:]
+    amplitude, rotation, shift_A = now.moved(rest)
+    pose_covariance = np.zeros((len(rest), POSE, POSE)) if prior is None else covariance[:, n_modes:, n_modes:]
     residual_variance = now.misfit / observed.disc.n_values
     return Posterior(
         amplitude, covariance[:, :n_modes, :n_modes], residual_variance, rotation, shift_A, pose_covariance

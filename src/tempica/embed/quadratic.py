@@ -155,7 +155,7 @@ def linearise(
         shape: displacements (K, N, 3) or (F, K, N, 3) in nm for one unit of each amplitude.
         pose: whether three rotations of the view (rad) and two shifts (Å) follow the K amplitudes.
 
-    Raises DataError for positions that are not numbers.
+    Raises DataError for positions and poses that are not numbers.
     """
     return _expand(observed, scatterers, position, rotation, shift_A, shape, pose=pose, keep_residual=False)[0]
 
@@ -172,8 +172,8 @@ def _expand(
     keep_residual: bool,
 ) -> tuple[Expansion, np.ndarray]:
     """The expansion, and the residual (F, M) (or (F, 0)) that it has without a step."""
-    if not np.isfinite(position.sum()):
-        raise DataError("Positions of a structure are not numbers. Look for the frame in which they are not finite.")
+    if not np.isfinite(position.sum() + rotation.sum() + shift_A.sum()):
+        raise DataError("Positions or poses are not numbers. Look for the frames in which they are not finite.")
     disc = observed.disc
     grid = grid_of(scatterers.amplitude, scatterers.width_A, disc.n_pixels, disc.pixel_A, disc.radius)
     n_modes, n_frames = shape.shape[-3], len(observed)
