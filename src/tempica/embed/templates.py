@@ -28,7 +28,7 @@ from tempica.imaging.modes import Modes
 from tempica.imaging.projection import project_with_jacobian
 
 VIEWS = 64  # templates made at once
-MARGIN = 32  # pixels of a sheet beyond the disc's radius: what they fold into the disc is next to nothing
+MARGIN = 40  # pixels of a sheet beyond the disc's radius: what they fold into the disc is next to nothing
 
 
 @dataclass(frozen=True)
