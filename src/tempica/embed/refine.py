@@ -110,7 +110,8 @@ def climb(
     """The maximum of the posterior near each peak, and its evidence, after up to `n_steps` steps.
 
     Parameters:
-        behind: nats by which a peak that is behind the best of its frame, at any step, is given up.
+        behind: nats by which a peak that is behind the best of its frame, at any step, is given up; more in proportion
+            while even the best leaves over more than noise.
     """
     used = np.isfinite(peaks.log_evidence)
     edges = _pieces(used.sum(1))
@@ -154,9 +155,11 @@ def _climb(
     active = np.arange(len(start))
     kept = np.ones(len(start), dtype=bool)
     for _ in range(n_steps):
-        best = np.full(frame.max(initial=-1) + 1, -np.inf)
-        np.maximum.at(best, frame, evidence)
-        kept &= evidence >= best[frame] - behind
+        best = np.full((2, frame.max(initial=-1) + 1), -np.inf)
+        np.maximum.at(best[0], frame, evidence)
+        np.maximum.at(best[1], frame, -now.height)
+        slack = behind * np.maximum(-best[1] / observed.disc.n_values, 1.0)
+        kept &= evidence >= (best[0] - slack)[frame]
         active = active[kept[active]]
         point = now.take(active)
         step, gain = _newton(point, damping[active])

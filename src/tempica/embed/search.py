@@ -1,7 +1,8 @@
 """Hidden poses, frame by frame: a search over all rotations and shifts, then a refinement of its best peaks.
 
 1. `coarse`: the mean structure at every rotation of a grid and every shift of another, on a small disc of Fourier
-   space; the best that are well apart take one Gauss–Newton step, in amplitudes and pose, with the templates' derivatives.
+   space; the best that are well apart take one Gauss–Newton step, in amplitudes and pose, with the templates'
+   derivatives.
 2. `refine`: the best of these go on from there on larger discs, to the maximum of their posterior and its evidence.
 
 Shape legend: F frame, P peak.
@@ -13,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tempica.embed.grids import Grid, shift_grid
+from tempica.embed.grids import Grid, shift_grid, turns_near
 from tempica.embed.quadratic import Disc, Observed
 from tempica.embed.refine import Peaks, ShiftPrior, climb, distinct, shift_prior
 from tempica.embed.shifts import pool_shifts
@@ -110,3 +111,31 @@ def search(
         prior = pool_shifts(observed, templates, molecule, shift_deviation_A)
     peaks = coarse(observed, templates, prior, n_peaks)
     return refine(observed, scatterers, modes, peaks, prior, n_kept=n_peaks)
+
+
+def around(
+    observed: Observed,
+    scatterers: Scatterers,
+    modes: Modes,
+    rotation: np.ndarray,
+    prior: ShiftPrior,
+    angle: float,
+    *,
+    n_turns: int = 60,
+    n_kept: int = 4,
+) -> Peaks:
+    """Refined peaks near given rotations, for frames of which more is known than that they may lie anywhere.
+
+    Parameters:
+        rotation: (F, C, 3, 3), one or several of each frame.
+        prior: of the shifts; each is first taken at its mean.
+        angle: rad; turns of up to this are tried.
+        n_turns: how many, for each rotation, evenly spread.
+    """
+    start = (turns_near(angle, n_turns) @ rotation[:, :, None]).reshape(len(rotation), -1, 3, 3)
+    shape = start.shape[:2]
+    shift_A = np.broadcast_to(prior.mean_A[:, None], (*shape, 2))
+    tried = Peaks(start, shift_A, np.zeros((*shape, len(modes.shape))), np.zeros(shape))
+    small = observed.within(radius_of(observed.disc, TEMPLATE_A))
+    tried = climb(small, scatterers, modes, tried, prior, 1, behind=UNLIKELY)
+    return refine(observed, scatterers, modes, distinct(tried, SAME, n_kept), prior, n_kept=n_kept)

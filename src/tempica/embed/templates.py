@@ -103,7 +103,8 @@ def stepped(
     """Points (F, L) of the grids after one Gauss–Newton step, with the evidence of the quadratic around the grid.
 
     −2 ln Z = |r|² + |s − m|²/σ² + 4 ln σ − bᵀA⁻¹b + ln det A, A = JᵀJ + Λ: amplitudes a ~ N(0, I) are marginalised, and
-    the pose within a cell of the grids, a normal of the cell's size.
+    the pose within a cell of the grids, a normal of the cell's size. Where even the best point leaves over more than
+    noise, since grids are coarse and shapes differ from the mean, that much is taken for noise too.
 
     Parameters: `chosen` (F, L) rotations of the grid; `shift_A` (F, L, 2); `step_A` between the shifts of the grid.
     """
@@ -116,6 +117,8 @@ def stepped(
     information = (jacobian @ jacobian.swapaxes(2, 3)).astype(np.float64)
     slope = (jacobian @ residual[..., None])[..., 0].astype(np.float64)
     misfit = np.einsum("flm,flm->fl", residual, residual).astype(np.float64)
+    excess = np.maximum(misfit.min(1) / disc.n_values, 1.0)
+    information, slope, misfit = (v / excess.reshape(-1, *[1] * (v.ndim - 1)) for v in (information, slope, misfit))
     deviation = prior.deviation_A[:, None]
     away = shift_A - prior.mean_A[:, None]
     cell = np.concatenate([np.ones(n_modes), np.full(3, templates.grid.cell**-2.0)])
