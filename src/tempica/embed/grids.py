@@ -31,6 +31,11 @@ class Grid:
     def rotation(self) -> np.ndarray:
         return rotation_matrix(self.quaternion)
 
+    @property
+    def cell(self) -> float:
+        """Angle ω (rad) of a turn's ball as large as one rotation's share: ω³/6π ≈ 1/G."""
+        return float(np.cbrt(6 * np.pi / len(self)))
+
     @cached_property
     def near(self) -> np.ndarray:
         """(G, most) numbers of the rotations within `apart` of each, itself included and repeated to fill up."""

@@ -7,12 +7,13 @@ Levenberg–Marquardt steps, and taken as normal at its maximum:
 
 with prior precision Λ = diag(1, …, 0, 0, 0, 1/σ², 1/σ²): a ~ N(0, I), rotation flat, t ~ N(m, σ²).
 
-Shape legend: F frame, P peak, B point (a peak of some frame), K mode, Q parameter (K + 5, or 5 of the pose alone).
+Shape legend: F frame, P peak, B point (a peak of some frame), K mode, Q parameter (K + 5).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 
 POINTS = 64  # that are linearised at once
-ENOUGH = 0.02  # a step that would gain less log-posterior than this is the last, and taken without another look
+ENOUGH = 0.3  # nats: a step that would gain less is the last, and taken without another look
 LEAST_INFORMATION = 1.0  # per rad², of a rotation that the image may not tell at all
 LEAST_DEVIATION_A = 1e-3  # of a shift: one that is given as 0 is held fast by this much
 
@@ -65,6 +66,18 @@ def shift_prior(n_frames: int, deviation_A: float | np.ndarray, mean_A: np.ndarr
     return ShiftPrior(np.zeros((n_frames, 2)) if mean_A is None else mean_A, deviation)
 
 
+def distinct(peaks: Peaks, apart: float, n_peaks: int) -> Peaks:
+    """The `n_peaks` best of each frame, of which no two are closer than `apart` (rad); others count as unused."""
+    peaks = peaks.best(peaks.log_evidence.shape[1])
+    likeness = np.einsum("fpij,fqij->fpq", peaks.rotation, peaks.rotation, optimize=True)
+    near = likeness > 1 + 2 * np.cos(apart)
+    value = peaks.log_evidence.copy()
+    for better in range(value.shape[1] - 1):
+        lost = near[:, better, better + 1 :] & np.isfinite(value[:, better, None])
+        value[:, better + 1 :][lost] = -np.inf
+    return replace(peaks, log_evidence=value).best(n_peaks)
+
+
 @dataclass
 class _Points:
     """Points under way; arrays are overwritten in place."""
@@ -92,23 +105,30 @@ def climb(
     prior: ShiftPrior,
     n_steps: int,
     *,
-    pose_only: bool = False,
+    behind: float = np.inf,
 ) -> Peaks:
     """The maximum of the posterior near each peak, and its evidence, after up to `n_steps` steps.
 
-    With `pose_only` amplitudes stay where they are, and the evidence is given them.
+    Parameters:
+        behind: nats by which a peak that is behind the best of its frame, at any step, is given up; more in proportion
+            while even the best leaves over more than noise.
     """
-    frame, which = np.nonzero(np.isfinite(peaks.log_evidence))
-    flat = peaks[frame, which]
-    parts = []
-    for first in range(0, len(frame), POINTS):
-        piece = slice(first, first + POINTS)
-        at = frame[piece]
-        parts.append(_climb(observed[at], scatterers, modes, flat[piece], prior[at], n_steps, pose_only))
+    used = np.isfinite(peaks.log_evidence)
+    edges = _pieces(used.sum(1))
     out = Peaks(*(part.copy() for part in vars(peaks).values()))
-    for name in vars(out) if parts else ():
-        getattr(out, name)[frame, which] = np.concatenate([getattr(part, name) for part in parts])
+    for first, last in pairwise(edges):
+        frame, which = np.nonzero(used[first:last])
+        frame += first
+        found = _climb(observed[frame], scatterers, modes, peaks[frame, which], prior[frame], n_steps, frame, behind)
+        for name, part in vars(out).items():
+            part[frame, which] = getattr(found, name)
     return out
+
+
+def _pieces(n_points: np.ndarray) -> list[int]:
+    """Edges of pieces of whole frames, with about POINTS points each, for the number of points of every frame."""
+    turn = np.searchsorted(np.cumsum(n_points), np.arange(POINTS, n_points.sum(), POINTS))
+    return np.unique(np.concatenate([[0], turn + 1, [len(n_points)]])).tolist()
 
 
 def _climb(
@@ -118,34 +138,51 @@ def _climb(
     start: Peaks,
     prior: ShiftPrior,
     n_steps: int,
-    pose_only: bool,
+    frame: np.ndarray,
+    behind: float,
 ) -> Peaks:
-    """`climb` of single points: all arrays of `start` and `prior` are (B, …)."""
+    """`climb` of single points (B, …), of which those of one frame have the same number in `frame`."""
 
     def look(rotation: np.ndarray, shift_A: np.ndarray, amplitude: np.ndarray, at: np.ndarray) -> _Points:
         position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
-        shape = modes.shape[:0] if pose_only else modes.shape
-        seen = linearise(observed[at], scatterers, position, rotation, shift_A, shape, pose=True)
+        seen = linearise(observed[at], scatterers, position, rotation, shift_A, modes.shape, pose=True)
         return _with_prior(seen, rotation, shift_A, amplitude, prior[at])
 
+    _, frame = np.unique(frame, return_inverse=True)
     now = look(start.rotation, start.shift_A, start.amplitude, np.arange(len(start)))
+    evidence = _evidence(now, prior)
     damping = np.zeros(len(start))
     active = np.arange(len(start))
+    kept = np.ones(len(start), dtype=bool)
     for _ in range(n_steps):
+        best = np.full((2, frame.max(initial=-1) + 1), -np.inf)
+        np.maximum.at(best[0], frame, evidence)
+        np.maximum.at(best[1], frame, -now.height)
+        slack = behind * np.maximum(-best[1] / observed.disc.n_values, 1.0)
+        kept &= evidence >= (best[0] - slack)[frame]
+        active = active[kept[active]]
         point = now.take(active)
-        scale = np.einsum("bii->bi", point.information)
-        left = point.information + (damping[active, None] * scale)[..., None] * np.eye(scale.shape[1])
-        step = np.linalg.solve(left, point.evidence[..., None])[..., 0]
-        gain = 0.5 * (step * point.evidence).sum(1)
+        step, gain = _newton(point, damping[active])
         going = gain > ENOUGH
         active, point, step = active[going], point.take(going), step[going]
         if len(active) == 0:
             break
-        trial = look(*_moved(point, step, pose_only), active)
+        trial = look(*_moved(point, step), active)
         better = trial.height <= point.height
         now.put(active[better], trial.take(better))
+        evidence[active] = _evidence(now.take(active), prior[active])
         damping[active] = np.where(better, damping[active] / 8, np.maximum(0.1, 4 * damping[active]))
-    return _finished(now, prior, pose_only)
+    step, gain = _newton(now, np.zeros(len(start)))
+    last = _moved(now, np.where(gain[:, None] <= ENOUGH, step, 0.0))  # so small that it needs no other look
+    return Peaks(*last, np.where(kept, evidence, -np.inf))
+
+
+def _newton(point: _Points, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (B, Q) and what they would gain in log-posterior if it were quadratic (B,)."""
+    raised = point.information.copy()
+    np.einsum("bqq->bq", raised)[...] *= 1 + damping[:, None]
+    step = np.linalg.solve(raised, point.evidence[..., None])[..., 0]
+    return step, 0.5 * (step * point.evidence).sum(1)
 
 
 def _with_prior(
@@ -154,31 +191,23 @@ def _with_prior(
     information, evidence = seen.information.copy(), seen.evidence.copy()
     precision = prior.deviation_A[:, None] ** -2.0
     away = shift_A - prior.mean_A
-    n_free = information.shape[1] - POSE
-    for k in range(n_free):
-        information[:, k, k] += 1
-    for k in (-5, -4, -3):
-        information[:, k, k] += LEAST_INFORMATION
-    for k in (-2, -1):
-        information[:, k, k] += precision[:, 0]
-    evidence[:, :n_free] -= amplitude[:, :n_free]
+    diagonal = np.einsum("bqq->bq", information)
+    diagonal[:, :-POSE] += 1
+    diagonal[:, -POSE:-2] += LEAST_INFORMATION
+    diagonal[:, -2:] += precision
+    evidence[:, :-POSE] -= amplitude
     evidence[:, -2:] -= precision * away
     height = seen.misfit + (amplitude**2).sum(1) + (precision * away**2).sum(1)
     return _Points(rotation, shift_A, amplitude, information, evidence, height)
 
 
-def _moved(point: _Points, step: np.ndarray, pose_only: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moved(point: _Points, step: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     turn = rotation_matrix(quaternion_of(step[:, -POSE:-2]))
-    amplitude = point.amplitude if pose_only else point.amplitude + step[:, :-POSE]
-    return turn @ point.rotation, point.shift_A + step[:, -2:], amplitude
+    return turn @ point.rotation, point.shift_A + step[:, -2:], point.amplitude + step[:, :-POSE]
 
 
-def _finished(now: _Points, prior: ShiftPrior, pose_only: bool) -> Peaks:
-    """The last step without a look, where it is small, and the evidence."""
-    step = np.linalg.solve(now.information, now.evidence[..., None])[..., 0]
-    gain = 0.5 * (step * now.evidence).sum(1)
-    small = (gain <= ENOUGH)[:, None]
-    rotation, shift_A, amplitude = _moved(now, np.where(small, step, 0.0), pose_only)
-    _, volume = np.linalg.slogdet(now.information)
-    twice = now.height - 2 * np.where(small[:, 0], gain, 0.0) + volume + 4 * np.log(prior.deviation_A)
-    return Peaks(rotation, shift_A, amplitude, -0.5 * twice)
+def _evidence(point: _Points, prior: ShiftPrior) -> np.ndarray:
+    """ln Z (B,) of the quadratic around each point."""
+    _, gain = _newton(point, np.zeros(len(point.height)))
+    _, volume = np.linalg.slogdet(point.information)
+    return -0.5 * (point.height - 2 * gain + volume + 4 * np.log(prior.deviation_A))

@@ -1,42 +1,64 @@
 """Hidden poses, frame by frame: a search over all rotations and shifts, then a refinement of its best peaks.
 
-The coarse search scores the mean structure at every rotation R_g of a grid and every shift s of another. With y the
-whitened image, C its transfer function and T_g = F[P(R_g x̄)] on a small disc of Fourier space,
+1. `coarse`: the mean structure at every rotation of a grid and every shift of another, on a small disc of Fourier
+   space; the best that are well apart take one Gauss–Newton step, in amplitudes and pose, with the templates'
+   derivatives.
+2. `refine`: the best of these go on from there on larger discs, to the maximum of their posterior and its evidence.
 
-    ℓ(g, s) = Re⟨C* y e^{2πi k·s}, T_g⟩ − ½ Σ_k |C|² |T_g|² − |s − m|²/2σ² − 2 ln σ,
-
-which is ln p(y | R_g, s) p(s) up to what all poses of a frame share, with the shape's amplitudes at their mean. The
-transfer function is on the image, so that one set of templates serves all frames, and both sums are matrix products.
-
-Shape legend: F frame, G rotation, S shift, P peak, M coefficient of the disc.
+Shape legend: F frame, P peak.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from tempica.embed.grids import Grid, shift_grid
-from tempica.embed.quadratic import Disc, Observed, model_waves
-from tempica.embed.refine import Peaks, ShiftPrior, climb, shift_prior
+from tempica.embed.grids import Grid, shift_grid, turns_near
+from tempica.embed.quadratic import Disc, Observed
+from tempica.embed.refine import Peaks, ShiftPrior, climb, distinct, shift_prior
+from tempica.embed.shifts import pool_shifts
+from tempica.embed.templates import Templates, highest, make_templates, scores, stepped
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 
-TEMPLATE_RADIUS = 8  # Fourier radius of the coarse search
+TEMPLATE_A = 9.6  # resolution of the coarse search
 STEP_A = 3.5  # of its shifts
-BEHIND = 12.0  # nats on the small disc behind a frame's best peak that leave another out
-VIEWS = 64  # templates made at once
+BLOCK = 8  # frames at once, whose scores stay in the cache
+TRIED = 24  # points of the grids that take a Gauss–Newton step, at least
+REFINE_A = 6.9  # resolution of the first steps of the refinement
+UNLIKELY = 10.0  # nats: what the coarse search puts that far behind a frame's best is not refined, but for one
+BEHIND = 8.0  # nats: peaks of the refinement that are that far behind a frame's best are given up
+SAME = np.radians(5.0)  # peaks this close to a better one are the same
 
 
-@dataclass(frozen=True)
-class Templates:
-    """Views of the mean structure at the rotations of a grid."""
+def radius_of(disc: Disc, resolution_A: float) -> int:
+    """Fourier radius, in steps of the disc, that belongs to a resolution."""
+    return max(2, round(disc.edge_A / resolution_A))
 
-    disc: Disc
-    grid: Grid
-    wave: np.ndarray  # (2 M, G) float32, real and imaginary parts in turn
-    power: np.ndarray  # (M, G) float32
+
+def coarse(
+    observed: Observed, templates: Templates, prior: ShiftPrior, n_peaks: int, *, step_A: float = STEP_A
+) -> Peaks:
+    """The `n_peaks` best poses of each frame, from all rotations of the templates' grid and all shifts.
+
+    The log-evidence is that of `templates.stepped`: amplitudes are marginalised, the pose within a cell of the grids.
+
+    Parameters:
+        observed: images on the templates' disc, or on a larger one.
+        prior: of the shifts; the search reaches 4 of its deviations.
+        step_A: between shifts.
+    """
+    observed = observed.within(templates.disc.radius)
+    shift = shift_grid(float(prior.deviation_A.max()), step_A)
+    n_tried = min(max(n_peaks, TRIED), len(templates.grid))
+    parts = []
+    for first in range(0, len(observed), BLOCK):
+        piece, belief = observed[first : first + BLOCK], prior[first : first + BLOCK]
+        chosen, where, _ = highest(scores(piece, templates, belief, shift), templates.grid, n_tried)
+        tried = stepped(piece, templates, chosen, belief.mean_A[:, None] + shift[where], belief, step_A)
+        parts.append(distinct(tried, templates.grid.apart / 2, n_peaks))
+    return Peaks(*(np.concatenate(part) for part in zip(*(vars(part).values() for part in parts), strict=True)))
 
 
 def refine(
@@ -46,26 +68,22 @@ def refine(
     peaks: Peaks,
     prior: ShiftPrior,
     *,
-    n_kept: int = 2,
+    n_kept: int = 4,
     n_steps: int = 6,
-    radius: int = 12,
 ) -> Peaks:
-    """The best `n_kept` of the peaks (F, P, …) with amplitudes, each at the maximum of its posterior, best first.
+    """The best `n_kept` of the peaks (F, P, …), each at the maximum of its posterior, best first.
 
-    All peaks take three steps of the pose alone on a disc of that radius; the best of them go on with amplitudes, and
-    those that fall too far behind are left out before the last steps on the observed disc.
+    The first steps are on a smaller disc, and peaks that fall too far behind are given up on the way.
     """
-    n_modes = len(modes.shape)
-    if peaks.amplitude.shape[2] != n_modes:
-        peaks = replace(peaks, amplitude=np.zeros((*peaks.log_evidence.shape, n_modes)))
-    small = observed.within(radius)
-    peaks = climb(small, scatterers, modes, peaks, prior, 3, pose_only=True).best(n_kept)
-    peaks = climb(small, scatterers, modes, peaks, prior, n_steps).best(n_kept)
-    if small.disc.radius == observed.disc.radius:
-        return peaks
-    behind = peaks.log_evidence < peaks.log_evidence[:, :1] - BEHIND
-    peaks = replace(peaks, log_evidence=np.where(behind, -np.inf, peaks.log_evidence))
-    return climb(observed, scatterers, modes, peaks, prior, n_steps).best(n_kept)
+    small = observed.within(radius_of(observed.disc, REFINE_A))
+    peaks = peaks.best(n_kept)
+    far = peaks.log_evidence < peaks.log_evidence[:, :1] - UNLIKELY
+    far[:, :2] = False
+    peaks = replace(peaks, log_evidence=np.where(far, -np.inf, peaks.log_evidence))
+    peaks = climb(small, scatterers, modes, peaks, prior, n_steps, behind=BEHIND)
+    if small.disc.radius < observed.disc.radius:
+        peaks = climb(observed, scatterers, modes, peaks, prior, n_steps, behind=BEHIND)
+    return distinct(peaks, SAME, n_kept)
 
 
 def search(
@@ -76,89 +94,48 @@ def search(
     shift_deviation_A: float,
     n_peaks: int = 4,
     *,
-    n_kept: int = 2,
+    molecule: np.ndarray | None = None,
 ) -> Peaks:
-    """Coarse search over the grid and refinement of its best peaks."""
-    disc = replace(observed.disc, radius=min(TEMPLATE_RADIUS, observed.disc.radius))
-    templates = make_templates(disc, scatterers, modes, grid)
-    prior = shift_prior(len(observed), shift_deviation_A)
-    return refine(observed, scatterers, modes, coarse(observed, templates, prior, n_peaks), prior, n_kept=n_kept)
-
-
-def make_templates(disc: Disc, scatterers: Scatterers, modes: Modes, grid: Grid) -> Templates:
-    """Views of the mean structure at all rotations of a grid, on a disc."""
-    shift = np.zeros((VIEWS, 2))
-    waves = [
-        model_waves(disc, scatterers, np.broadcast_to(modes.mean, (len(r), *modes.mean.shape)), r, shift[: len(r)])
-        for r in (grid.rotation[a : a + VIEWS] for a in range(0, len(grid), VIEWS))
-    ]
-    wave = np.concatenate(waves).astype(np.complex64)
-    return Templates(disc, grid, np.ascontiguousarray(_real(wave).T), np.ascontiguousarray((np.abs(wave) ** 2).T))
-
-
-def coarse(
-    observed: Observed,
-    templates: Templates,
-    prior: ShiftPrior,
-    n_peaks: int,
-    *,
-    step_A: float = STEP_A,
-    block: int = 8,
-) -> Peaks:
-    """The `n_peaks` best rotations of the grid of each frame, further apart than `grid.apart`, each at its best shift.
-
-    The log-evidence is ℓ(g, s): neither amplitudes nor pose are marginalised, and there are no amplitudes yet.
+    """Coarse search over the grid and refinement of its `n_peaks` best peaks.
 
     Parameters:
-        observed: images on the templates' disc, or on a larger one.
-        prior: of the shifts; the search reaches 4 of its deviations.
-        step_A: between shifts.
-        block: frames at once; they do not matter for the result.
+        shift_deviation_A: of the shifts, per axis; the search reaches 4 of it. 0: there are no shifts.
+        molecule: (F,) numbers of molecules, in stretches of frames in order of time; shifts that turn out to be kept,
+            or to drift, are then pooled over the frames of each. None: every frame is by itself.
     """
-    observed = observed.within(templates.disc.radius)
-    shift = shift_grid(float(prior.deviation_A.max()), step_A)
-    parts = []
-    for first in range(0, len(observed), block):
-        frames = slice(first, first + block)
-        score = _scores(observed[frames], templates, prior[frames], shift)
-        parts.append(_highest(score, templates.grid, n_peaks))
-    chosen, where, score = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Peaks(
-        templates.grid.rotation[chosen],
-        prior.mean_A[:, None] + shift[where],
-        np.zeros((*chosen.shape, 0)),
-        score,
-    )
+    disc = observed.within(radius_of(observed.disc, TEMPLATE_A)).disc
+    templates = make_templates(disc, scatterers, modes, grid)
+    if molecule is None:
+        prior = shift_prior(len(observed), shift_deviation_A)
+    else:
+        prior = pool_shifts(observed, templates, molecule, shift_deviation_A)
+    peaks = coarse(observed, templates, prior, n_peaks)
+    return refine(observed, scatterers, modes, peaks, prior, n_kept=n_peaks)
 
 
-def _scores(observed: Observed, templates: Templates, prior: ShiftPrior, shift: np.ndarray) -> np.ndarray:
-    """ℓ (F, S, G) at shifts (S, 2) from the prior's mean."""
-    disc, n_frames = observed.disc, len(observed)
-    ky, kx = disc.index
-    steps = 2j * np.pi / (disc.n_pixels * disc.pixel_A) * np.stack([kx, ky])  # per Å
-    image = observed.target * observed.transfer * np.exp(prior.mean_A @ steps).astype(np.complex64)
-    moved = image[:, None] * np.exp(shift @ steps).astype(np.complex64)
-    score = (_real(moved).reshape(n_frames * len(shift), -1) @ templates.wave).reshape(n_frames, len(shift), -1)
-    flat = (shift**2).sum(1) / (2 * prior.deviation_A[:, None] ** 2) + 2 * np.log(prior.deviation_A[:, None])
-    score -= flat.astype(np.float32)[..., None]
-    score -= (0.5 * observed.transfer**2 @ templates.power)[:, None]
-    return score
+def around(
+    observed: Observed,
+    scatterers: Scatterers,
+    modes: Modes,
+    rotation: np.ndarray,
+    prior: ShiftPrior,
+    angle: float,
+    *,
+    n_turns: int = 60,
+    n_kept: int = 4,
+) -> Peaks:
+    """Refined peaks near given rotations, for frames of which more is known than that they may lie anywhere.
 
-
-def _highest(score: np.ndarray, grid: Grid, n_peaks: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rotations, shifts and scores (F, P) of the highest scores (F, S, G), no two rotations near each other."""
-    rows = np.arange(len(score))
-    left = score.max(1)
-    chosen = np.zeros((len(score), n_peaks), dtype=int)
-    height = np.zeros(chosen.shape)
-    for peak in range(n_peaks):
-        best = left.argmax(1)
-        chosen[:, peak], height[:, peak] = best, left[rows, best]
-        left[rows[:, None], grid.near[best]] = -np.inf
-    where = score[rows[:, None], :, chosen].argmax(2)
-    return chosen, where, height
-
-
-def _real(wave: np.ndarray) -> np.ndarray:
-    """Complex coefficients (…, M) as real vectors (…, 2 M) with the same inner products."""
-    return np.ascontiguousarray(wave).view(np.float32)
+    Parameters:
+        rotation: (F, C, 3, 3), one or several of each frame.
+        prior: of the shifts; each is first taken at its mean.
+        angle: rad; turns of up to this are tried.
+        n_turns: how many, for each rotation, evenly spread.
+    """
+    start = (turns_near(angle, n_turns) @ rotation[:, :, None]).reshape(len(rotation), -1, 3, 3)
+    shape = start.shape[:2]
+    shift_A = np.broadcast_to(prior.mean_A[:, None], (*shape, 2))
+    tried = Peaks(start, shift_A, np.zeros((*shape, len(modes.shape))), np.zeros(shape))
+    small = observed.within(radius_of(observed.disc, TEMPLATE_A))
+    tried = climb(small, scatterers, modes, tried, prior, 1, behind=UNLIKELY)
+    return refine(observed, scatterers, modes, distinct(tried, SAME, n_kept), prior, n_kept=n_kept)
