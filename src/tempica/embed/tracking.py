@@ -35,7 +35,7 @@ Expand = Callable[[np.ndarray, Place], Expansion]  # of frames (by index) at the
 EMPTY_FRAME = 14.0  # −2 ln of the share of frames that may be empty, 1e-3
 WILD_GAIN = 5.0  # robust standard deviations of |y|² − |r|² below its median, where a frame may be empty
 WILD = 8.0  # robust standard deviations of |y|² above its median, beyond which a frame is junk
-ENOUGH = 0.05  # steps below this share of a parameter's standard deviation are small
+ENOUGH = 0.2  # standard deviations of a parameter: a shorter step is the last, and taken without another look
 LOOKS = 4  # at stretches that may have gone astray, as long as that helps
 WORTH = 2.0  # of −2 ln p, that another way must gain
 BLOCK_FRAMES = 200  # linearised at once
@@ -72,6 +72,7 @@ def smooth_poses(
     molecule: np.ndarray,
     motion: Motion,
     dynamics: Dynamics | None = None,
+    nuisance: np.ndarray | None = None,
     *,
     n_steps: int = 8,
     learn: bool = True,
@@ -86,6 +87,8 @@ def smooth_poses(
         molecule: (F,) labels; frames of one molecule are together and in the order of time.
         motion: variances of rotation and shift a frame to begin with.
         dynamics: of the amplitudes; independent in time if none.
+        nuisance: (L, N, 3) further displacements in nm, of amplitudes ~ N(0, 1): motion that the modes leave out, and
+            without which posteriors are too narrow. Only the last step and the posterior take it into account.
         n_steps: Gauss–Newton steps at the most.
         learn: whether the motion is learned, from all molecules.
     Raises DataError for labels that come back, and for images that are not finite.
@@ -96,21 +99,39 @@ def smooth_poses(
         amplitude = np.zeros((len(observed), len(modes.shape)))
     start = Place(start.rotation, start.shift_A, amplitude)
 
-    def expand(which: np.ndarray, place: Place) -> Expansion:
+    def expand(which: np.ndarray, place: Place, shape: np.ndarray = modes.shape) -> Expansion:
         parts = []
         for a in range(0, len(which), BLOCK_FRAMES):
             b = slice(a, a + BLOCK_FRAMES)
             position = modes.mean + np.einsum("fk,knj->fnj", place.amplitude[b], modes.shape)
             seen = observed[which[b]]
-            parts.append(
-                linearise(seen, scatterers, position, place.rotation[b], place.shift_A[b], modes.shape, pose=True)
-            )
+            parts.append(linearise(seen, scatterers, position, place.rotation[b], place.shift_A[b], shape, pose=True))
         names = ("information", "evidence", "misfit")
         return Expansion(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
+    def expand_all(which: np.ndarray, place: Place) -> Expansion:
+        assert nuisance is not None
+        seen = expand(which, place, np.concatenate([modes.shape, nuisance]))
+        return without(seen, slice(len(modes.shape), len(modes.shape) + len(nuisance)))
+
     target = np.ascontiguousarray(observed.target).view(np.float32)
     empty = np.einsum("fm,fm->f", target, target, dtype=np.float64)
-    return smooth_chain(expand, start, molecule, motion, dynamics, empty=empty, n_steps=n_steps, learn=learn)
+    last = None if nuisance is None else expand_all
+    return smooth_chain(expand, start, molecule, motion, dynamics, last, empty=empty, n_steps=n_steps, learn=learn)
+
+
+def without(expansion: Expansion, which: slice) -> Expansion:
+    """The expansion of ∫ p(y | θ, b) p(b) db, in the normal approximation, where b ~ N(0, 1) are now 0."""
+    kept = np.delete(np.arange(expansion.evidence.shape[1]), which)
+    information, evidence = expansion.information, expansion.evidence
+    inner = information[:, which, which] + np.eye(information[0, which, which].shape[0])
+    outer = information[:, kept, which]
+    gain = np.linalg.solve(inner, outer.swapaxes(1, 2)).swapaxes(1, 2)
+    return Expansion(
+        information[:, kept[:, None], kept] - gain @ outer.swapaxes(1, 2),
+        evidence[:, kept] - (gain @ evidence[:, which, None])[..., 0],
+        expansion.misfit,
+    )
 
 
 def smooth_chain(
@@ -119,6 +140,7 @@ def smooth_chain(
     molecule: np.ndarray,
     motion: Motion,
     dynamics: Dynamics | None = None,
+    last: Expand | None = None,
     *,
     empty: np.ndarray | None = None,
     n_steps: int = 8,
@@ -126,10 +148,11 @@ def smooth_chain(
 ) -> Tracked:
     """`smooth_poses` of anything that has an expansion; `empty` (F,) are the misfits of a model without a molecule.
 
+    `last`, if any, is the expansion for the last step and the posterior.
     A step that does not lower a molecule's −2 ln p is taken back, and the frames that fit worse than foreseen are
     damped (Levenberg–Marquardt, frame by frame).
     """
-    movie = _Movie(expand, frames_of(molecule), dynamics, empty, motion.shift_spread)
+    movie = _Movie(expand, last, frames_of(molecule), dynamics, empty, motion.shift_spread)
     place = Place(start.rotation, start.shift_A, start.amplitude)
     expansion = expand(np.arange(len(place.shift_A)), place)
     place, expansion, motion = _climb(movie, place, expansion, motion, n_steps, learn)
@@ -158,6 +181,7 @@ class _Movie:
     """What does not change while places are sought."""
 
     expand: Expand
+    last: Expand | None
     frames: Frames
     dynamics: Dynamics | None
     empty: np.ndarray | None
@@ -269,22 +293,29 @@ def _damped(
 
 
 def _tracked(movie: _Movie, place: Place, expansion: Expansion, motion: Motion) -> Tracked:
-    frames, dynamics, cap = movie.frames, movie.dynamics, _cap(expansion.misfit, movie.empty, motion)
-    used, none = movie.counting(expansion, cap), np.zeros(expansion.evidence.shape)
-    n = place.amplitude.shape[1]
-    covariance = _chain(used, expand_prior(place, frames, motion, dynamics), frames, none).covariance
-    latent, latent_covariance = place.amplitude, covariance[:, :n, :n]
-    if dynamics is not None:
-        alone = _chain(used, expand_prior(place, frames, motion, None), frames, none)
-        latent, latent_covariance = latent + alone.solution[:, :n, 0], alone.covariance[:, :n, :n]
+    """Posterior around a place, after a last step where it is short enough to be taken without another look."""
+    frames, n = movie.frames, place.amplitude.shape[1]
+    counts = expansion.misfit < _cap(expansion.misfit, movie.empty, motion)
+    if movie.last is not None:
+        expansion = movie.last(np.arange(len(counts)), place)
+    used = movie.counting(expansion, np.where(counts, np.inf, -np.inf))
+    prior, undamped = expand_prior(place, frames, motion, movie.dynamics), np.zeros(expansion.evidence.shape)
+    chain = _chain(used, prior, frames, undamped)
+    weight = np.diagonal(used.information + prior.diagonal, axis1=1, axis2=2)
+    size = _of_molecules(frames, np.maximum, (chain.solution[..., 0] ** 2 * weight).max(1))
+    here = _moved(place, chain.solution[..., 0], size < 1)
+    latent, latent_covariance = here.amplitude, chain.covariance[:, :n, :n]
+    if movie.dynamics is not None:
+        alone = _chain(used, expand_prior(place, frames, motion, None), frames, undamped)
+        latent, latent_covariance = place.amplitude + alone.solution[:, :n, 0], alone.covariance[:, :n, :n]
     return Tracked(
-        rotation=place.rotation,
-        shift_A=place.shift_A,
-        amplitude=place.amplitude,
-        covariance=covariance,
+        rotation=here.rotation,
+        shift_A=here.shift_A,
+        amplitude=here.amplitude,
+        covariance=chain.covariance,
         latent=latent,
         latent_covariance=latent_covariance,
-        set_aside=~(expansion.misfit < cap),
+        set_aside=~counts,
         misfit=expansion.misfit,
         motion=motion,
     )
