@@ -70,7 +70,7 @@ def test_a_bent_decoder_is_learned():
     exact = learn_two_sources(information, evidence, molecule, replace(bent, decoder=decoder), n_steps=0)
     assert (score(bent.mean) > score(straight.mean[:, :2]) + 0.01).all()
     assert (score(bent.mean) > score(exact.mean) - 0.03).all()
-    assert np.linalg.norm(bent.decoder - decoder) < 0.12 * np.linalg.norm(decoder)
+    assert np.linalg.norm(bent.decoder - decoder) < 0.15 * np.linalg.norm(decoder)
     again = learn_two_sources(information, evidence, molecule, bent, n_steps=2)
     assert again.log_evidence > bent.log_evidence > straight.log_evidence.sum()
 

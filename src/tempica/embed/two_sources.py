@@ -84,7 +84,7 @@ def learn_two_sources(
             exact = likelihood(place @ decoder.T)
             none = np.zeros((len(decoder), 0))
             value = value - on_grid(information, evidence, decoder, none, place) + exact
-        probability, total = grid_posterior(value.reshape(shape), *nodes, rho, molecule)
+        probability, total = grid_posterior(value.reshape(shape), nodes[0], nodes[1], rho, molecule)
         return probability.reshape(shape[0], -1), total
 
     for _ in range(n_steps):
