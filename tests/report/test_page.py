@@ -8,13 +8,14 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tempica.report import words
+from tempica.report import placing, words
 from tempica.report.figures import colour
 from tempica.report.frames import examples
 from tempica.report.page import render_page
 from tempica.report.recovered import fit_line, recoveries, truths
+from tempica.report.table import score_table
 
-from .synthetic import recipe_of, stores_of
+from .synthetic import poses_of, recipe_of, stores_of
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "source"}
 NASTY = 'name = "x" # <script>alert(1)</script> & </details></main> "quoted"'
@@ -146,6 +147,19 @@ def test_a_method_without_smoothed_stage(small):
     assert "PCL, smoothed" not in parsed(page).text
 
 
+def test_a_method_without_unmixed_stage(small):
+    recipe, (trajectory, movie, sources, scores) = small
+    sources = sources.copy(deep=True)
+    sources["source"][2, 0] = np.nan
+    kept = {
+        part: [x for x in scores[part] if (x["method"], x["stage"]) != ("pcl", "unmixed")]
+        for part in ("rows", "matrices")
+    }
+    page = rendered(recipe, (trajectory, movie, sources, scores | kept))
+    assert "<b>PCL</b>, smoothed, recovers NMP" in page
+    assert "PCL, unmixed" not in parsed(page).text
+
+
 def test_a_component_of_nan_and_a_variable_without_component(small):
     recipe, (trajectory, movie, sources, scores) = small
     sources = sources.copy(deep=True)
@@ -229,6 +243,47 @@ def test_examples_are_spread_and_look_as_the_camera_would_without_noise(run):
     total = 0.1 * float(trajectory["scattering_length_A"].sum()) / movie.attrs["pixel_size_A"] ** 2
     assert shown[1].clean.sum() == pytest.approx(total, rel=1e-2)
     assert len(examples(trajectory, movie, np.array([4]), 100)) == 60
+
+
+def test_poses_are_shown_with_error_bound_and_posterior(run, page):
+    text = parsed(page).text
+    assert "Poses were hidden, and found from the images alone." in text
+    assert "the rotation is 1.8° off in the median" in text
+    assert "1.50 % of the frames are lost" in text
+    assert "superposed on CORE & co;" in text
+    assert "1.21 (1.08 to 1.34)" in text
+    assert "the pose explains 1.20 % of the variance of their errors, where chance gives 0.90 % (95 %: 1.10 %)" in text
+    *_, scores = run[1]
+    for name in ("predicted_deg", "bound_deg", "squared_error", "squared_error_interval", "within_95", "level"):
+        lacking = {**scores["poses"], "splits": [row | {name: None} for row in scores["poses"]["splits"]]}
+        assert "least that single frames" in placing.section(scores | {"poses": lacking}) or name == "bound_deg"
+    bare = [row | dict.fromkeys(placing_keys(row)) for row in scores["poses"]["splits"]]
+    told = placing.section(scores | {"poses": {**scores["poses"], "source": "stated", "splits": bare}, "latents": []})
+    assert "as it states them" in told
+
+
+def placing_keys(row):
+    """What a run without posterior and without common beads does not say."""
+    kept = ("split", "n_frames", "lost", "mirrored", "shift_median_A", "shift_95_A", "angle_deg")
+    return [name for name in row if name not in kept]
+
+
+def test_known_poses_say_so_in_a_sentence(run):
+    *_, scores = run[1]
+    told = placing.section(scores | {"poses": poses_of(known=True)})
+    assert "Poses are known" in told
+    assert "<table" not in told
+    assert "Calibration of posteriors" in told
+    assert "<img" not in placing.section(scores | {"poses": poses_of(known=True), "latents": []})
+
+
+def test_the_temporal_ceiling_is_that_of_smoothed_scores(run, page):
+    text = parsed(page).text
+    assert "the Bayes estimate from single frames reaches 0.93, that from whole movies 0.96" in text
+    *_, scores = run[1]
+    (row, *_) = [r for r in scores["rows"] if r["stage"] == "smoothed" and r["split"] == "held_out"]
+    assert f"{row['value'] / 0.96:.2f}" in score_table([row], [row["method"]])
+    assert f"{row['value'] / 0.93:.2f}" in score_table([row | {"ceiling_temporal": None}], [row["method"]])
 
 
 def test_methods_keep_their_colours_and_baselines_are_gray():

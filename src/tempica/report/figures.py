@@ -38,8 +38,9 @@ def score_chart(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> Figur
         low, high = row["interval"]
         axes.barh(y, row["null_95"], height=0.62, color="#eeeeee", zorder=1)
         axes.plot([row["null"]] * 2, [y - 0.31, y + 0.31], color="#b0b0b0", lw=1.2, zorder=2)
-        if row["ceiling"] is not None:
-            axes.plot([row["ceiling"]] * 2, [y - 0.4, y + 0.4], color=INK, lw=1, ls=(0, (2, 1.5)), zorder=2)
+        for name, dashes in (("ceiling", (2, 1.5)), ("ceiling_temporal", (0.8, 1.2))):
+            if row[name] is not None:
+                axes.plot([row[name]] * 2, [y - 0.4, y + 0.4], color=INK, lw=1, ls=(0, dashes), zorder=2)
         axes.plot([low, high], [y, y], color=paint, lw=2, solid_capstyle="butt", zorder=3)
         fill = paint if row["stage"] == "smoothed" else "white"
         axes.plot(row["value"], y, "o", ms=7, mfc=fill, mec=paint, mew=1.6, zorder=4)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import figures, words
+from tempica.report import figures, placing, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples
 from tempica.report.recovered import Recovery, Truth, recoveries, splits, truths
@@ -53,6 +53,7 @@ def render_page(
             _head(recipe, movie, rows, spearman, learned, sources),
             _scores(rows, learned),
             _frames(recipe, trajectory, movie, held_out),
+            placing.section(scores),
             _traces(recipe, trajectory, truth, found, held_out, learned),
             _correlations(spearman, learned),
             _scatters(truth, found, held_out, learned),
@@ -115,7 +116,7 @@ def _scores(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> str:
         caption = (
             "<b>Scores at a glance.</b> Circles: MCC (Spearman) with its 95 % interval; filled where smoothed in time."
             " Gray bars: the null, up to its 95th percentile, with its mean as a tick. Dashed: the single-frame"
-            " ceiling. Baselines in gray."
+            " ceiling; dotted: the temporal one. Baselines in gray."
         )
         chart = image(figures.score_chart(shown, learned), f"Chart of the scores: {told}.")
         parts.append(figure_block([chart], caption))

@@ -13,7 +13,7 @@ HEAD = (
     '<thead><tr><th scope="col">Method</th><th scope="col">Stage</th><th scope="col">Metric</th>'
     '<th scope="col" class="n">MCC</th><th scope="col">95 % interval</th><th scope="col" class="n">Null, mean</th>'
     '<th scope="col" class="n">Null, 95 %</th><th scope="col" class="n">Ceiling</th>'
-    '<th scope="col" class="n">MCC / ceiling</th></tr></thead>'
+    '<th scope="col" class="n">Temporal</th><th scope="col" class="n">MCC / ceiling</th></tr></thead>'
 )
 
 
@@ -33,9 +33,12 @@ def score_table(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> str:
             lines.append(_line(row, learned, best, new=row["method"] != before))
             before = row["method"]
         if lines:
-            heading = f'<tr><th scope="rowgroup" colspan="9">{title}</th></tr>'
+            heading = f'<tr><th scope="rowgroup" colspan="10">{title}</th></tr>'
             bodies.append(f'<tbody class="group">\n{heading}\n' + "\n".join(lines) + "\n</tbody>")
-    caption = "Bold: the highest of each metric. A ratio above 1 is possible where neighbouring frames were used."
+    caption = (
+        "Bold: the highest of each metric. Ceiling: of estimates from single frames, and, temporal, from whole movies."
+        " The ratio is to the one that applies: the temporal ceiling where sources are smoothed in time."
+    )
     return (
         '<figure><div class="wide" tabindex="0"><table class="scores">\n'
         + "\n".join([HEAD, *bodies])
@@ -49,12 +52,14 @@ def _line(row: dict[str, Any], learned: Sequence[str], best: dict[str, float], *
         value = f"<strong>{value}</strong>"
     stage = row["stage"] if row["method"] in learned or row["stage"] != "unmixed" else "as is"
     low, high = row["interval"]
-    share = row["value"] / row["ceiling"] if row["ceiling"] else None
+    ceiling = (row["ceiling_temporal"] if row["stage"] == "smoothed" else None) or row["ceiling"]
+    share = row["value"] / ceiling if ceiling else None
     return (
         f"<tr{' class=' + chr(34) + 'rule' + chr(34) if new else ''}>"
         f'<th scope="row">{escape(row["method"])}</th><td>{escape(stage)}</td>'
         f"<td>{escape(METRICS.get(row['metric'], row['metric']))}</td>"
         f'<td class="n">{value}</td><td class="interval">{number(low)} to {number(high)}</td>'
         f'<td class="n">{number(row["null"])}</td><td class="n">{number(row["null_95"])}</td>'
-        f'<td class="n">{number(row["ceiling"])}</td><td class="n">{number(share, 2)}</td></tr>'
+        f'<td class="n">{number(row["ceiling"])}</td><td class="n">{number(row["ceiling_temporal"])}</td>'
+        f'<td class="n">{number(share, 2)}</td></tr>'
     )

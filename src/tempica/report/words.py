@@ -34,6 +34,16 @@ GLOSSARY = (
         " them, so a smoothed score may exceed the ceiling.",
     ),
     (
+        "Temporal ceiling",
+        "The same from all frames of a movie at once: the exact smoother that knows how structures follow from the"
+        " collective variables, and how fast each of them forgets. About the best that is possible at all.",
+    ),
+    (
+        "Bound",
+        "The least error that an unbiased estimate of a pose can have from one frame, when the conformation is not"
+        " known either (Cramér and Rao), with what the modes are known to do beforehand.",
+    ),
+    (
         "Unmixed, smoothed",
         "Unmixed: the method’s components, frame by frame. Smoothed: each frame’s components estimated from the"
         " whole movie, by their own memory in time; done after unmixing.",
@@ -94,6 +104,9 @@ def verdict(row: dict[str, Any], entry: dict[str, Any], n_held_out: int) -> str:
         if row["ceiling"] is not None
         else "; no ceiling could be computed"
     )
+    if row["stage"] == "smoothed" and row["ceiling_temporal"] is not None:
+        joined = ", that from whole movies" if row["ceiling"] is not None else ", but from whole movies"
+        ceiling += f"{joined} {number(row['ceiling_temporal'], 2)}"
     mean = f"mean {number(row['value'], 2)}, " if len(found) + len(missed) > 1 else ""
     stage = f", {row['stage']}," if row["stage"] != "unmixed" else ", frame by frame,"
     return (
