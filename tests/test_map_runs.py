@@ -7,7 +7,7 @@ from scipy import fft
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging, pipeline
-from tempica.errors import RecipeError, TempicaError
+from tempica.errors import FormatError, RecipeError, TempicaError
 from tempica.exchange.mrc import StackWriter
 from tempica.exchange.mrc_volume import write_volume
 from tempica.exchange.relion import euler_angles
@@ -64,6 +64,7 @@ def particles(tmp_path_factory):
             )
     density = density_of(place, scatterers, N_PIXELS, PIXEL_A)
     write_volume(folder / "consensus.mrc", 7.0 * density, PIXEL_A)
+    write_volume(folder / "mirrored.mrc", np.roll(density[::-1], 1, axis=0), PIXEL_A)
     write_volume(folder / "coarse.mrc", density, 1.5 * PIXEL_A)
     write_volume(folder / "noise.mrc", rng.normal(size=density.shape), PIXEL_A)
     return folder, density, quaternion
@@ -177,3 +178,9 @@ def test_recipes_that_ask_too_much_of_a_map(old, new, told, particles):
         changed = changed[:start] + changed[changed.index("[embed]") :]
     with pytest.raises(RecipeError, match=told):
         parse_recipe(changed, path)
+
+
+def test_a_map_of_the_other_hand_is_told(particles, tmp_path):
+    path = recipe(particles[0], name="mirrored.mrc")
+    with pytest.raises(FormatError, match=r"other hand .* its mirror image along z explains the images better"):
+        pipeline.import_particles(particles[0] / "posed.star", path, out=tmp_path / "run", jobs=1)

@@ -6,7 +6,7 @@ comes from the power of the images' Fourier coefficients (`imaging.strength`), a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ POWER_FRAMES = 2000  # and where they are not
 SCALE_STRUCTURES = 16  # structures of the ensemble that are expected in them
 POWER_STRUCTURES = 4
 CERTAIN = 5.0  # standard errors of that scale below which the images do not show the molecule
+HANDS = ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))  # a molecule and its mirror images
 VIEW = ("pose_quaternion", "pose_shift_A", "defocus_u_A", "defocus_v_A", "defocus_angle")
 
 
@@ -79,7 +80,8 @@ def look_block(
 
     Whether they are digital levels; the spread of their background; and how strongly every N-th of the movie, N =
     `every`, shows the molecule of the store `kind`: ⟨image, model⟩ and ⟨model, model⟩, both without their means, where
-    poses are stated, else the sums of `imaging.strength`. Digital images have a scale, but a map has none.
+    poses are stated, else the sums of `imaging.strength`. Digital images have a scale, but a map has none; and a map
+    may have been mirrored, so that its mirror images along x, y and z are looked at too.
     """
     plan = files.load_arrays(plan_file)
     image = images(plan, replica, first, last)
@@ -88,16 +90,20 @@ def look_block(
     background -= background.mean(1, keepdims=True)
     number = replica * plan["image"].shape[1] + np.arange(first, last)
     chosen = np.flatnonzero(number % every == 0)
-    overlap, rings = np.zeros((2, len(chosen))), np.zeros((3, optics.n_pixels // 2))
+    hands = HANDS if kind == "structure" else HANDS[:1]
+    overlap, rings = np.zeros((len(hands), 2, len(chosen))), np.zeros((3, optics.n_pixels // 2))
     needed = len(chosen) > 0 and (kind == "structure" or not digital)
     if needed and "power" in plan:
         transfer = optics.transfer(*(plan[name][replica, first + chosen] for name in VIEW[2:]))
         sums = rings_of(image[chosen], transfer, plan["power"])
         rings = np.stack([sums.power, sums.model, sums.count])
     elif needed:
-        model = _model(beads_of(run, kind), plan, optics, replica, first + chosen)
-        model -= model.mean((1, 2), keepdims=True)
-        overlap = np.stack([(image[chosen] * model).sum((1, 2)), np.square(model).sum((1, 2))]).astype(np.float64)
+        beads = beads_of(run, kind)
+        for flip, hand in zip(hands, overlap, strict=True):
+            turned = replace(beads, position=beads.position * np.array(flip))
+            model = _model(turned, plan, optics, replica, first + chosen)
+            model -= model.mean((1, 2), keepdims=True)
+            hand[:] = (image[chosen] * model).sum((1, 2)), np.square(model).sum((1, 2))
     seen = {"squares": np.square(background).sum(), "count": background.size, "overlap": overlap, "rings": rings}
     files.save_arrays(out, digital=digital, **seen)
 
@@ -123,7 +129,8 @@ def as_levels(image: np.ndarray, levels: imaging.Scale) -> np.ndarray | None:
 
 def strength_at_poses(about: ParticlesRecipe, seen: list[dict[str, np.ndarray]], star: Path) -> float:
     """s of image = s × model + noise, by least squares; the standard error comes from image to image."""
-    shown, norm = np.concatenate([part["overlap"] for part in seen], axis=1)
+    hands = np.concatenate([part["overlap"] for part in seen], axis=-1)
+    shown, norm = hands[0]
     strength = float(shown.sum() / norm.sum())
     error = float(np.sqrt(np.square(shown - strength * norm).sum()) / norm.sum())
     if not abs(strength) > CERTAIN * error:
@@ -139,7 +146,26 @@ def strength_at_poses(about: ParticlesRecipe, seen: list[dict[str, np.ndarray]],
             f"Protein is {sign} in the images of {star}. Write particles.contrast = '{sign}', if it is not the poses"
             " that are wrong."
         )
+    _check_hand(hands, star)
     return strength
+
+
+def _check_hand(hands: np.ndarray, star: Path) -> None:
+    """Raise FormatError where images go better with a mirror image (hand, 2, frame) than with the molecule itself.
+
+    Images explain |image|² − |image − s model|² = 2 s ⟨image, model⟩ − s² |model|² each, with the best s of a hand.
+    """
+    best = hands[:, 0].sum(1, keepdims=True) / hands[:, 1].sum(1, keepdims=True)
+    explained = 2 * best * hands[:, 0] - best**2 * hands[:, 1]
+    for axis, mirrored in zip("xyz", explained[1:], strict=False):
+        more = mirrored - explained[0]
+        error = float(more.std() / np.sqrt(len(more)))
+        if more.mean() > CERTAIN * error:
+            raise FormatError(
+                f"The map has the other hand than the poses of {star}: its mirror image along {axis} explains the"
+                f" images better, by {more.mean() / error:.0f} standard errors. Mirror it, or give the map as it was"
+                " refined."
+            )
 
 
 def strength_by_power(about: ParticlesRecipe, seen: list[dict[str, np.ndarray]], star: Path) -> float:
