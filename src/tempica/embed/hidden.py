@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from tempica.embed.following import follow
+from tempica import imaging
+from tempica.embed.following import follow, likely
 from tempica.embed.grids import rotation_grid
 from tempica.embed.known import Embedded
 from tempica.embed.motion import Dynamics, Place
-from tempica.embed.quadratic import POSE
-from tempica.embed.refine import Peaks
+from tempica.embed.quadratic import POSE, Disc
+from tempica.embed.refine import Peaks, shift_prior
 from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
-from tempica.embed.search import search
+from tempica.embed.search import TEMPLATE_A, coarse, radius_of, refine
 from tempica.embed.setting import Setting, Span, joined, molecules, observed_of
 from tempica.embed.settling import FLAT
+from tempica.embed.shifts import pool_shifts
+from tempica.embed.templates import Templates, make_templates
 from tempica.embed.tracking import smooth_poses
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
 from tempica.stores import files
 
 N_ROTATIONS = 4608  # of the search, 15° apart
-N_PEAKS = 4
+N_COARSE = 40  # peaks of the coarse search, among which the frames of a molecule choose together
+N_PEAKS = 4  # that are refined
 N_FIRST_MODES = 6  # softest modes of a basis from which nothing has been learned yet
-BEGIN = 20.0  # the shift's deviation, before it is known, as a share of the box: one part in so many
 MOTION_FRAMES = 1500  # of training replicas from which the motion is learned
 
 
 def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span: Span) -> None:
     """Peaks of every frame of a span, and the best as the poses that learning begins with."""
-    setting, state = Setting.load(setting_file), load_state(state_file)
-    modes, _ = modes_of(state)
-    if state.learned is None:
-        modes = Modes(modes.mean, modes.shape[:N_FIRST_MODES])
+    setting = Setting.load(setting_file)
+    modes, templates = _views_of_model(setting_file, state_file, int(setting.radius), run)
     spread = float(setting.shift_deviation_A)
-    observed = observed_of(run, setting, span)
-    peaks = search(observed, setting.scatterers, modes, rotation_grid(N_ROTATIONS), spread, N_PEAKS)
+    observed, molecule = observed_of(run, setting, span), molecules(read(run, "embed", "movie"), [span])
+    alone = len(np.unique(molecule)) == len(molecule)
+    prior = shift_prior(len(observed), spread) if alone else pool_shifts(observed, templates, molecule, spread)
+    peaks = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
+    peaks = refine(observed, setting.scatterers, modes, peaks, prior, n_kept=N_PEAKS)
     files.save_arrays(
         out,
         **{f"peak_{name}": value for name, value in vars(peaks).items()},
@@ -47,6 +52,19 @@ def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span
         stated_shift_A=np.zeros((len(observed), 2)),
         precision=np.array([FLAT] * 3 + [spread**-2.0] * 2),
     )
+
+
+@lru_cache(maxsize=1)
+def _views_of_model(setting_file: Path, state_file: Path, radius: int, run: Path) -> tuple[Modes, Templates]:
+    """The model that a search uses and its templates, which take as long as a search of some hundred frames."""
+    setting, state = Setting.load(setting_file), load_state(state_file)
+    modes, _ = modes_of(state)
+    if state.learned is None:
+        modes = Modes(modes.mean, modes.shape[:N_FIRST_MODES])
+    optics = imaging.camera_of(read(run, "embed", "movie")).optics
+    disc = Disc(optics.n_pixels, optics.pixel_size_A, radius)
+    disc = replace(disc, radius=min(radius, radius_of(disc, TEMPLATE_A)))
+    return modes, make_templates(disc, setting.scatterers, modes, rotation_grid(N_ROTATIONS))
 
 
 def find_shifts(setting_file: Path, parts: list[Path], out: Path) -> None:
@@ -90,18 +108,18 @@ def track_span(
     setting_file: Path,
     state_file: Path,
     motion_file: Path,
-    parts: list[Path],
+    peaks: Path,
     out: Path,
     span: Span,
 ) -> None:
-    """Embed a span of whole molecules, whose peaks lie in `parts`."""
+    """Embed a span of whole molecules, whose peaks are in a file."""
     setting = Setting.load(setting_file)
     modes, rho = modes_of(load_state(state_file))
     motion = load_motion(motion_file)
     molecule = molecules(read(run, "embed", "movie"), [span])
     observed = observed_of(run, setting, span)
     path = follow(
-        peaks_of(parts),
+        peaks_of([peaks]),
         molecule,
         motion.turn_variance,
         shift_deviation_A=float(setting.shift_deviation_A),

@@ -39,7 +39,7 @@ def run(work: Work) -> None:
         _search(plan, "learn", spans, setting, zero)
     setting, state = _learn(plan, setting)
     if plan.pose == "hidden":
-        _search(plan, "all", plan.all_spans, setting, state)
+        _search(plan, "all", plan.long_spans, setting, state)
         _track(plan, setting, state)
     else:
         _embed(plan, setting, state)
@@ -60,7 +60,7 @@ def _find_shifts(plan: Plan) -> Path:
 def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path) -> None:
     task = partial(hidden.search_span, plan.work.run, setting, state)
     chains = [[(f"{name}-{span}", partial(task, plan.file(f"{name}-{span}"), span))] for span in spans]
-    plan.work.run_chains(f"searching poses, blocks of {BLOCK_FRAMES} frames", chains)
+    plan.work.run_chains("searching poses", chains)
 
 
 def _stated(plan: Plan, name: str, spans: list[Span]) -> list[Path]:
@@ -129,21 +129,14 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
 
 def _track(plan: Plan, setting: Path, state: Path) -> None:
     work, motion = plan.work, plan.file("motion")
-    inside = {
-        span: [
-            plan.file(f"all-{part}")
-            for part in plan.all_spans
-            if part.replica == span.replica and span.first <= part.first < span.last
-        ]
-        for span in plan.long_spans
-    }
     spans = [span for span in plan.long_spans if work.recipe.splits[span.replica] == "train"]
-    parts = [part for span in spans for part in inside[span]]
+    parts = [plan.file(f"all-{span}") for span in spans]
     task = partial(hidden.learn_motion, work.run, setting, state, parts, motion, spans)
     work.run_chains("how poses go on", [[("motion", task)]])
     task = partial(hidden.track_span, work.run, setting, state, motion)
     chains = [
-        [(f"embed-{span}", partial(task, parts, plan.file(f"embed-{span}"), span))] for span, parts in inside.items()
+        [(f"embed-{span}", partial(task, plan.file(f"all-{span}"), plan.file(f"embed-{span}"), span))]
+        for span in plan.long_spans
     ]
     work.run_chains("following poses", chains)
 
