@@ -49,21 +49,12 @@ class Plan:
         """A block of few frames at the start of each training replica."""
         train = [r for r, split in enumerate(self.work.recipe.splits) if split == "train"]
         each = -(-SHIFT_FRAMES // len(train))
-        return [Span(s.replica, 0, min(each, s.last)) for s in self.all_spans if s.first == 0 and s.replica in train]
+        return [Span(r, 0, min(each, self.movie["image"].shape[1])) for r in train]
 
-    @property
-    def all_spans(self) -> list[Span]:
-        n_replicas, n_frames = self.movie["image"].shape[:2]
-        return [Span(r, a, b) for r in range(n_replicas) for a, b in blocks(n_frames, BLOCK_FRAMES)]
-
-    @property
-    def learning_spans(self) -> list[Span]:
-        """Blocks of training replicas, as many of each and spread over it, so that they show many views."""
+    def learning_spans(self, n_frames: int) -> list[Span]:
+        """Blocks of training replicas with about that many frames; see `spread_spans`."""
         train = [r for r, split in enumerate(self.work.recipe.splits) if split == "train"]
-        every = list(blocks(self.movie["image"].shape[1], BLOCK_FRAMES))
-        number = min(len(every), -(-LEARN_FRAMES // (len(train) * BLOCK_FRAMES)))
-        chosen = np.unique(np.linspace(0, len(every) - 1, number).round().astype(int)).tolist()
-        return [Span(r, *every[n]) for r in train for n in chosen]
+        return spread_spans(train, self.movie["image"].shape[1], n_frames)
 
     @property
     def long_spans(self) -> list[Span]:
@@ -81,3 +72,11 @@ class Plan:
                 found.append(Span(r, first, last))
                 first = last
         return found
+
+
+def spread_spans(replicas: list[int], n_frames: int, n_wanted: int) -> list[Span]:
+    """Blocks of replicas of `n_frames`, as many of each and spread over it, so that they show many views."""
+    every = list(blocks(n_frames, BLOCK_FRAMES))
+    number = max(1, min(len(every), -(-n_wanted // (len(replicas) * BLOCK_FRAMES))))
+    chosen = np.unique(np.linspace(0, len(every) - 1, number).round().astype(int)).tolist()
+    return [Span(r, *every[n]) for r in replicas for n in chosen]

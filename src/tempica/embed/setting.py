@@ -32,6 +32,7 @@ class Setting:
     noise_power: np.ndarray  # (D, D//2 + 1) relative to white noise
     radius: np.ndarray  # () of the disc of Fourier coefficients
     shift_deviation_A: np.ndarray  # () of hidden shifts
+    signal: np.ndarray  # () |model|² of an image over the noise's variance
 
     @property
     def scatterers(self) -> Scatterers:

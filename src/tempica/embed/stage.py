@@ -22,21 +22,20 @@ if TYPE_CHECKING:
 
 TIMELESS_ROUNDS = 4
 """Rounds without time, of an elastic basis: what a wrong reference leaves over is as slow as the views are."""
+LEARN_SIGNAL, LEARN_LEAST, LEARN_MOST = 6e5, 1500, 6000
+"""Frames that modes are learned from: as many as hold that much signal over noise, within limits."""
 SEARCH_AGAIN = 6  # round before which hidden poses are searched again, by the model that has been learned
 
 
 def run(work: Work) -> None:
     """Poses, modes and latents."""
     plan = Plan(work, work.read("movie"))
-    spans = plan.learning_spans
-    stated = [] if plan.pose == "hidden" else _stated(plan, "learn", spans)
-    first, zero = plan.file("setting-0"), plan.file("state-0")
-    task = partial(start.begin, work.recipe.embed, work.run, first, zero, spans, stated)
-    work.run_chains("start", [[("start", task)]])
-    setting = first
-    if plan.pose == "hidden":
-        setting = _find_shifts(plan)
-        _search(plan, "learn", spans, setting, zero)
+    few, first, model = plan.few_spans, plan.file("setting-0"), plan.file("model")
+    stated = [] if plan.pose == "hidden" else _stated(plan, "few", few)
+    work.run_chains(
+        "start", [[("start", partial(start.begin, work.recipe.embed, work.run, first, model, few, stated))]]
+    )
+    setting = _find_shifts(plan, first, model) if plan.pose == "hidden" else first
     setting, state = _learn(plan, setting)
     if plan.pose == "hidden":
         _search(plan, "all", plan.long_spans, setting, state)
@@ -46,13 +45,12 @@ def run(work: Work) -> None:
     _write(plan, setting, state)
 
 
-def _find_shifts(plan: Plan) -> Path:
+def _find_shifts(plan: Plan, setting: Path, model: Path) -> Path:
     """The setting, with how far particles lie from the centres of their boxes: from a few frames."""
-    found = plan.file("setting-1")
-    spans = plan.few_spans
-    _search(plan, "shifts", spans, plan.file("setting-0"), plan.file("state-0"))
+    found, spans = plan.file("setting-1"), plan.few_spans
+    _search(plan, "shifts", spans, setting, model)
     parts = [plan.file(f"shifts-{span}") for span in spans]
-    task = partial(hidden.find_shifts, plan.file("setting-0"), parts, found)
+    task = partial(hidden.find_shifts, setting, parts, found)
     plan.work.run_chains("shifts", [[("shifts", task)]])
     return found
 
@@ -96,7 +94,15 @@ def _embed(plan: Plan, setting: Path, state: Path) -> None:
 def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     """Rounds of learning modes; returns the files of the setting, with the noise that they leave over, and of the last
     state."""
-    work, spans, recipe = plan.work, plan.learning_spans, plan.work.recipe.embed
+    work, recipe = plan.work, plan.work.recipe.embed
+    strength = float(Setting.load(setting).signal)
+    spans = plan.learning_spans(round(np.clip(LEARN_SIGNAL / strength, LEARN_LEAST, LEARN_MOST)))
+    task = partial(start.begin_learning, recipe, work.run, plan.file("state-0"), sum(len(span) for span in spans))
+    work.run_chains("start", [[("begin", task)]])
+    if plan.pose == "hidden":
+        _search(plan, "learn", spans, setting, plan.file("state-0"))
+    else:
+        _stated(plan, "learn", spans)
     molecule = molecules(plan.movie, spans)
     last = np.cumsum([len(span) for span in spans]).tolist()
     places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]

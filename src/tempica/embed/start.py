@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tempica import imaging
 from tempica.embed import modes
 from tempica.embed.modes import State
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
+from tempica.embed.quadratic import model_waves
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
 from tempica.embed.setting import Setting, Span, joined
@@ -26,16 +28,16 @@ N_ELASTIC = 30  # the same of an elastic network
 N_FIRST = 6  # softest modes, by which images are explained before anything is learned
 RIGID = 6
 NOISE_FRAMES = 300  # from which the noise is learned
+SIGNAL_FRAMES = 64  # from which the signal's strength is told
 SHIFTS = 16.0  # the deviation of hidden shifts, before it is known: the box over this
 
 
 def begin(
-    recipe: EmbedRecipe, run: Path, setting_file: Path, state_file: Path, spans: list[Span], poses: list[Path]
+    recipe: EmbedRecipe, run: Path, setting_file: Path, model_file: Path, spans: list[Span], poses: list[Path]
 ) -> None:
-    """The first setting and state, for learning from spans whose poses are in files; none where they are hidden."""
-    movie = read(run, "embed", "movie")
-    camera = imaging.camera_of(movie)
-    state = first_state(recipe, run, sum(len(span) for span in spans), pose_is_known=movie.attrs["pose"] == "known")
+    """The first setting and model, from spans whose poses are in files; in none where they are hidden."""
+    camera = imaging.camera_of(read(run, "embed", "movie"))
+    state = first_state(recipe, run, 0)
     n_beads, box_A = len(camera.scatterer_amplitude_A), camera.optics.n_pixels * camera.optics.pixel_size_A
     if len(state.reference) != n_beads:
         raise DataError(
@@ -49,7 +51,7 @@ def begin(
         noise = _left_over(views, scatterers, guess, stated, recipe.n_iterations)
     else:
         noise = noise_of_hidden(views, scatterers, state.reference)
-    save_state(state_file, state)
+    save_state(model_file, state)
     Setting(
         camera.scatterer_amplitude_A,
         camera.scatterer_width_A,
@@ -57,6 +59,7 @@ def begin(
         noise.power,
         np.array(choose_radius(views, scatterers, guess, noise)),
         np.array(box_A / SHIFTS),
+        np.array(_signal(views, scatterers, state.reference, noise)),
     ).save(setting_file)
 
 
@@ -77,7 +80,7 @@ def refine_noise(
     replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power).save(out)
 
 
-def first_state(recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known: bool) -> State:
+def first_state(recipe: EmbedRecipe, run: Path, n_frames: int) -> State:
     """The state before anything is learned, of `n_frames` frames."""
     least = recipe.n_modes
     if recipe.modes_from == "ensemble":
@@ -89,8 +92,24 @@ def first_state(recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known:
     if least > most:
         raise DataError(f"{least} modes need as many motions; {len(form)} beads have {most}. Lower embed.n_modes.")
     # a pose that is known is that of some frame, not of the network's own: rigid motion takes one to the other
+    pose_is_known = read(run, "embed", "movie").attrs["pose"] == "known"
     n_basis = max(least, min(N_ELASTIC, most)) + RIGID * pose_is_known
     return modes.elastic_start(form, n_basis, n_frames, rigid=pose_is_known)
+
+
+def begin_learning(recipe: EmbedRecipe, run: Path, state_file: Path, n_frames: int) -> None:
+    """The state before the first round."""
+    save_state(state_file, first_state(recipe, run, n_frames))
+
+
+def _signal(views: Views, scatterers: Scatterers, position: np.ndarray, noise: Noise) -> float:
+    """Mean of Σ |model|² / σ² of a structure over views from all sides, at the frames' foci."""
+    observed = views.observe(noise, views.whole.radius)
+    n = min(len(observed), SIGNAL_FRAMES)
+    rotation = Rotation.random(n, rng=np.random.default_rng(0)).as_matrix()
+    place = np.broadcast_to(position, (n, *position.shape))
+    wave = model_waves(observed.disc, scatterers, place, rotation, np.zeros((n, 2)))
+    return float((np.abs(wave * observed.transfer[:n]) ** 2).sum(1).mean())
 
 
 def _views(run: Path, spans: list[Span], poses: list[Path]) -> tuple[Views, dict[str, np.ndarray]]:
