@@ -95,6 +95,12 @@ def test_drift_is_learned_where_there_is_one(drift):
     speed = np.linalg.norm(tracked.motion.drift_A, axis=1)
     assert speed == pytest.approx(np.full(5, drift), abs=0.02 if drift else 0.0)
     assert np.sqrt(tracked.shift_variance) == pytest.approx(0.05, rel=0.3)
+    # a molecule apart, with the motion of all
+    motion = replace(tracked.motion, drift_A=np.zeros((1, 2)))
+    first = smooth_chain(
+        chains.expand, Place(*(v[:150] for v in vars(chains.truth).values())), np.zeros(150), motion, learn=False
+    )
+    assert np.allclose(first.motion.drift_A[0], tracked.motion.drift_A[0], atol=1e-3)
 
 
 def test_latents_are_independent_in_time_also_with_dynamics():
