@@ -118,14 +118,16 @@ def test_latents_are_independent_in_time_also_with_dynamics():
 
 def test_empty_frames_are_set_aside_and_drag_nobody():
     chains = simulate(2, 100, 3.0, 0.0)
-    empty, junk = np.full(200, 400.0), np.arange(30, 200, 60)
+    junk = np.arange(30, 200, 60)
+    empty = 400.0 + 10 * np.random.default_rng(0).standard_normal(200)
+    empty[junk[0]] = 4000.0  # not only is nothing there, but much of something else
 
     def expand(which: np.ndarray, place: Place) -> Expansion:
         """Junk says with great certainty that it is a radian off, and yet fits no better than nothing."""
         seen = chains.expand(which, place)
         bad = np.isin(which, junk)
         evidence = np.where(bad[:, None], 1000.0, seen.evidence)
-        return Expansion(seen.information, evidence, np.where(bad, 450.0, seen.misfit))
+        return Expansion(seen.information, evidence, np.where(bad, 50.0 + empty[which], seen.misfit))
 
     start = displaced(chains.truth, 0.05, 0.3)
     tracked = smooth_chain(expand, start, chains.molecule, motion_of(3, 0.1), empty=empty)

@@ -236,7 +236,7 @@ def _cap(misfit: np.ndarray, empty: np.ndarray | None, motion: Motion) -> np.nda
         return np.full(len(misfit), np.inf)
     gain = empty - misfit
     cap = empty + max(EMPTY_FRAME, WILD_GAIN * _spread(gain) - float(np.median(gain)))
-    return np.where(empty > np.median(empty) + WILD * _spread(empty), -np.inf, cap)
+    return np.where(empty > np.median(empty) + WILD * _spread(empty), 0.0, cap)  # no misfit is below 0
 
 
 def _spread(values: np.ndarray) -> float:
