@@ -171,7 +171,7 @@ def test_scores_are_what_the_schema_says(small_run: Path) -> None:
             assert set(row) == set(rules[part]["items"]["required"])
             for key, rule in rules[part]["items"]["properties"].items():
                 assert row[key] in rule["enum"] if "enum" in rule else True
-    assert {row["method"] for row in scores["rows"]} == {"pca_pixels", "latents", "tica"}
+    assert {row["method"] for row in scores["rows"]} == {"pca_pixels", "latents", "state_space", "tica"}
 
 
 @pytest.mark.parametrize("module", ["torch", "numpy", "openmm", "zarr", "rich"])

@@ -95,6 +95,12 @@ def test_drift_is_learned_where_there_is_one(drift):
     speed = np.linalg.norm(tracked.motion.drift_A, axis=1)
     assert speed == pytest.approx(np.full(5, drift), abs=0.02 if drift else 0.0)
     assert np.sqrt(tracked.shift_variance) == pytest.approx(0.05, rel=0.3)
+    # a molecule apart, with the motion of all
+    motion = replace(tracked.motion, drift_A=np.zeros((1, 2)))
+    first = smooth_chain(
+        chains.expand, Place(*(v[:150] for v in vars(chains.truth).values())), np.zeros(150), motion, learn=False
+    )
+    assert np.allclose(first.motion.drift_A[0], tracked.motion.drift_A[0], atol=1e-3)
 
 
 def test_latents_are_independent_in_time_also_with_dynamics():
@@ -112,14 +118,16 @@ def test_latents_are_independent_in_time_also_with_dynamics():
 
 def test_empty_frames_are_set_aside_and_drag_nobody():
     chains = simulate(2, 100, 3.0, 0.0)
-    empty, junk = np.full(200, 400.0), np.arange(30, 200, 60)
+    junk = np.arange(30, 200, 60)
+    empty = 400.0 + 10 * np.random.default_rng(0).standard_normal(200)
+    empty[junk[0]] = 4000.0  # not only is nothing there, but much of something else
 
     def expand(which: np.ndarray, place: Place) -> Expansion:
         """Junk says with great certainty that it is a radian off, and yet fits no better than nothing."""
         seen = chains.expand(which, place)
         bad = np.isin(which, junk)
         evidence = np.where(bad[:, None], 1000.0, seen.evidence)
-        return Expansion(seen.information, evidence, np.where(bad, 450.0, seen.misfit))
+        return Expansion(seen.information, evidence, np.where(bad, 50.0 + empty[which], seen.misfit))
 
     start = displaced(chains.truth, 0.05, 0.3)
     tracked = smooth_chain(expand, start, chains.molecule, motion_of(3, 0.1), empty=empty)

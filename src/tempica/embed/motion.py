@@ -28,7 +28,8 @@ class Motion:
     turn_variance: float  # q, rad² about each axis and frame; infinite where poses are new in each frame
     shift_variance: float  # q_s, Å² along each axis and frame; infinite where shifts are new in each frame
     shift_spread: float  # σ_s², Å² along each axis
-    drift_A: np.ndarray  # (molecule, 2) v, Å per frame; (1, 2) or (molecule, 2)
+    drift_A: np.ndarray  # v of each molecule (molecule, 2), or of all (1, 2), Å per frame
+    drift_spread: float = 0.0  # σ_v², (Å per frame)² along each axis over molecules; 0 where none drifts
 
 
 @dataclass(frozen=True)

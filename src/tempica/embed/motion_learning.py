@@ -49,8 +49,20 @@ def learn_motion(
         if motion.turn_variance > NO_MEMORY:
             motion = replace(motion, turn_variance=np.inf)
         if np.isfinite(motion.shift_variance):
-            motion = replace(motion, drift_A=_drift(chain, place, frames, used))
+            found = _best_drift(chain, place, frames, used)
+            motion = _probable(replace(motion, drift_spread=_spread_of_drift(*found, frames)), *found)
     return motion
+
+
+def learn_drift(
+    expansion: Expansion, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None
+) -> Motion:
+    """A known motion with the drift of these molecules."""
+    if motion.drift_spread == 0 or not np.isfinite(motion.shift_variance):
+        return motion
+    motion = replace(motion, drift_A=np.broadcast_to(motion.drift_A, (frames.n_molecules, 2)))
+    chain = _posterior(expansion, place, frames, motion, dynamics)
+    return _probable(motion, *_best_drift(chain, place, frames, motion))
 
 
 def _logarithms(motion: Motion) -> np.ndarray:
@@ -100,21 +112,33 @@ def _expected(chain: Chain, place: Place, frames: Frames, motion: Motion, spread
     return np.array([turn, shift, spread])
 
 
-def _drift(chain: Chain, place: Place, frames: Frames, motion: Motion) -> np.ndarray:
-    """Straight drift (molecule, 2) of every long molecule where all together gain more than they cost (BIC), or 0.
+def _best_drift(chain: Chain, place: Place, frames: Frames, motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+    """Straight drift (molecule, 2) that fits best, and its information (molecule, 2, 2).
 
     ln p of a molecule's images is quadratic in its drift v. With b the slope's change with v, ±1 / q_s at its ends, the
-    curvature is S / q_s − bᵀ H⁻¹ b for S steps, and the slope ⟨s_last − s_first − S v⟩ / q_s.
+    information is S / q_s − bᵀ H⁻¹ b for S steps, and the slope ⟨s_last − s_first − S v⟩ / q_s.
     """
     q, number = motion.shift_variance, frames.n_molecules
     first, last = np.flatnonzero(~frames.follows), np.flatnonzero(~frames.joined)
     n_steps = (last - first)[:, None]
     at, pulled = place.shift_A + chain.solution[:, SHIFT, 0], chain.solution[:, SHIFT, 1:]
     now = np.broadcast_to(motion.drift_A, (number, 2))
-    curvature = (n_steps[..., None] * np.eye(2) - (pulled[last] - pulled[first])) / q + 1e-6 * np.eye(2)
+    information = (n_steps[..., None] * np.eye(2) - (pulled[last] - pulled[first])) / q + 1e-6 * np.eye(2)
     slope = (at[last] - at[first] - n_steps * now) / q
-    drift = now + np.linalg.solve(curvature, slope[..., None])[..., 0]
-    long = n_steps[:, 0] >= LONG
-    gain = np.einsum("mi,mij,mj->m", drift, curvature, drift)[long].sum()
-    worth = long & (gain > 2 * np.log(np.maximum(n_steps[long, 0], 1)).sum())
-    return np.where(worth[:, None], drift, 0.0)
+    return now + np.linalg.solve(information, slope[..., None])[..., 0], information
+
+
+def _spread_of_drift(drift: np.ndarray, information: np.ndarray, frames: Frames) -> float:
+    """σ_v² of long molecules' drifts where all together gain more than they cost (BIC), or 0."""
+    n_steps = np.bincount(frames.number) - 1
+    gain, long = np.einsum("mi,mij,mj->m", drift, information, drift), n_steps >= LONG
+    worth = gain[long].sum() > 2 * np.log(np.maximum(n_steps[long], 1)).sum()
+    return float((drift[long] ** 2).mean()) if worth else 0.0
+
+
+def _probable(motion: Motion, drift: np.ndarray, information: np.ndarray) -> Motion:
+    """The motion with each molecule's most probable drift, given that of all."""
+    if motion.drift_spread == 0:
+        return replace(motion, drift_A=np.zeros_like(drift))
+    right = information @ drift[..., None]
+    return replace(motion, drift_A=np.linalg.solve(information + np.eye(2) / motion.drift_spread, right)[..., 0])

@@ -33,5 +33,5 @@ def save_motion(path: Path, motion: Motion) -> None:
 
 def load_motion(path: Path) -> Motion:
     arrays = files.load_arrays(path)
-    numbers = {name: float(arrays[name]) for name in ("turn_variance", "shift_variance", "shift_spread")}
-    return Motion(**numbers, drift_A=arrays["drift_A"])
+    drift = arrays.pop("drift_A")
+    return Motion(**{name: float(value) for name, value in arrays.items()}, drift_A=drift)

@@ -32,13 +32,12 @@ def run(work: Work) -> None:
     plan = Plan(work, work.read("movie"))
     few, first, model = plan.few_spans, plan.file("setting-0"), plan.file("model")
     stated = [] if plan.pose == "hidden" else _stated(plan, "few", few)
-    work.run_chains(
-        "start", [[("start", partial(start.begin, work.recipe.embed, work.run, first, model, few, stated))]]
-    )
+    task = partial(start.begin, work.recipe.embed, work.run, first, model, few, stated)
+    work.run_chains(None, [[("start", task)]])
     setting = _find_shifts(plan, first, model) if plan.pose == "hidden" else first
     setting, state = _learn(plan, setting)
     if plan.pose == "hidden":
-        _search(plan, "all", plan.long_spans, setting, state)
+        _search(plan, "all", plan.long_spans, setting, state, "searching poses of all frames")
         _track(plan, setting, state)
     else:
         _embed(plan, setting, state)
@@ -48,17 +47,17 @@ def run(work: Work) -> None:
 def _find_shifts(plan: Plan, setting: Path, model: Path) -> Path:
     """The setting, with how far particles lie from the centres of their boxes: from a few frames."""
     found, spans = plan.file("setting-1"), plan.few_spans
-    _search(plan, "shifts", spans, setting, model)
+    _search(plan, "shifts", spans, setting, model, "searching shifts")
     parts = [plan.file(f"shifts-{span}") for span in spans]
     task = partial(hidden.find_shifts, setting, parts, found)
-    plan.work.run_chains("shifts", [[("shifts", task)]])
+    plan.work.run_chains(None, [[("shifts", task)]])
     return found
 
 
-def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path) -> None:
+def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path, label: str | None = None) -> None:
     task = partial(hidden.search_span, plan.work.run, setting, state)
     chains = [[(f"{name}-{span}", partial(task, plan.file(f"{name}-{span}"), span))] for span in spans]
-    plan.work.run_chains("searching poses", chains)
+    plan.work.run_chains(label, chains)
 
 
 def _stated(plan: Plan, name: str, spans: list[Span]) -> list[Path]:
@@ -98,9 +97,9 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     strength = float(Setting.load(setting).signal)
     spans = plan.learning_spans(round(np.clip(LEARN_SIGNAL / strength, LEARN_LEAST, LEARN_MOST)))
     task = partial(start.begin_learning, recipe, work.run, plan.file("state-0"), sum(len(span) for span in spans))
-    work.run_chains("start", [[("begin", task)]])
+    work.run_chains(None, [[("begin", task)]])
     if plan.pose == "hidden":
-        _search(plan, "learn", spans, setting, plan.file("state-0"))
+        _search(plan, "learn", spans, setting, plan.file("state-0"), "searching poses to learn from")
     else:
         _stated(plan, "learn", spans)
     molecule = molecules(plan.movie, spans)
@@ -109,27 +108,31 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     snapshots = len(np.unique(molecule)) == len(molecule)
     first_timed = TIMELESS_ROUNDS if recipe.modes_from == "structure" else 0
     earliest = max(first_timed, SEARCH_AGAIN * (plan.pose == "hidden"))
-    for number in range(MOST_ROUNDS):
-        state, before = plan.file(f"state-{number}"), f"round-{number - 1}" if number else "learn"
-        if number == SEARCH_AGAIN and plan.pose == "hidden":
-            before = "again"
-            _search(plan, before, spans, setting, state)
-        task = partial(rounds.expand_block, work.run, setting, state)
-        parts = [plan.file(f"round-{number}-{span}") for span in spans]
-        chains = [
-            [(part.stem, partial(task, plan.file(f"{before}-{span}"), part, span, at))]
-            for span, part, at in zip(spans, parts, places, strict=True)
-        ]
-        work.run_chains(f"learning modes, round {number + 1} of at most {MOST_ROUNDS}", chains)
-        after = plan.file(f"state-{number + 1}")
-        timeless = snapshots or number < first_timed
-        step = partial(rounds.learn_round, state, parts, after, molecule, recipe.n_modes, timeless=timeless)
-        work.run_chains("fitting what moves", [[(after.stem, step)]])
-        if number > earliest and converged(load_state(after)):
-            break
+    done = sum(work.is_done(plan.file(f"state-{number + 1}").stem) for number in range(MOST_ROUNDS))
+    with work.progress.task(work.stage, f"learning modes, at most {MOST_ROUNDS} rounds", MOST_ROUNDS, done) as advance:
+        for number in range(MOST_ROUNDS):
+            state, before = plan.file(f"state-{number}"), f"round-{number - 1}" if number else "learn"
+            if number == SEARCH_AGAIN and plan.pose == "hidden":
+                before = "again"
+                _search(plan, before, spans, setting, state)
+            task = partial(rounds.expand_block, work.run, setting, state)
+            parts = [plan.file(f"round-{number}-{span}") for span in spans]
+            chains = [
+                [(part.stem, partial(task, plan.file(f"{before}-{span}"), part, span, at))]
+                for span, part, at in zip(spans, parts, places, strict=True)
+            ]
+            work.run_chains(None, chains)
+            after = plan.file(f"state-{number + 1}")
+            timeless = snapshots or number < first_timed
+            step = partial(rounds.learn_round, state, parts, after, molecule, recipe.n_modes, timeless=timeless)
+            work.run_chains(None, [[(after.stem, step)]])
+            if number >= done:
+                advance()
+            if number > earliest and converged(load_state(after)):
+                break
     refined = plan.file("setting-2")
     task = partial(start.refine_noise, recipe, work.run, setting, after, spans, parts, refined)
-    work.run_chains("noise", [[("noise", task)]])
+    work.run_chains(None, [[("noise", task)]])
     return refined, after
 
 
@@ -138,7 +141,7 @@ def _track(plan: Plan, setting: Path, state: Path) -> None:
     spans = [span for span in plan.long_spans if work.recipe.splits[span.replica] == "train"]
     parts = [plan.file(f"all-{span}") for span in spans]
     task = partial(hidden.learn_motion, work.run, setting, state, parts, motion, spans)
-    work.run_chains("how poses go on", [[("motion", task)]])
+    work.run_chains("learning how poses go on", [[("motion", task)]])
     task = partial(hidden.track_span, work.run, setting, state, motion)
     chains = [
         [(f"embed-{span}", partial(task, plan.file(f"all-{span}"), plan.file(f"embed-{span}"), span))]
@@ -157,11 +160,12 @@ def _write(plan: Plan, setting_file: Path, state: Path) -> None:
     about = {"noise_variance": noise, "pose_source": SOURCE[plan.pose], "autocorrelation": rho.tolist()}
     if plan.pose == "hidden":
         motion = load_motion(plan.file("motion"))
-        about |= {
+        found = {
             "shift_deviation_A": float(setting.shift_deviation_A),
             "turn_deg": float(np.degrees(np.sqrt(motion.turn_variance))),
             "shift_step_A": float(np.sqrt(motion.shift_variance)),
         }
+        about |= {name: value for name, value in found.items() if np.isfinite(value)}  # else nothing goes on
     latents = work.create_store(
         "latents",
         sizes | {"atom": n_atoms, "space": 3, "quaternion": 4, "plane": 2, "pose": 5, "pose_other": 5},
@@ -171,11 +175,11 @@ def _write(plan: Plan, setting_file: Path, state: Path) -> None:
     store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
     store.write(latents, {"mode_shape": modes.shape, "mean_structure": modes.mean})
     for span in plan.long_spans:
-        found = files.load_arrays(plan.file(f"embed-{span}"))
-        quaternion = Rotation.from_matrix(found.pop("rotation")).as_quat()
-        found["residual_variance"] = noise * found["residual_variance"]
+        arrays = files.load_arrays(plan.file(f"embed-{span}"))
+        quaternion = Rotation.from_matrix(arrays.pop("rotation")).as_quat()
+        arrays["residual_variance"] = noise * arrays["residual_variance"]
         store.write(
-            latents, found | {"pose_quaternion": quaternion}, replica=span.replica, time=slice(span.first, span.last)
+            latents, arrays | {"pose_quaternion": quaternion}, replica=span.replica, time=slice(span.first, span.last)
         )
 
 

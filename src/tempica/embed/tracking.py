@@ -20,7 +20,7 @@ import numpy as np
 from tempica.embed.chain import Chain, solve
 from tempica.embed.following import Path, follow
 from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, Prior, expand_prior, frames_of
-from tempica.embed.motion_learning import learn_motion
+from tempica.embed.motion_learning import learn_drift, learn_motion
 from tempica.embed.quadratic import Expansion, Observed, linearise
 from tempica.embed.rotations import turned
 from tempica.embed.second_look import astray_frames, bridge, total_near
@@ -90,7 +90,7 @@ def smooth_poses(
         nuisance: (L, N, 3) further displacements in nm, of amplitudes ~ N(0, 1): motion that the modes leave out, and
             without which posteriors are too narrow. Only the last step and the posterior take it into account.
         n_steps: Gauss–Newton steps at the most.
-        learn: whether the motion is learned, from all molecules.
+        learn: whether the motion is learned, from all molecules; else only each molecule's drift, where there is any.
     Raises DataError for labels that come back, and for images that are not finite.
     """
 
@@ -204,6 +204,8 @@ def _climb(
         used = movie.counting(expansion, cap)
         if learn:
             motion = learn_motion(used, place, frames, motion, dynamics, movie.spread)
+        else:
+            motion = learn_drift(used, place, frames, motion, dynamics)
         prior = expand_prior(place, frames, motion, dynamics)
         weight = np.diagonal(used.information + prior.diagonal, axis1=1, axis2=2)
         step = _chain(used, prior, frames, damping[:, None] * weight).solution[..., 0]
@@ -234,7 +236,7 @@ def _cap(misfit: np.ndarray, empty: np.ndarray | None, motion: Motion) -> np.nda
         return np.full(len(misfit), np.inf)
     gain = empty - misfit
     cap = empty + max(EMPTY_FRAME, WILD_GAIN * _spread(gain) - float(np.median(gain)))
-    return np.where(empty > np.median(empty) + WILD * _spread(empty), -np.inf, cap)
+    return np.where(empty > np.median(empty) + WILD * _spread(empty), 0.0, cap)  # no misfit is below 0
 
 
 def _spread(values: np.ndarray) -> float:

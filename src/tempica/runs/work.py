@@ -40,8 +40,11 @@ class Work:
     replica: int | None = None  # the only one to be simulated
     device: str = "cpu"  # where kernels run that support both
 
-    def run_chains(self, label: str, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
-        """Run those tasks of chains of (key, task) that are not done yet; a key names its task within the stage."""
+    def run_chains(self, label: str | None, chains: Sequence[Sequence[tuple[str, pool.Task]]]) -> None:
+        """Run those tasks of chains of (key, task) that are not done yet; a key names its task within the stage.
+
+        Progress is told under `label`; none is where there is none, for a short step, or a part of what is told.
+        """
         marks = self.folder / "done"
         marks.mkdir(exist_ok=True)
         left = [
@@ -49,6 +52,9 @@ class Work:
             for chain in chains
         ]
         total = sum(map(len, chains))
+        if label is None:
+            pool.run_chains(self.executor, left, lambda: None)
+            return
         with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
             pool.run_chains(self.executor, left, advance)
 

@@ -60,6 +60,28 @@ MOVIE_OPTIONAL: dict[str, Any] = {
     },
 }
 
+LATENTS_OPTIONAL: dict[str, Any] = {
+    "autocorrelation": {
+        "type": "array",
+        "items": {"type": "number"},
+        "description": "of each mode's amplitude from one frame of a molecule to the next, as learned",
+    },
+    "shift_deviation_A": {
+        "type": "number",
+        "unit": "angstrom",
+        "description": "of hidden places of particles in their boxes, each axis, as learned",
+    },
+    "turn_deg": {
+        "type": "number",
+        "unit": "degree",
+        "description": "the same as of a movie, as learned from images; not there where poses do not go on",
+    },
+    "shift_step_A": {
+        "type": "number",
+        "unit": "angstrom",
+        "description": "standard deviation of shifts' changes between frames; not there where shifts do not go on",
+    },
+}
 
 BEAMLINE = {
     "photon_energy_eV": "eV",

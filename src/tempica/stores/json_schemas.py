@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, MOVIE_OPTICS, MOVIE_OPTIONAL
+from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, LATENTS_OPTIONAL, MOVIE_OPTICS, MOVIE_OPTIONAL
 from tempica.stores.schema import FILES, STORES
 from tempica.stores.scores import SCORES
 
@@ -67,6 +67,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
             "enum": ["stated", "refined", "searched"],
             "description": "where poses are from: the movie; the movie, and the images; the images alone",
         }
+        attributes |= LATENTS_OPTIONAL
     if kind in ("ensemble", "structure"):
         attributes["centre_nm"] = {
             "type": "array",
