@@ -13,7 +13,7 @@ from tempica.imaging.spreading import grid_of
 def transform_plane(room, n, margin, low, high, n_columns, passes, offset, out):
     transform_rows(room, n, margin, low, high, n_columns, *passes, offset[0], offset[1], offset[2])
     for k in range(n_columns):
-        at = offset[2] + np.uint64(16 * n * k)
+        at = offset[2] + np.uint64(16 * (n + 1) * k)
         line = transform_line(room, at, at + np.uint64(8), np.uint64(16), n, *passes, offset[0], offset[1])
         for i in range(16 * n):
             out[k, i] = room[line + np.uint64(i)]
@@ -25,7 +25,7 @@ def test_transforms_are_those_of_numpy(n):
     image = rng.standard_normal((8, n, n)).astype(np.float32)
     image[:, :low] = image[:, high:] = 0
     n_columns = n // 2
-    sizes = [8 * (n + margin) ** 2, 16 * n, 16 * n, 16 * n * n_columns]
+    sizes = [8 * (n + margin) ** 2, 16 * n, 16 * n, 16 * (n + 1) * n_columns]
     room = np.full(sum(sizes), 7, dtype=np.float32)  # what is not read does not matter
     sheet = room[: sizes[0]].reshape(n + margin, n + margin, 8)
     sheet[low:high, :n] = np.moveaxis(image[:, low:high], 0, -1)

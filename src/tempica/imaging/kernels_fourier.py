@@ -186,21 +186,27 @@ def transform_line(room, re, im, step, n, radix_P, start_P, factor, first, secon
     return second
 
 
+@numba.njit(**_INLINE)
+def plane_stride(n):
+    """Float32 from one line of a plane to the next: no power of two, which would crowd a few sets of the cache."""
+    return np.uint64(2 * WIDTH) * np.uint64(n + 1)
+
+
 @numba.njit(**_COMPILED)
 def transform_rows(room, n, margin, low, high, n_columns, radix_P, start_P, factor, first, second, plane):
     """Twice the coefficients kx = 0 … n_columns − 1 of each of n rows, into lines (kx, row) of `plane`.
 
-    Rows begin at 0 of `room`, and `margin` pixels lie between one and the next. Only `low` … `high` − 1, both
-    even, are read: the others are empty.
+    Lines are `plane_stride` apart. Rows begin at 0 of `room`, and `margin` pixels lie between one and the next. Only
+    `low` … `high` − 1, both even, are read: the others are empty.
     """
     pair, lane, nothing = np.uint64(2 * WIDTH), np.uint64(WIDTH), splat(np.float32(0))
-    long, stride = lane * np.uint64(n + margin), pair * np.uint64(n)
+    long, stride = lane * np.uint64(n + margin), plane_stride(n)
     low, high = np.uint64(low), np.uint64(high)
     for k in range(np.uint64(n_columns)):
         to = plane + stride * k
         for at in range(to, to + pair * low, lane):
             store(room, at, nothing)
-        for at in range(to + pair * high, to + stride, lane):
+        for at in range(to + pair * high, to + pair * np.uint64(n), lane):
             store(room, at, nothing)
     for j in range(low, high, np.uint64(2)):
         at = long * j

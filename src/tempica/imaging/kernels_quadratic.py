@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 from tempica.imaging.kernels_cpu import _exp_minus, in_threads
-from tempica.imaging.kernels_fourier import Passes, transform_line, transform_rows
+from tempica.imaging.kernels_fourier import Passes, plane_stride, transform_line, transform_rows
 from tempica.imaging.lanes import WIDTH, add, fma, iota, load, mul, splat, store
 
 _COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
@@ -76,7 +76,7 @@ def expand(
     lanes_all = WIDTH * -(-(1 + max(int(order_P.max(initial=0)), int(unit_4L[3].argmax()))) // WIDTH)
     lengths = (
         WIDTH * (n + widest) ** 2,  # the sheet: the grid, and margins for what its edges cut off
-        2 * WIDTH * n * (len(places.first) - 1),
+        2 * WIDTH * (n + 1) * (len(places.first) - 1),
         2 * WIDTH * n,
         2 * WIDTH * n,
         n_atoms * n_gaussians * 4 * widest,
@@ -252,7 +252,7 @@ def _expand(
     plane, line, other, table, jacobian, tile = offset[1], offset[2], offset[3], offset[4], offset[5], offset[6]
     n_lanes, n_columns, pair = np.uint64(gram_LL.shape[0]), first.shape[0] - 1, np.uint64(2 * WIDTH)
     n_parameters = order_P.shape[0]
-    length, lane = pair * np.uint64(n), np.uint64(WIDTH)
+    length, lane = plane_stride(n), np.uint64(WIDTH)
     image = np.uint64(0)
     for q in range(unit_4L.shape[1]):
         if unit_4L[3, q] != 0:
