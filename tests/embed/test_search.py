@@ -53,7 +53,7 @@ def test_rotations_are_even(n_rotations):
 def test_larger_structures_need_more_rotations():
     ball = np.random.default_rng(0).normal(size=(500, 3))
     ball *= 3.0 / np.linalg.norm(ball, axis=1, keepdims=True)
-    assert rotations_for(ball) == pytest.approx(6 * np.pi * 125, rel=0.05)
+    assert rotations_for(ball) == pytest.approx(6 * np.pi * 125, rel=0.25)
     assert rotations_for(2 * ball) == pytest.approx(8 * rotations_for(ball), rel=0.01)
     assert rotations_for(0.01 * ball) == 500
 
