@@ -18,14 +18,16 @@ from tempica.embed.grids import Grid, shift_grid, turns_near
 from tempica.embed.quadratic import Disc, Observed
 from tempica.embed.refine import Peaks, ShiftPrior, climb, distinct, shift_prior
 from tempica.embed.shifts import pool_shifts
-from tempica.embed.templates import Templates, highest, make_templates, scores, stepped
+from tempica.embed.templates import Templates, highest, make_templates, scores, stepped, worthwhile
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 
 TEMPLATE_A = 9.6  # resolution of the coarse search
 STEP_A = 3.5  # of its shifts
 BLOCK = 8  # frames at once, whose scores stay in the cache
-TRIED = 24  # points of the grids that take a Gauss–Newton step, at least
+TRIED = 24  # points of the grids that may take a Gauss–Newton step, or as many as are asked for
+HOPELESS = 40.0  # nats: points that far behind a frame's best, before the step, do not take it
+LEAST_TRIED = 8  # but for so many
 REFINE_A = 6.9  # resolution of the first steps of the refinement
 UNLIKELY = 10.0  # nats: what the coarse search puts that far behind a frame's best is not refined, but for one
 BEHIND = 8.0  # nats: peaks of the refinement that are that far behind a frame's best are given up
@@ -55,10 +57,23 @@ def coarse(
     parts = []
     for first in range(0, len(observed), BLOCK):
         piece, belief = observed[first : first + BLOCK], prior[first : first + BLOCK]
-        chosen, where, _ = highest(scores(piece, templates, belief, shift), templates.grid, n_tried)
-        tried = stepped(piece, templates, chosen, belief.mean_A[:, None] + shift[where], belief, step_A)
+        chosen, where, height = highest(scores(piece, templates, belief, shift), templates.grid, n_tried)
+        frame, which = np.nonzero(worthwhile(piece, height, belief, HOPELESS, LEAST_TRIED))
+        start = belief.mean_A[frame] + shift[where[frame, which]]
+        points = stepped(piece, templates, frame, chosen[frame, which], start, belief, step_A)
+        tried = _in_frames(points, frame, which, chosen.shape)
         parts.append(distinct(tried, templates.grid.apart / 2, n_peaks))
     return Peaks(*(np.concatenate(part) for part in zip(*(vars(part).values() for part in parts), strict=True)))
+
+
+def _in_frames(points: Peaks, frame: np.ndarray, which: np.ndarray, shape: tuple[int, ...]) -> Peaks:
+    """Peaks (F, P, …) of points (L, …); the others are unused."""
+    tried = Peaks(*(np.zeros((*shape, *part.shape[1:])) for part in vars(points).values()))
+    tried.rotation[...] = np.eye(3)
+    tried.log_evidence[...] = -np.inf
+    for name, part in vars(tried).items():
+        part[frame, which] = getattr(points, name)
+    return tried
 
 
 def refine(

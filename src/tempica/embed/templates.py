@@ -9,7 +9,8 @@ up to what all poses of a frame share. The transfer function is on the image, so
 frames, and both sums are matrix products. The templates' derivatives allow one Gauss–Newton step from a point of the
 grids, and the evidence that goes with it, at the price of a few products of small matrices.
 
-Shape legend: F frame, G rotation, S shift, L point of a frame, K mode, Q parameter (K + 5), M coefficient of the disc.
+Shape legend: F frame, G rotation, S shift, P peak, L point (of some frame), K mode, Q parameter (K + 5), M coefficient
+of the disc.
 """
 
 from __future__ import annotations
@@ -95,43 +96,59 @@ def highest(score: np.ndarray, grid: Grid, n_peaks: int) -> tuple[np.ndarray, np
 def stepped(
     observed: Observed,
     templates: Templates,
+    frame: np.ndarray,
     chosen: np.ndarray,
     shift_A: np.ndarray,
     prior: ShiftPrior,
     step_A: float,
 ) -> Peaks:
-    """Points (F, L) of the grids after one Gauss–Newton step, with the evidence of the quadratic around the grid.
+    """Points (L,) of the grids after one Gauss–Newton step, with the evidence of the quadratic around the grid.
 
     −2 ln Z = |r|² + |s − m|²/σ² + 4 ln σ − bᵀA⁻¹b + ln det A, A = JᵀJ + Λ: amplitudes a ~ N(0, I) are marginalised, and
     the pose within a cell of the grids, a normal of the cell's size. Where even the best point leaves over more than
     noise, since grids are coarse and shapes differ from the mean, that much is taken for noise too.
 
-    Parameters: `chosen` (F, L) rotations of the grid; `shift_A` (F, L, 2); `step_A` between the shifts of the grid.
+    Parameters: `frame` (L,) number of each point's frame; `chosen` (L,) rotations of the grid; `shift_A` (L, 2);
+    `step_A` between the shifts of the grid. Peaks are (L, …).
     """
     disc, n_modes = observed.disc, templates.column.shape[1] - 6
     rotation = templates.grid.rotation[chosen]
-    phase = observed.transfer[:, None] * np.exp(-shift_A @ _phase_steps(disc)).astype(np.complex64)
-    column = _real(templates.column[chosen] * phase[:, :, None])
-    residual = _real(observed.target)[:, None] - column[:, :, 0]
-    jacobian = column[:, :, 1:]
-    information = (jacobian @ jacobian.swapaxes(2, 3)).astype(np.float64)
+    phase = observed.transfer[frame] * np.exp(-shift_A @ _phase_steps(disc)).astype(np.complex64)
+    column = _real(templates.column[chosen] * phase[:, None])
+    residual = _real(observed.target)[frame] - column[:, 0]
+    jacobian = column[:, 1:]
+    information = (jacobian @ jacobian.swapaxes(1, 2)).astype(np.float64)
     slope = (jacobian @ residual[..., None])[..., 0].astype(np.float64)
-    misfit = np.einsum("flm,flm->fl", residual, residual).astype(np.float64)
-    excess = np.maximum(misfit.min(1) / disc.n_values, 1.0)
-    information, slope, misfit = (v / excess.reshape(-1, *[1] * (v.ndim - 1)) for v in (information, slope, misfit))
-    deviation = prior.deviation_A[:, None]
-    away = shift_A - prior.mean_A[:, None]
-    cell = np.concatenate([np.ones(n_modes), np.full(3, templates.grid.cell**-2.0)])
-    diagonal = np.einsum("flqq->flq", information)
-    diagonal[..., :-2] += cell
-    diagonal[..., -2:] += deviation[..., None] ** -2.0 + (4 / max(step_A, LEAST_DEVIATION_A) ** 2)
-    slope[..., -2:] -= away / deviation[..., None] ** 2
+    misfit = np.einsum("lm,lm->l", residual, residual).astype(np.float64)
+    least = np.full(len(observed), np.inf)
+    np.minimum.at(least, frame, misfit)
+    excess = np.maximum(least / disc.n_values, 1.0)[frame]
+    information, slope, misfit = information / excess[:, None, None], slope / excess[:, None], misfit / excess
+    deviation = prior.deviation_A[frame]
+    away = shift_A - prior.mean_A[frame]
+    diagonal = np.einsum("lqq->lq", information)
+    diagonal[:, :n_modes] += 1
+    diagonal[:, n_modes:-2] += templates.grid.cell**-2.0
+    diagonal[:, -2:] += deviation[:, None] ** -2.0 + (4 / max(step_A, LEAST_DEVIATION_A) ** 2)
+    slope[:, -2:] -= away / deviation[:, None] ** 2
     step = np.linalg.solve(information, slope[..., None])[..., 0]
     _, volume = np.linalg.slogdet(information)
-    twice = misfit + ((away / deviation[..., None]) ** 2).sum(-1) + 4 * np.log(deviation)
-    twice += volume - (step * slope).sum(-1)
-    turn = rotation_matrix(quaternion_of(step[..., n_modes:-2]))
-    return Peaks(turn @ rotation, shift_A + step[..., -2:], step[..., :n_modes], -0.5 * twice)
+    twice = misfit + ((away / deviation[:, None]) ** 2).sum(1) + 4 * np.log(deviation) + volume - (step * slope).sum(1)
+    turn = rotation_matrix(quaternion_of(step[:, n_modes:-2]))
+    return Peaks(turn @ rotation, shift_A + step[:, -2:], step[:, :n_modes], -0.5 * twice)
+
+
+def worthwhile(observed: Observed, height: np.ndarray, prior: ShiftPrior, gap: float, least: int) -> np.ndarray:
+    """Which of the scores (F, P), highest first, are within `gap` nats of the first; and the `least` first anyway.
+
+    Where even the first leaves over more than noise, |y|² − 2 (ℓ + 2 ln σ) above the number of values, the gap is wider
+    in that proportion.
+    """
+    left_over = (np.abs(observed.target) ** 2).sum(1) - 2 * (height[:, 0] + 2 * np.log(prior.deviation_A))
+    wide = gap * np.maximum(left_over / observed.disc.n_values, 1.0)
+    near = height >= (height[:, 0] - wide)[:, None]
+    near[:, :least] = True
+    return near & np.isfinite(height)
 
 
 def _phase_steps(disc: Disc) -> np.ndarray:
