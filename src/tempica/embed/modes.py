@@ -27,6 +27,9 @@ from tempica.imaging.modes import Modes
 
 MOST_ROUNDS = 12
 TOLERANCE = 0.05
+MOVES = 6  # rounds that move the reference
+# detail that the first rounds look at: a wave tells where a bead is as far as about a third of its length off
+RESOLUTION_A = (12.0, 12.0, 12.0, 9.6, 8.0, 6.0)
 SAMPLE = 200  # frames whose structures tell how far a round has moved them
 
 
@@ -104,7 +107,7 @@ def step(
     """One round from the expansions of all frames at `state.amplitude`; parameters and errors are those of `learn`."""
     learned = learn(information, evidence, molecule, n_sources, start=state.learned, **options)
     new = replace(state, learned=learned, amplitude=learned.amplitude)
-    if state.elastic is not None:
+    if state.elastic is not None and len(state.change) < MOVES:
         new = _moved(new, state.elastic)
     every = max(1, len(evidence) // SAMPLE)
     before, after = (s.reference + np.tensordot(s.amplitude[::every], s.shape, 1) for s in (state, new))
@@ -114,7 +117,18 @@ def step(
 
 def converged(state: State, tolerance: float = TOLERANCE, most: int = MOST_ROUNDS) -> bool:
     """Whether the last round moved structures by less than `tolerance` of their motion, or was number `most`."""
-    return len(state.change) >= most or (len(state.change) > 0 and bool(state.change[-1] < tolerance))
+    done = len(state.change)
+    return done >= most or (done > 0 and resolution_A(state) == 0 and bool(state.change[-1] < tolerance))
+
+
+def resolution_A(state: State) -> float:
+    """Finest detail (Å) that frames should be expanded at in the next round; 0 for all that there is.
+
+    Coarse to fine where one structure is all that is known, so that frames far from it are not expanded in waves that
+    do not reach them.
+    """
+    done = len(state.change)
+    return RESOLUTION_A[done] if state.elastic is not None and done < len(RESOLUTION_A) else 0.0
 
 
 def product(state: State) -> Modes:

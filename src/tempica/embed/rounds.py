@@ -23,6 +23,8 @@ def expand_block(
     """
     setting, state = Setting.load(setting_file), load_state(state_file)
     observed, scatterers = observed_of(run, setting, span), setting.scatterers
+    if detail := modes.resolution_A(state):
+        observed = observed.within(int(np.ceil(observed.disc.n_pixels * observed.disc.pixel_A / detail)))
     amplitude = state.amplitude[at]
     position = state.reference + np.tensordot(amplitude, state.shape, 1)
     given = {name: value for name, value in files.load_arrays(poses).items() if name not in ("information", "evidence")}
