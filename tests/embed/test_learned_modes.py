@@ -1,11 +1,26 @@
 """Rounds of expanding and learning, on a molecule that is seen by noisy projections of its beads instead of images."""
 
+from dataclasses import replace
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from tempica import kalman
-from tempica.embed.modes import as_arrays, converged, elastic_start, from_arrays, latents, product, start, step
+from tempica.embed.modes import (
+    MOVES,
+    RESOLUTION_A,
+    as_arrays,
+    converged,
+    elastic_start,
+    from_arrays,
+    latents,
+    product,
+    resolution_A,
+    start,
+    step,
+)
 from tempica.imaging.modes import Modes, principal_modes
 
 RHO, NOISE = 0.9, 0.15  # nm
@@ -103,3 +118,21 @@ def test_a_saved_state_goes_on_the_same(seen, tmp_path):
             assert after.keys() == other.keys()
             for name, value in after.items():
                 np.testing.assert_array_equal(value, other[name])
+
+
+def test_rounds_from_one_structure_look_coarse_to_fine_and_come_to_rest(seen):
+    *_, molecule, expand = seen
+    form = bent(np.zeros(1))[0]
+    state = elastic_start(form, 20, 400)
+    assert resolution_A(start(Modes(form, state.shape), 400)) == RESOLUTION_A[0]
+    details, references = [], []
+    for _ in range(MOVES + 2):
+        details.append(resolution_A(state))
+        settled = replace(state, change=np.zeros(len(state.change)))
+        assert converged(settled) == (len(details) > len(RESOLUTION_A))
+        state = step(state, *expand(state.amplitude, state.reference, state.shape), molecule, 2, n_steps=2)
+        references.append(state.reference)
+    assert details == [*RESOLUTION_A, 0, 0]
+    moves = [rms(b - a) for a, b in pairwise(references)]
+    assert min(moves[: MOVES - 1]) > 0
+    assert moves[MOVES - 1 :] == [0, 0]

@@ -30,6 +30,7 @@ TOLERANCE = 0.05
 MOVES = 6  # rounds that move the reference
 # detail that the first rounds look at: a wave tells where a bead is as far as about a third of its length off
 RESOLUTION_A = (12.0, 12.0, 12.0, 9.6, 8.0, 6.0)
+RESOLUTION_OF_ENSEMBLE_A = (12.0, 8.0)  # the same where the basis is that of an ensemble, whose mean is near
 SAMPLE = 200  # frames whose structures tell how far a round has moved them
 
 
@@ -124,11 +125,10 @@ def converged(state: State, tolerance: float = TOLERANCE, most: int = MOST_ROUND
 def resolution_A(state: State) -> float:
     """Finest detail (Å) that frames should be expanded at in the next round; 0 for all that there is.
 
-    Coarse to fine where one structure is all that is known, so that frames far from it are not expanded in waves that
-    do not reach them.
+    Coarse to fine, so that frames far from where they are expanded are not seen in waves that do not reach them.
     """
-    done = len(state.change)
-    return RESOLUTION_A[done] if state.elastic is not None and done < len(RESOLUTION_A) else 0.0
+    steps, done = RESOLUTION_OF_ENSEMBLE_A if state.elastic is None else RESOLUTION_A, len(state.change)
+    return steps[done] if done < len(steps) else 0.0
 
 
 def product(state: State) -> Modes:
