@@ -172,6 +172,8 @@ def test_scores_are_what_the_schema_says(small_run: Path) -> None:
             for key, rule in rules[part]["items"]["properties"].items():
                 assert row[key] in rule["enum"] if "enum" in rule else True
     assert {row["method"] for row in scores["rows"]} == {"pca_pixels", "latents", "state_space", "tica"}
+    assert set(scores["poses"]) == set(rules["poses"]["required"])
+    assert all(set(row) == set(rules["latents"]["items"]["required"]) for row in scores["latents"])
 
 
 @pytest.mark.parametrize("module", ["torch", "numpy", "openmm", "zarr", "rich"])

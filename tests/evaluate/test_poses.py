@@ -151,10 +151,20 @@ def test_the_bound_is_what_least_squares_near_the_truth_reaches(rng):
     slope = (real @ residual.reshape(n, -1).view(np.float64)[..., None])[..., 0]
     slope[:, :K] -= a
     information = real @ real.swapaxes(1, 2) + np.diag(np.r_[np.ones(K), np.zeros(5)])
-    error = np.linalg.solve(information, slope[..., None])[:, K:, 0]
-    square = np.einsum("fp,fpq,fq->f", error, np.linalg.inv(covariance), error) / 5
+    error = np.linalg.solve(information, slope[..., None])[..., 0]
+    square = np.einsum("fp,fpq,fq->f", error[:, K:], np.linalg.inv(covariance[:, K:, K:]), error[:, K:]) / 5
     assert square.mean() == pytest.approx(1, abs=0.15)
-    assert np.degrees(np.sqrt(covariance[:, 0, 0])).max() < 20
+    assert np.degrees(np.sqrt(covariance[:, K, K])).max() < 20
+    # of a body: what superposing it finds, to first order
+    weight, small = np.r_[np.ones(12), np.zeros(N - 12)], 1e-3 * error
+    placed = poses.Placed(structures(modes, a), rotation, shift)
+    turned = Rotation.from_rotvec(small[:, K : K + 3]).as_matrix() @ rotation
+    there = poses.Placed(structures(modes, a + small[:, :K]), turned, shift)
+    turn = poses.pose_errors(there, placed, weight).turn * 1e3
+    body = poses.turn_of_body(covariance, placed, modes, weight)
+    assert body.shape == (n, 3, 3)
+    square = np.einsum("fp,fpq,fq->f", turn, np.linalg.inv(body), turn) / 3
+    assert square.mean() == pytest.approx(1, abs=0.2)
 
 
 def test_rotation_vectors_are_the_shortest(rng):

@@ -234,7 +234,7 @@ def test_the_recipe_takes_it_as_a_method(tmp_path) -> None:
     done = tempica("run", recipe, "--out", tmp_path / "run", "--until", "evaluate")
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())["rows"]
-    assert {row["method"] for row in scores} == {"pca_pixels", "latents", "tica", "pcl_images"}
+    assert {row["method"] for row in scores} >= {"pca_pixels", "latents", "tica", "pcl_images"}
     assert all(np.isfinite(row["value"]) for row in scores if row["method"] == "pcl_images")
 
 

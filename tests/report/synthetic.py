@@ -147,7 +147,6 @@ def poses_of(*, known: bool = False) -> dict[str, Any]:
         "shift_95_A": 0.6,
         "structure_A": 1.1,
         "angle_deg": found.tolist(),
-        "predicted_deg": (0.9 * angle).tolist(),
         "bound_deg": (0.8 * angle).tolist(),
     }
     splits = [{"split": name, **split, **calibration_of()} for name in ("all", "held_out")]

@@ -254,7 +254,7 @@ def test_poses_are_shown_with_error_bound_and_posterior(run, page):
     assert "1.21 (1.08 to 1.34)" in text
     assert "the pose explains 1.20 % of the variance of their errors, where chance gives 0.90 % (95 %: 1.10 %)" in text
     *_, scores = run[1]
-    for name in ("predicted_deg", "bound_deg", "squared_error", "squared_error_interval", "within_95", "level"):
+    for name in ("bound_deg", "squared_error", "squared_error_interval", "within_95", "level"):
         lacking = {**scores["poses"], "splits": [row | {name: None} for row in scores["poses"]["splits"]]}
         assert "least that single frames" in placing.section(scores | {"poses": lacking}) or name == "bound_deg"
     bare = [row | dict.fromkeys(placing_keys(row)) for row in scores["poses"]["splits"]]

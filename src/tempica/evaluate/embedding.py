@@ -48,7 +48,7 @@ def compare_replica(recipe: Recipe, run: Path, out: Path, replica: int, bound_fr
         if not known:
             at = {"replica": replica, "time": bound_frames}
             seen = _placed(truth.isel(at), trajectory["position"].isel(at).values)
-            found["bound"] = _bound(movie.isel(at), seen, latents.isel(at), modes)
+            found["bound"] = _bound(movie.isel(at), seen, latents.isel(at), modes, weight)
     files.save_arrays(out, **found)
 
 
@@ -96,15 +96,20 @@ def _compared(
     return found | {"latent": true.amplitude - amplitude, "pose": true.pose}
 
 
-def _bound(movie: xarray.Dataset, truth: poses.Placed, latents: xarray.Dataset, modes: Modes) -> np.ndarray:
-    """Covariances (frame, 5, 5) of the pose, at the true structures in the frame of the modes."""
+def _bound(
+    movie: xarray.Dataset, truth: poses.Placed, latents: xarray.Dataset, modes: Modes, weight: np.ndarray
+) -> np.ndarray:
+    """Covariances (frame, 3, 3) of the rotation of the body, at the true structures in the frame of the modes."""
     camera, amplitude = imaging.camera_of(movie), latents["latent"].values
     estimate = _placed(latents, modes.mean + np.tensordot(amplitude, modes.shape, 1))
     true = poses.coordinates(truth, modes, estimate, amplitude).placed
     transfer = camera.transfer(*(movie[name].values for name in imaging.FOCUS))
     images = Images(movie["image"].values, true.rotation, true.shift_A, transfer, camera.power())
     scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
-    return poses.bound(images, true.position, modes, scatterers, camera.optics.pixel_size_A, noise_variance(movie))
+    covariance = poses.bound(
+        images, true.position, modes, scatterers, camera.optics.pixel_size_A, noise_variance(movie)
+    )
+    return poses.turn_of_body(covariance, true, modes, weight)
 
 
 def noise_variance(movie: xarray.Dataset) -> float:
@@ -163,13 +168,12 @@ def _of_poses(
     of_bound: np.ndarray | None,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Of the chosen frames: quantiles of the error, of what the posterior predicts and of the bound; calibration."""
+    """Of the chosen frames: quantiles of the error and of the bound; calibration."""
     angle, shift = np.degrees(errors.angle[chosen]), np.linalg.norm(errors.shift_A[chosen], axis=1)
     kept = chosen & ~lost
     has_posterior = bool((np.einsum("fpp->fp", covariance) > 0).all())
     said = calibrate(coordinate[kept], covariance[kept]) if coordinate is not None and has_posterior else None
-    predicted = spread_of_angle(covariance[kept][:, :3, :3], rng) if has_posterior and kept.any() else None
-    bound = None if of_bound is None else spread_of_angle(of_bound[:, :3, :3], rng)
+    bound = None if of_bound is None else spread_of_angle(of_bound, rng)
     return {
         "n_frames": int(chosen.sum()),
         "lost": float(lost[chosen].mean()),
@@ -178,7 +182,6 @@ def _of_poses(
         "shift_95_A": float(np.quantile(shift, 0.95)),
         "structure_A": _number(np.median(errors.structure_A[chosen])),
         "angle_deg": _quantiles(angle),
-        "predicted_deg": None if predicted is None else _quantiles(np.degrees(predicted)),
         "bound_deg": None if bound is None else _quantiles(np.degrees(bound)),
         **_calibration(said),
     }

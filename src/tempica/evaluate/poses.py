@@ -155,10 +155,10 @@ def project_on_modes(position: np.ndarray, modes: Modes) -> np.ndarray:
 def bound(
     images: Images, position: np.ndarray, modes: Modes, scatterers: Scatterers, pixel_A: float, noise_variance: float
 ) -> np.ndarray:
-    """Covariance (F, 5, 5) of the pose that no unbiased estimate from one frame goes below.
+    """Covariance (F, K + 5, K + 5) of amplitudes and pose that no unbiased estimate from one frame goes below.
 
-    [(JᵀJ + Λ)⁻¹] of rotation (rad) and shift (Å) at structures (F, N, 3) in nm and the poses of `images`, with the
-    prior a ~ N(0, I) of amplitudes and none of the pose (van Trees 1968). A smoother over time may go below.
+    (JᵀJ + Λ)⁻¹ of amplitudes, rotation (rad) and shift (Å) at structures (F, N, 3) in nm and the poses of `images`,
+    with the prior a ~ N(0, I) and none of the pose (van Trees 1968). A smoother over time may go below.
     """
     n_modes = len(modes.shape)
     whitened = Whitened(images, modes.shape, scatterers, pixel_A, noise_variance, np.float64, pose=True)
@@ -166,4 +166,19 @@ def bound(
     flat = np.ascontiguousarray(jacobian.reshape(len(position), n_modes + POSE, -1)).view(np.float64)
     information = flat @ flat.swapaxes(1, 2)
     information[:, range(n_modes), range(n_modes)] += 1.0
-    return np.asarray(np.linalg.inv(information)[:, n_modes:, n_modes:])
+    return np.asarray(np.linalg.inv(information))
+
+
+def turn_of_body(covariance: np.ndarray, placed: Placed, modes: Modes, weight: np.ndarray) -> np.ndarray:
+    """Covariance (F, 3, 3) of the rotation of weighted atoms, from that of amplitudes and pose (F, K + 5, K + 5).
+
+    They turn with the pose, and with the modes by ω_k = (Σ w (|r|² − r rᵀ))⁻¹ Σ w r × m_k, r counted from their centre.
+    """
+    share = weight / weight.sum()
+    arm = placed.position - np.einsum("n,fni->fi", share, placed.position)[:, None]
+    inertia = np.einsum("n,fni,fni->f", share, arm, arm)[:, None, None] * np.eye(3)
+    inertia -= np.einsum("n,fni,fnj->fij", share, arm, arm, optimize=True)
+    moment = np.einsum("n,fkni->fik", share, np.cross(arm[:, None], modes.shape), optimize=True)
+    turn = placed.rotation @ np.linalg.solve(inertia, moment)
+    way = np.concatenate([turn, np.broadcast_to(np.eye(3, POSE), (len(turn), 3, POSE))], 2)
+    return np.asarray(way @ covariance @ way.swapaxes(1, 2))

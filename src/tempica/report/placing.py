@@ -1,4 +1,4 @@
-"""The section on poses and posteriors: errors against what the posterior predicts and what is possible."""
+"""The section on poses and posteriors: errors against what is possible, and calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SOURCES = {
     "refined": "stated by the movie with an error, and refined against the images",
     "searched": "hidden, and found from the images alone",
 }
-SPLITS = {"all": "all frames", "held_out": "held-out replicas"}
+SPLITS = {"all": "all replicas", "held_out": "held-out replicas"}
 SHARE = np.linspace(0, 1, 101)
 HEAD = (
     ("frames", False),
@@ -65,10 +65,9 @@ def placing(pose: dict[str, Any] | None, latent: dict[str, Any] | None, lost_deg
 
 
 def _errors(axes: Axes, pose: dict[str, Any], lost_deg: float) -> None:
-    """Cumulative distributions of the error of the rotation: what was made, what was predicted, what is possible."""
+    """Cumulative distributions of the error of the rotation: what was made, and what is possible."""
     curves = (
         ("bound_deg", "bound of single frames", INK, (0, (2, 1.5)), 1.0),
-        ("predicted_deg", "as the posterior predicts", PALETTE[5], "-", 4.0),
         ("angle_deg", "error", PALETTE[0], "-", 1.6),
     )
     for name, label, paint, dashes, width in curves:
@@ -171,7 +170,7 @@ def _table(splits: Any) -> str:
             "–" if row["structure_A"] is None else f"{number(row['structure_A'], 2)} Å",
             error,
         )
-        name = f"{SPLITS[row['split']]}, {row['n_frames']}"
+        name = f"{SPLITS[row['split']]}, {row['n_frames']} frames"
         lines.append(f'<tr><th scope="row">{name}</th>' + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>")
     caption = (
         "Structure: root mean square distance of the superposed structures, median over frames. Squared error: that"

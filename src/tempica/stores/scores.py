@@ -61,7 +61,6 @@ _POSES = {
         "description": "median over frames of the root mean square distance of the superposed structures",
     },
     "angle_deg": {**_QUANTILES, "description": "quantiles of the error of the rotation, in steps of 1 %"},
-    "predicted_deg": {**_QUANTILES, "description": "the same of what the posterior predicts"},
     "bound_deg": {**_QUANTILES, "description": "the same at the Cramer-Rao bound of single frames"},
     **_CALIBRATION,
 }
