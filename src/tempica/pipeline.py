@@ -163,14 +163,13 @@ def check(
 ) -> tuple[Path, bool]:
     """Test a run for bias: other molecules, noise alone and halves of the data, into its checks.json.
 
-    A report that is there is written anew, with what was found.
+    A report that is there is written anew.
 
     Parameters:
         folder: of a run that has been embedded.
-        frames: of training replicas that models are learned from; half as many are held out.
-        against: structure file (PDB or mmCIF) of another form of the molecule, to begin with in place of the run's.
-        jobs: worker processes; one per usable core if none.
-        progress: where to report; stderr if none.
+        frames: from which models are learned; half as many are held out.
+        against: structure file (PDB or mmCIF) of another form of the molecule, to begin with instead.
+        jobs, progress: as for `run`.
 
     Returns the path of checks.json, and whether it was made now; raises as `run` does.
     """

@@ -120,7 +120,7 @@ def lessons_of(modes_from: str, *, with_other: bool) -> list[Lesson]:
 
 def looks_of(learned: list[str], is_hidden: bool) -> list[Look]:
     """What is to be explained by which model."""
-    found = [Look(name) for name in (*MADE, *learned) if name not in ("noise", "still")]
+    found = [Look(name) for name in (*MADE, *learned) if name != "noise"]
     found += [Look("rigid-other")] * ("other" in learned)
     found += [Look("run", images="moving"), Look("run", images="noise"), Look("noise", images="noise")]
     found += [Look(name, images="still") for name in ("run", "rigid", "still")]

@@ -29,7 +29,7 @@ def superposed(modes: Modes, onto: np.ndarray) -> Modes:
 def without_rigid(shape: np.ndarray, position: np.ndarray) -> np.ndarray:
     """Displacements (K, N, 3) without the rigid motions of a structure (N, 3) that are in them."""
     rigid = rigid_motions(position).reshape(6, -1).T
-    flat = shape.reshape(len(shape), -1).T
+    flat = shape.reshape(len(shape), position.size).T
     return (flat - rigid @ np.linalg.lstsq(rigid, flat, rcond=None)[0]).T.reshape(shape.shape)
 
 
@@ -76,19 +76,33 @@ class Agreement:
     """How alike two models are."""
 
     mean_A: float  # rms distance of superposed means
-    share: float  # of the variance of either's displacements that lies in the span of the other's
+    share: float  # of the variance of motion seen by either that lies in the span of the other's modes
     angle_deg: tuple[float, ...]  # principal angles between the spans
 
 
-def agreement(one: Modes, two: Modes) -> Agreement:
-    """Of two models, once the second is superposed on the first."""
+def agreement(one: Modes, two: Modes, seen: tuple[np.ndarray, np.ndarray] | None = None) -> Agreement:
+    """Of two models, once the second is superposed on the first.
+
+    `seen` are amplitudes (F, K) of the same frames by each, which say how much of each mode there is; if none, modes
+    count by their prior.
+    """
     first, second = Modes(one.mean, without_rigid(one.shape, one.mean)), superposed(two, one.mean)
     distance = 10 * float(np.sqrt(((first.mean - second.mean) ** 2).sum(1).mean()))
-    flat = [model.shape.reshape(len(model.shape), -1).T for model in (first, second)]
-    basis = [np.linalg.qr(f)[0] for f in flat]
-    shares = [((basis[1 - i].T @ flat[i]) ** 2).sum() / max((flat[i] ** 2).sum(), 1e-300) for i in (0, 1)]
+    flat = [model.shape.reshape(len(model.shape), one.mean.size).T for model in (first, second)]
+    basis = [np.linalg.qr(fields)[0] for fields in flat]
+    shares = []
+    for i, fields in enumerate(flat):
+        moment = np.eye(fields.shape[1]) if seen is None else np.atleast_2d(np.cov(seen[i].T))
+        inside = basis[1 - i].T @ fields
+        shares.append(np.trace(inside @ moment @ inside.T) / max(np.trace(fields.T @ fields @ moment), 1e-300))
     cosine = np.clip(np.linalg.svd(basis[0].T @ basis[1], compute_uv=False), 0, 1)
-    return Agreement(distance, float(np.mean(shares)), tuple(np.degrees(np.arccos(cosine)).tolist()))
+    angles = np.degrees(np.arccos(cosine)).tolist()
+    return Agreement(distance, float(np.mean(shares)), tuple(angles))
+
+
+def strength_A(modes: Modes) -> float:
+    """Root mean square displacement of a bead over all modes at unit amplitudes, rigid motion apart."""
+    return 10 * float(np.sqrt((without_rigid(modes.shape, modes.mean) ** 2).sum() / len(modes.mean)))
 
 
 def _with_moments(chain: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -88,7 +88,9 @@ class Found:
         return self.gain("by motion", "run", "rigid")
 
     def agreement(self, one: str, two: str) -> Agreement:
-        return agreement(self.model(one), self.model(two))
+        """Of two models, by the motion that each sees in the held-out frames."""
+        seen = tuple(self.look(name)["amplitude"] for name in (one, two))
+        return agreement(self.model(one), self.model(two), (seen[0], seen[1]))
 
 
 def write_checks(folder: Path, pose: str, about: dict[str, Any], out: Path) -> None:
@@ -244,7 +246,7 @@ def other_start(found: Found) -> Check:
     if not found.has("other"):
         sentence = "No other structure was given (--against FILE)."
         return Check("other_start", title, "not applicable", sentence)
-    before, after = found.agreement("run", "rigid-other"), found.agreement("run", "other")
+    before, after = agreement(found.model("rigid"), found.model("rigid-other")), found.agreement("run", "other")
     rigid = found.gain("as it is, over the run's mean", "rigid-other", "rigid")
     learned = found.gain("learned, over the run's model", "other", "run")
     figures = (
@@ -258,8 +260,8 @@ def other_start(found: Found) -> Check:
     passes = after.mean_A < max(NEAR_A, 0.25 * before.mean_A) and lost < KEPT * max(found.motion.value, 0.0)
     sentence = (
         f"The other structure is {before.mean_A:.1f} Å from the run's mean, and as it is gains {rigid} nats a frame"
-        f" over it; learned from there, the mean ends {after.mean_A:.1f} Å from the run's, {figures[2]} of the motion is"
-        f" shared, and the model gains {learned} over the run's."
+        f" over it; learned from there, the mean ends {after.mean_A:.1f} Å from the run's, {figures[2]} of the motion"
+        f" is shared, and the model gains {learned} over the run's."
     )
     if not passes:
         sentence += " The result depends on the structure that one begins with."
