@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import figures, placing, words
+from tempica.report import checked, figures, placing, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples
 from tempica.report.recovered import Recovery, Truth, recoveries, splits, truths
@@ -27,14 +27,16 @@ def render_page(
     movie: xarray.Dataset,
     sources: xarray.Dataset,
     scores: dict[str, Any],
+    checks: dict[str, Any] | None = None,
     *,
     software: dict[str, str],
 ) -> str:
     """The report of a run as HTML: scores, example frames, sources over time, correlations, provenance.
 
-    Datasets are the stores `trajectory`, `movie` and `sources` of the schema and `scores` the content of
-    scores.json; of the movie, only the example frames are read. The page has no script, no outside resource
-    and no time of day: the same inputs give the same bytes. What comes from the recipe is escaped.
+    Datasets are the stores `trajectory`, `movie` and `sources` of the schema, `scores` the content of scores.json, and
+    `checks` that of checks.json, if there is one; of the movie, only the example frames are read. The page has no
+    script, no outside resource and no time of day: the same inputs give the same bytes. What comes from the recipe is
+    escaped.
     """
     held_out = np.flatnonzero(splits(sources) == "held_out")
     titles = {about["name"]: about["title"] for about in scores["methods"]}  # by which readers know the methods
@@ -54,6 +56,7 @@ def render_page(
             _scores(rows, learned),
             _frames(recipe, trajectory, movie, held_out),
             placing.section(scores),
+            checked.section(checks),
             _traces(recipe, trajectory, truth, found, held_out, learned),
             _correlations(spearman, learned),
             _scatters(truth, found, held_out, learned),

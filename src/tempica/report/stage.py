@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
@@ -29,6 +29,16 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
     poses = true_poses(run, "report", movie)
     movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    page = render_page(recipe, recipe_text, trajectory, movie, sources, scores, software=store.software())
+    checks = _checks(run)
+    page = render_page(recipe, recipe_text, trajectory, movie, sources, scores, checks, software=store.software())
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
     files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
+
+
+def _checks(run: Path) -> dict[str, Any] | None:
+    """Bias tests of the latents that the run has now, if they have been tested."""
+    path = run / "checks.json"
+    if not path.exists():
+        return None
+    checks: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return checks if checks["embedded"] == read(run, "report", "latents").attrs["fingerprint"] else None

@@ -16,7 +16,7 @@ from tempica.errors import TaskError, TempicaError
 from tempica.progress import Progress
 from tempica.runs import locks
 from tempica.runs.folder import Run, stamp
-from tempica.runs.stages import STAGES
+from tempica.runs.stages import CHECK, READERS, STAGES
 from tempica.runs.work import Lease, Work
 from tempica.stores import store
 
@@ -55,6 +55,35 @@ def carry_out(run: Run, stage: str, room: Room, executor: Executor, progress: Pr
     progress.say(f"{stage}: done in {seconds:.1f} s")
 
 
+def carry_out_check(run: Run, room: Room, digest: str, executor: Executor, progress: Progress) -> bool:
+    """Check a run from where an earlier check left it: checks.json, unless it is there; returns whether it was made.
+
+    Nothing that stages made is touched. A digest says what is checked, and how.
+    """
+    (name,) = CHECK.makes
+    folder, kept = run.hidden / f"{CHECK.name}-{digest}", run.path / name
+    if stamp(kept) == digest:
+        return False
+    run.set_aside([name])
+    for other in run.hidden.glob(f"{CHECK.name}-*"):
+        if other != folder:
+            shutil.rmtree(other)
+    folder.mkdir(exist_ok=True)
+    started = time.monotonic()
+    run.log(stage=CHECK.name, event="started", fingerprint=digest)
+    token = locks.renew(run.lease, say=progress.say)
+    lease = (run.lease.resolve(), token)
+    work = Work(
+        CHECK.name, run.path.resolve(), folder.resolve(), run.recipe, run.recipe_text, digest, executor, progress, lease
+    )
+    make(run, room, work)
+    locks.renew(run.lease, say=progress.say)
+    os.rename(folder / name, kept)
+    shutil.rmtree(folder)
+    run.log(stage=CHECK.name, event="done", seconds=round(time.monotonic() - started, 2))
+    return True
+
+
 def work_of(
     run: Run,
     stage: str,
@@ -72,7 +101,7 @@ def work_of(
 
 def make(run: Run, room: Room, work: Work) -> None:
     """Hand the work to its room. A damaged input is a better diagnosis than an error that it may have caused."""
-    stage = STAGES[work.stage]
+    stage = READERS[work.stage]
     try:
         room(work)
     except Exception as error:

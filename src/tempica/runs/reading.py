@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tempica.errors import TruthError
-from tempica.runs.stages import STAGES
+from tempica.runs.stages import READERS
 from tempica.stores.reading import open_store
 from tempica.stores.store import file_name
 
@@ -20,7 +20,7 @@ def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
     Raises TruthError when the table of stages does not let the stage see it, and StoreError when it is missing,
     incomplete or damaged.
     """
-    allowed = STAGES[stage].reads
+    allowed = READERS[stage].reads
     if kind not in allowed:
         raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
     return open_store(Path(run) / file_name(kind), kind)

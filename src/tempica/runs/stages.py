@@ -131,3 +131,15 @@ STAGES: dict[str, Stage] = {
         ),
     )
 }
+
+CHECK = Stage(
+    "check",
+    room="embed",
+    reads=("movie", "structure", "ensemble", "latents"),
+    makes=("checks.json",),
+    help="Test a run for bias.",
+    rules=_IMAGES_EMBED,
+)
+"""No stage of a run, which is complete without it: what is done with one that has been embedded."""
+
+READERS = STAGES | {CHECK.name: CHECK}

@@ -1,0 +1,306 @@
+"""What the tests of a check should give, what they gave, and a sentence on each: checks.json.
+
+A gain counts where it is more than SURE standard errors above 0. Standard errors are those of means over blocks of
+neighbouring frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tempica.embed.check_models import Agreement, agreement
+from tempica.imaging.modes import Modes
+from tempica.series import standard_error
+from tempica.stores import files, schema
+
+SURE = 3.0
+EXPLAINED = 0.8  # of what images of the run's model would gain, from which on the model counts as the images' own
+KEPT = 0.5  # of the gain by motion: what others may gain at the most, or halves lose
+NEAR_A = 1.5  # means of models that count as the same
+APART_DEG = 15.0  # poses that count as different
+RARE = 0.02  # share of frames that may differ for no reason that is known
+SECOND = 0.05  # probability of other poses from which on a frame counts as ambiguous
+
+
+@dataclass(frozen=True)
+class Figure:
+    name: str
+    value: float
+    error: float | None = None
+    unit: str = "nats"
+
+    @property
+    def is_sure(self) -> bool:
+        return self.error is not None and self.value > SURE * self.error
+
+    def __str__(self) -> str:
+        if self.unit == "share":
+            return f"{100 * self.value:.0f} %"
+        text = f"{self.value:.1f}" + ("" if self.error is None else f" ± {self.error:.1f}")
+        return text.replace("-", "−")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One test."""
+
+    name: str
+    title: str
+    verdict: str  # passed, failed or not applicable
+    sentence: str
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the tasks of a check have left in its folder."""
+
+    folder: Path
+    pose: str  # known, approximate or hidden
+
+    def model(self, name: str) -> Modes:
+        return Modes(**files.load_arrays(self.folder / f"model-{name}.npz"))
+
+    def has(self, model: str) -> bool:
+        return (self.folder / f"model-{model}.npz").exists()
+
+    def look(self, model: str, frames: str = "held_out", images: str = "run", again: str = "") -> dict[str, np.ndarray]:
+        return files.load_arrays(self.folder / f"look-{images}-{frames}-{model}{again}.npz")
+
+    def gain(
+        self, name: str, model: str, over: str | None = None, *, frames: str = "held_out", images: str = "run"
+    ) -> Figure:
+        """Log-evidence a frame of a model against another, or against no molecule."""
+        difference = self.look(model, frames, images)["log_evidence"]
+        if over is not None:
+            difference = difference - self.look(over, frames, images)["log_evidence"]
+        return Figure(name, float(difference.mean()), standard_error(difference))
+
+    @cached_property
+    def motion(self) -> Figure:
+        return self.gain("by motion", "run", "rigid")
+
+    def agreement(self, one: str, two: str) -> Agreement:
+        """Of two models, by the motion that each sees in the held-out frames."""
+        seen = tuple(self.look(name)["amplitude"] for name in (one, two))
+        return agreement(self.model(one), self.model(two), (seen[0], seen[1]))
+
+
+def write_checks(folder: Path, pose: str, about: dict[str, Any], out: Path) -> None:
+    """All verdicts, into a file."""
+    found = Found(folder, pose)
+    tests: tuple[Callable[[Found], Check | None], ...] = (
+        molecule,
+        noise,
+        stillness,
+        shape,
+        hand,
+        motion,
+        agreement_of_halves,
+        other_start,
+        poses,
+    )
+    rows = [asdict(row) for row in (test(found) for test in tests) if row is not None]
+    used = {"held_out": ("run", "held_out"), "half": ("half-0", "half-0")}
+    frames = {name: len(found.look(*which)["log_evidence"]) for name, which in used.items()}
+    files.write_json(out, about | {"schema_version": schema.SCHEMA_VERSION, "frames": frames, "checks": rows})
+
+
+def _verdict(passes: bool) -> str:
+    return "passed" if passes else "failed"
+
+
+def molecule(found: Found) -> Check:
+    own = found.gain("run's model", "run")
+    expected = found.gain("images of the run's model", "run", images="moving")
+    share = Figure("explained", own.value / expected.value, own.error / expected.value if own.error else None, "share")
+    passes = own.is_sure and share.value >= EXPLAINED
+    sentence = (
+        f"Held-out images gain {own} nats a frame with the run's model over an empty image; images made of that model"
+        f" gain {expected}: {share} of it."
+    )
+    if not own.is_sure:
+        sentence += " They show no molecule."
+    elif not passes:
+        sentence += " They are of another molecule, or of one whose structure or poses are wrong."
+    return Check("molecule", "Images are of this molecule", _verdict(passes), sentence, (own, expected, share))
+
+
+def noise(found: Found) -> Check:
+    own = found.gain("run's model", "run", images="noise")
+    learned = found.gain("model learned from noise", "noise", images="noise")
+    passes = not (own.is_sure or learned.is_sure)
+    sentence = (
+        f"Images of noise alone gain {own} nats a frame with the run's model, and {learned} with a model that was"
+        " learned from noise, over an empty image: "
+    )
+    sentence += "nothing found." if passes else "a molecule is found where there is none."
+    return Check("noise", "Nothing is found in noise", _verdict(passes), sentence, (own, learned))
+
+
+def stillness(found: Found) -> Check:
+    own = found.gain("run's modes", "run", "rigid", images="still")
+    learned = found.gain("modes learned where nothing moves", "still", "rigid", images="still")
+    size = [float(np.sqrt((found.look("run", images=images)["amplitude"] ** 2).mean())) for images in ("still", "run")]
+    figures = (
+        own,
+        learned,
+        Figure("amplitudes", size[0], unit="1"),
+        Figure("amplitudes of the run", size[1], unit="1"),
+    )
+    passes = not (own.is_sure or learned.is_sure)
+    sentence = (
+        f"Images of a molecule that does not move gain {own} nats a frame by the run's modes, and {learned} by modes"
+        f" that were learned from such images; amplitudes are {size[0]:.2f} rms, and {size[1]:.2f} in the run: "
+    )
+    sentence += "no motion found." if passes else "motion is found where there is none."
+    return Check("stillness", "No motion is found where nothing moves", _verdict(passes), sentence, figures)
+
+
+def shape(found: Found) -> Check:
+    better = found.gain("over another shape", "run", "shape")
+    sentence = f"The run's model gains {better} nats a frame over the same beads folded otherwise."
+    if not better.is_sure:
+        sentence += " Its shape is not what the images show."
+    return Check("shape", "Another shape is worse", _verdict(better.is_sure), sentence, (better,))
+
+
+def hand(found: Found) -> Check:
+    better = found.gain("over the mirror image", "run", "mirror")
+    title = "The mirror image is worse"
+    if found.pose == "hidden":
+        sentence = (
+            f"The run's model gains {better} nats a frame over its mirror image. Where poses are hidden, a molecule and"
+            " its mirror image give the same images: the hand is that of the structure, and cannot be told."
+        )
+        return Check("hand", title, "not applicable", sentence, (better,))
+    sentence = f"At the poses that the movie states, the run's model gains {better} nats a frame over its mirror image."
+    if not better.is_sure:
+        sentence += " The hand of the poses, or of the structure, is wrong."
+    return Check("hand", title, _verdict(better.is_sure), sentence, (better,))
+
+
+def motion(found: Found) -> Check:
+    own, others = found.motion, []
+    for name, label in (("reversed", "its motion in reversed order of beads"), ("soft", "that of another molecule")):
+        others.append(found.gain(f"by {label}", name, "rigid"))
+    least = found.gain(
+        "over the better of them", "run", max(("reversed", "soft"), key=lambda m: found.gain("", m).value)
+    )
+    figures = (own, *others, least)
+    passes = own.is_sure and least.is_sure and max(o.value for o in others) < KEPT * own.value
+    sentence = (
+        f"The run's modes gain {own} nats a frame over a molecule that does not move; the same motion in reversed order"
+        f" of beads gains {others[0]}, and that of another molecule, as strong, {others[1]}."
+    )
+    if found.has("free"):
+        free = found.gain("by modes learned from the mean structure alone", "free", "rigid")
+        figures = (*figures, free)
+        sentence += f" Modes learned anew from the mean structure alone gain {free}."
+        if free.is_sure and own.value < KEPT * free.value:
+            passes = False
+    if not own.is_sure:
+        sentence += " The run's modes explain nothing."
+    elif not passes:
+        sentence += " The run's modes are not this molecule's."
+    return Check("motion", "Another molecule's motion is worse", _verdict(passes), sentence, figures)
+
+
+def agreement_of_halves(found: Found) -> Check:
+    alike, chance = found.agreement("half-0", "half-1"), found.agreement("half-0", "still")
+    lost = [found.gain(f"lost on half {i + 1}", f"half-{i}", f"half-{1 - i}", frames=f"half-{i}") for i in (0, 1)]
+    scale = max(found.gain("", f"half-{i}", "rigid").value for i in (0, 1))
+    total = Figure("lost by the other half's model", 0.5 * (lost[0].value + lost[1].value), _joint(lost))
+    by_halves = [found.gain(f"by modes of half {i + 1}", f"half-{i}", "rigid") for i in (0, 1)]
+    matched = _matched(*(found.look(f"half-{i}")["amplitude"] for i in (0, 1)))
+    figures = (
+        Figure("distance of means", alike.mean_A, unit="angstrom"),
+        Figure("shared motion", alike.share, unit="share"),
+        Figure("shared motion by chance", chance.share, unit="share"),
+        *(Figure(f"principal angle {i + 1}", angle, unit="degree") for i, angle in enumerate(alike.angle_deg)),
+        *(Figure(f"correlation of source {i + 1}", value, unit="1") for i, value in enumerate(matched)),
+        *by_halves,
+        total,
+    )
+    excess = total.value - SURE * (total.error or 0.0)
+    passes = alike.mean_A < NEAR_A and excess < KEPT * max(scale, found.motion.value, 0.0)
+    sentence = (
+        f"Two halves of the training data, learned from apart: means are {alike.mean_A:.1f} Å from each other,"
+        f" {figures[1]} of the motion is shared ({figures[2]} with what is learned where nothing moves), the best of"
+        f" the sources correlate by {matched[0]:.2f}, and a half loses {total} nats a frame with the other's model."
+    )
+    if not passes:
+        sentence += " The halves are not of the same molecule, or too small to tell."
+    return Check("halves", "Halves of the data agree", _verdict(passes), sentence, figures)
+
+
+def other_start(found: Found) -> Check:
+    title = "Another structure leads to the same"
+    if not found.has("other"):
+        sentence = "No other structure was given (--against FILE)."
+        return Check("other_start", title, "not applicable", sentence)
+    before, after = agreement(found.model("rigid"), found.model("rigid-other")), found.agreement("run", "other")
+    rigid = found.gain("as it is, over the run's mean", "rigid-other", "rigid")
+    learned = found.gain("learned, over the run's model", "other", "run")
+    figures = (
+        Figure("distance of means before", before.mean_A, unit="angstrom"),
+        Figure("distance of means after", after.mean_A, unit="angstrom"),
+        Figure("shared motion", after.share, unit="share"),
+        rigid,
+        learned,
+    )
+    lost = -learned.value - SURE * (learned.error or 0.0)
+    passes = after.mean_A < max(NEAR_A, 0.25 * before.mean_A) and lost < KEPT * max(found.motion.value, 0.0)
+    sentence = (
+        f"The other structure is {before.mean_A:.1f} Å from the run's mean, and as it is gains {rigid} nats a frame"
+        f" over it; learned from there, the mean ends {after.mean_A:.1f} Å from the run's, {figures[2]} of the motion"
+        f" is shared, and the model gains {learned} over the run's."
+    )
+    if not passes:
+        sentence += " The result depends on the structure that one begins with."
+    return Check("other_start", title, _verdict(passes), sentence, figures)
+
+
+def poses(found: Found) -> Check:
+    title = "Poses do not depend on the grid"
+    if found.pose != "hidden":
+        return Check("poses", title, "not applicable", f"Poses are {found.pose}, and not searched.")
+    first, second = found.look("run"), found.look("run", again="-again")
+    cosine = 0.5 * (np.einsum("fij,fij->f", first["rotation"], second["rotation"]) - 1)
+    apart = np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    likely = np.minimum(first["share"][:, 0], second["share"][:, 0])
+    ambiguous = float((likely < 1 - SECOND).mean())
+    differ, doubt = float((apart > APART_DEG).mean()), float((1 - likely).mean())
+    figures = (
+        Figure("ambiguous frames", ambiguous, unit="share"),
+        Figure("frames that two searches place differently", differ, unit="share"),
+        Figure("expected of those", 2 * doubt, unit="share"),
+        Figure("median angle between searches", float(np.median(apart)), unit="degree"),
+    )
+    passes = differ <= RARE + 2 * doubt
+    sentence = (
+        f"{100 * ambiguous:.1f} % of held-out frames have another pose with a probability above {100 * SECOND:.0f} %."
+        f" Searches over two grids place {100 * differ:.1f} % of them more than {APART_DEG:.0f}° apart, the others"
+        f" {np.median(apart):.2f}° (median)."
+    )
+    if not passes:
+        sentence += " More differ than the evidence of their poses says: the search misses poses."
+    return Check("poses", title, _verdict(passes), sentence, figures)
+
+
+def _matched(one: np.ndarray, two: np.ndarray) -> list[float]:
+    """Absolute correlations of sources matched one by one, the best pair first."""
+    k = one.shape[1]
+    table = np.abs(np.nan_to_num(np.corrcoef(one.T, two.T)[:k, k:]))
+    return sorted(table[linear_sum_assignment(-table)].tolist(), reverse=True)
+
+
+def _joint(figures: list[Figure]) -> float:
+    return 0.5 * float(np.sqrt(sum((figure.error or 0.0) ** 2 for figure in figures)))
