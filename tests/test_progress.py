@@ -23,6 +23,14 @@ def test_lines_are_few(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_one_piece_of_work_is_named_and_not_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in (0, 1):
+        with Progress(terminal=False).task("report", "page", 1, done) as advance:
+            if not done:
+                advance()
+    assert capsys.readouterr().err.splitlines() == ["report: page"]
+
+
 def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(terminal=True).task("render", "blocks", 3, 0) as advance:
         advance()

@@ -51,6 +51,11 @@ class Progress:
 
     def _lines(self, text: str, total: int, done: int) -> Iterator[Callable[[], None]]:
         count, last = done, time.monotonic()
+        if total == 1:  # nothing to count
+            if done == 0:
+                self.say(text)
+            yield lambda: None
+            return
         self.say(f"{text}: {count} of {total}")
 
         def advance() -> None:
