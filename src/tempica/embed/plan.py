@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BLOCK_FRAMES = 100
 LEARN_FRAMES = 1600
 SHIFT_FRAMES = 200  # from which the spread of hidden shifts is learned
+MAP_GROUPS = 4  # of sums of images
 LONGEST = 2500  # frames of a molecule that are embedded together
 
 
@@ -64,6 +65,12 @@ class Plan:
         number = min(len(every), -(-LEARN_FRAMES // (len(train) * BLOCK_FRAMES)))
         chosen = np.unique(np.linspace(0, len(every) - 1, number).round().astype(int)).tolist()
         return [Span(r, *every[n]) for r in train for n in chosen]
+
+    @property
+    def map_spans(self) -> list[list[Span]]:
+        """Blocks of all training frames in few groups, since sums of images are large."""
+        spans = [span for span in self.all_spans if self.work.recipe.splits[span.replica] == "train"]
+        return [group for n in range(MAP_GROUPS) if (group := spans[n::MAP_GROUPS])]
 
     @property
     def long_spans(self) -> list[Span]:

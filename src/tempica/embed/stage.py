@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed import hidden, known, rounds, start
+from tempica.embed.from_images import add_spans
 from tempica.embed.modes import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
 from tempica.embed.saved import load_motion, load_state, modes_of
@@ -31,7 +32,8 @@ def run(work: Work) -> None:
     spans = plan.learning_spans
     stated = [] if plan.pose == "hidden" else _stated(plan, "learn", spans)
     first, zero = plan.file("setting-0"), plan.file("state-0")
-    task = partial(start.begin, work.recipe.embed, work.run, first, zero, spans, stated)
+    sums = _add_up_images(plan) if work.recipe.embed.modes_from == "images" else []
+    task = partial(start.begin, work.recipe.embed, work.run, first, zero, spans, stated, sums)
     work.run_chains(None, [[("start", task)]])
     setting = first
     if plan.pose == "hidden":
@@ -44,6 +46,16 @@ def run(work: Work) -> None:
     else:
         _embed(plan, setting, state)
     _write(plan, setting, state)
+
+
+def _add_up_images(plan: Plan) -> list[Path]:
+    """What images of training replicas add up to at their stated poses, in files."""
+    groups = plan.map_spans
+    parts = [plan.file(f"map-{number}") for number in range(len(groups))]
+    task = partial(add_spans, plan.work.run)
+    chains = [[(path.stem, partial(task, spans, path))] for spans, path in zip(groups, parts, strict=True)]
+    plan.work.run_chains("map of the images", chains)
+    return parts
 
 
 def _find_shifts(plan: Plan) -> Path:
@@ -101,7 +113,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     last = np.cumsum([len(span) for span in spans]).tolist()
     places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]
     snapshots = len(np.unique(molecule)) == len(molecule)
-    first_timed = TIMELESS_ROUNDS if recipe.modes_from == "structure" else 0
+    first_timed = 0 if recipe.modes_from == "ensemble" else TIMELESS_ROUNDS
     earliest = max(first_timed, SEARCH_AGAIN * (plan.pose == "hidden"))
     done = sum(work.is_done(plan.file(f"state-{number + 1}").stem) for number in range(MOST_ROUNDS))
     with work.progress.task(work.stage, f"learning modes, at most {MOST_ROUNDS} rounds", MOST_ROUNDS, done) as advance:

@@ -9,12 +9,15 @@ import numpy as np
 
 from tempica import imaging
 from tempica.embed import modes
+from tempica.embed.from_images import Start, map_radius, start_from_images
+from tempica.embed.maps import scale_of, scaled
 from tempica.embed.modes import State
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
 from tempica.embed.setting import Setting, Span, joined
 from tempica.errors import DataError
+from tempica.imaging.fits import check_box
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes, principal_modes
 from tempica.recipe.analysis import EmbedRecipe
@@ -30,29 +33,45 @@ SHIFTS = 16.0  # the deviation of hidden shifts, before it is known: the box ove
 
 
 def begin(
-    recipe: EmbedRecipe, run: Path, setting_file: Path, state_file: Path, spans: list[Span], poses: list[Path]
+    recipe: EmbedRecipe,
+    run: Path,
+    setting_file: Path,
+    state_file: Path,
+    spans: list[Span],
+    poses: list[Path],
+    sums: list[Path],
 ) -> None:
-    """The first setting and state, for learning from spans whose poses are in files; none where they are hidden."""
+    """The first setting and state, for learning from spans whose poses are in files; none where they are hidden.
+
+    `sums`: files of `from_images.add_spans`, where the images' map stands for the structure.
+    """
     movie = read(run, "embed", "movie")
     camera = imaging.camera_of(movie)
-    state = first_state(recipe, run, sum(len(span) for span in spans), pose_is_known=movie.attrs["pose"] == "known")
-    n_beads, box_A = len(camera.scatterer_amplitude_A), camera.optics.n_pixels * camera.optics.pixel_size_A
+    optics, scatterers = camera.optics, Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
+    views, stated = _views(run, spans, poses)
+    form = None
+    if recipe.modes_from == "images":
+        made = start_from_images(run, sums)
+        form, scatterers = made.position, _as_strong_as(views, made, stated)
+    state = first_state(
+        recipe, run, sum(len(span) for span in spans), pose_is_known=movie.attrs["pose"] == "known", form=form
+    )
+    n_beads, box_A = len(scatterers.amplitude), optics.n_pixels * optics.pixel_size_A
     if len(state.reference) != n_beads:
         raise DataError(
             f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must"
             " be of the same molecule: give the structure of which the images were made."
         )
+    check_box(state.reference, scatterers, optics.n_pixels, optics.pixel_size_A, "The molecule")
     guess = Modes(state.reference, state.shape[:N_FIRST])
-    scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
-    views, stated = _views(run, spans, poses)
     if poses:
         noise = _left_over(views, scatterers, guess, stated, recipe.n_iterations)
     else:
         noise = noise_of_hidden(views, scatterers, state.reference)
     save_state(state_file, state)
     Setting(
-        camera.scatterer_amplitude_A,
-        camera.scatterer_width_A,
+        scatterers.amplitude,
+        scatterers.width_A,
         np.array(noise.variance),
         noise.power,
         np.array(choose_radius(views, scatterers, guess, noise)),
@@ -77,14 +96,20 @@ def refine_noise(
     replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power).save(out)
 
 
-def first_state(recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known: bool) -> State:
-    """The state before anything is learned, of `n_frames` frames."""
+def first_state(
+    recipe: EmbedRecipe, run: Path, n_frames: int, *, pose_is_known: bool, form: np.ndarray | None = None
+) -> State:
+    """The state before anything is learned, of `n_frames` frames.
+
+    `form` (N, 3) in nm stands for the run's structure, if given.
+    """
     least = recipe.n_modes
     if recipe.modes_from == "ensemble":
         ensemble = read(run, "embed", "ensemble")["position"].values
         most = min(len(ensemble) - 1, ensemble[0].size - RIGID)
         return modes.start(principal_modes(ensemble, max(least, min(N_PRINCIPAL, most))), n_frames)
-    form = read(run, "embed", "structure")["position"].values
+    if form is None:
+        form = read(run, "embed", "structure")["position"].values
     most = form.size - RIGID
     if least > most:
         raise DataError(f"{least} modes need as many motions; {len(form)} beads have {most}. Lower embed.n_modes.")
@@ -104,6 +129,14 @@ def _views(run: Path, spans: list[Span], poses: list[Path]) -> tuple[Views, dict
     frames = ("rotation", "shift_A", "stated_rotation", "stated_shift_A")
     found = joined({name: one[name][::every] for name in frames} for one in given) if given else {}
     return Views(imaging.camera_of(movie), image, focus), found | {"precision": given[0]["precision"]} if given else {}
+
+
+def _as_strong_as(views: Views, made: Start, poses: dict[str, np.ndarray]) -> Scatterers:
+    """Pseudo-atoms of a map on the scale of the images, which a map in noise is below."""
+    noise = noise_of_hidden(views, made.scatterers, made.position)
+    seen = views.observe(noise, map_radius(views.whole.n_pixels, views.whole.pixel_A))
+    factor = scale_of(seen, made.scatterers, made.position, poses["rotation"], poses["shift_A"]).factor
+    return scaled(made.scatterers, factor)
 
 
 def _left_over(
