@@ -26,7 +26,7 @@ from tempica.embed.modes import State, elastic_start
 from tempica.embed.noise import Views, choose_radius, estimate_noise
 from tempica.embed.setting import Setting, Span
 from tempica.embed.settling import PosePrior, hidden
-from tempica.embed.start import N_ELASTIC, NOISE_FRAMES, RIGID, first_state
+from tempica.embed.start import N_ELASTIC, NOISE_FRAMES, RIGID, first_state, for_frames, signal
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
@@ -161,6 +161,7 @@ def begin(run: Path, recipe: EmbedRecipe, seed: int, spans: list[Span], out: Pat
         noise.power,
         np.array(radius),
         np.array(spread),
+        np.array(signal(views, scatterers, own.mean, noise)),
     ).save(out)
 
 
@@ -193,7 +194,7 @@ def learn(run: Path, recipe: EmbedRecipe, seed: int, setting_file: Path, lesson:
     sample = load(run, setting, own, spans, lesson.images, seed)
     known = not sample.is_hidden and sample.prior is None
     if lesson.start == "run":
-        state = first_state(recipe, run, len(sample), pose_is_known=known)
+        state = for_frames(first_state(recipe, run), len(sample))
     else:
         form = own.mean if lesson.start == "mean" else _load(folder, "rigid-other").mean
         state = _elastic_start(form, recipe.n_modes, len(sample), rigid=known)

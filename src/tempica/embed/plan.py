@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BLOCK_FRAMES = 100
 LEARN_FRAMES = 1600
 SHIFT_FRAMES = 200  # from which the spread of hidden shifts is learned
+MAP_GROUPS = 4  # of sums of images
 LONGEST = 2500  # frames of a molecule that are embedded together
 
 
@@ -55,6 +56,12 @@ class Plan:
         """Blocks of training replicas with about that many frames; see `spread_spans`."""
         train = [r for r, split in enumerate(self.work.recipe.splits) if split == "train"]
         return spread_spans(train, self.movie["image"].shape[1], n_frames)
+
+    @property
+    def map_spans(self) -> list[list[Span]]:
+        """Blocks of all training frames in few groups, since sums of images are large."""
+        spans = self.learning_spans(self.movie["image"].sizes["replica"] * self.movie["image"].sizes["time"])
+        return [group for n in range(MAP_GROUPS) if (group := spans[n::MAP_GROUPS])]
 
     @property
     def long_spans(self) -> list[Span]:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed import hidden, known, rounds, start
+from tempica.embed.from_images import add_spans
 from tempica.embed.modes import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
 from tempica.embed.saved import load_motion, load_state, modes_of
@@ -32,7 +33,8 @@ def run(work: Work) -> None:
     plan = Plan(work, work.read("movie"))
     few, first, model = plan.few_spans, plan.file("setting-0"), plan.file("model")
     stated = [] if plan.pose == "hidden" else _stated(plan, "few", few)
-    task = partial(start.begin, work.recipe.embed, work.run, first, model, few, stated)
+    sums = _add_up_images(plan) if work.recipe.embed.modes_from == "images" else []
+    task = partial(start.begin, work.recipe.embed, work.run, first, model, few, stated, sums)
     work.run_chains(None, [[("start", task)]])
     setting = _find_shifts(plan, first, model) if plan.pose == "hidden" else first
     setting, state = _learn(plan, setting)
@@ -42,6 +44,16 @@ def run(work: Work) -> None:
     else:
         _embed(plan, setting, state)
     _write(plan, setting, state)
+
+
+def _add_up_images(plan: Plan) -> list[Path]:
+    """What images of training replicas add up to at their stated poses, in files."""
+    groups = plan.map_spans
+    parts = [plan.file(f"map-{number}") for number in range(len(groups))]
+    task = partial(add_spans, plan.work.run)
+    chains = [[(path.stem, partial(task, spans, path))] for spans, path in zip(groups, parts, strict=True)]
+    plan.work.run_chains("map of the images", chains)
+    return parts
 
 
 def _find_shifts(plan: Plan, setting: Path, model: Path) -> Path:
@@ -96,7 +108,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     work, recipe = plan.work, plan.work.recipe.embed
     strength = float(Setting.load(setting).signal)
     spans = plan.learning_spans(round(np.clip(LEARN_SIGNAL / strength, LEARN_LEAST, LEARN_MOST)))
-    task = partial(start.begin_learning, recipe, work.run, plan.file("state-0"), sum(len(span) for span in spans))
+    task = partial(start.begin_learning, plan.file("model"), plan.file("state-0"), sum(len(span) for span in spans))
     work.run_chains(None, [[("begin", task)]])
     if plan.pose == "hidden":
         _search(plan, "learn", spans, setting, plan.file("state-0"), "searching poses to learn from")
@@ -106,7 +118,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     last = np.cumsum([len(span) for span in spans]).tolist()
     places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]
     snapshots = len(np.unique(molecule)) == len(molecule)
-    first_timed = TIMELESS_ROUNDS if recipe.modes_from == "structure" else 0
+    first_timed = 0 if recipe.modes_from == "ensemble" else TIMELESS_ROUNDS
     earliest = max(first_timed, SEARCH_AGAIN * (plan.pose == "hidden"))
     done = sum(work.is_done(plan.file(f"state-{number + 1}").stem) for number in range(MOST_ROUNDS))
     with work.progress.task(work.stage, f"learning modes, at most {MOST_ROUNDS} rounds", MOST_ROUNDS, done) as advance:

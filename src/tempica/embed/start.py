@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from tempica import imaging
 from tempica.embed import modes
+from tempica.embed.from_images import Start, map_radius, start_from_images
+from tempica.embed.maps import scale_of, scaled
 from tempica.embed.modes import State
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
 from tempica.embed.quadratic import model_waves
@@ -17,6 +19,7 @@ from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
 from tempica.embed.setting import Setting, Span, joined
 from tempica.errors import DataError
+from tempica.imaging.fits import check_box
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes, principal_modes
 from tempica.recipe.analysis import EmbedRecipe
@@ -24,7 +27,7 @@ from tempica.runs.reading import read
 from tempica.stores import files
 
 N_PRINCIPAL = 8  # modes of an ensemble among which images choose
-N_ELASTIC = 30  # the same of an elastic network
+N_ELASTIC = 50  # the same of an elastic network
 N_FIRST = 6  # softest modes, by which images are explained before anything is learned
 RIGID = 6
 NOISE_FRAMES = 300  # from which the noise is learned
@@ -33,33 +36,47 @@ SHIFTS = 16.0  # the deviation of hidden shifts, before it is known: the box ove
 
 
 def begin(
-    recipe: EmbedRecipe, run: Path, setting_file: Path, model_file: Path, spans: list[Span], poses: list[Path]
+    recipe: EmbedRecipe,
+    run: Path,
+    setting_file: Path,
+    model_file: Path,
+    spans: list[Span],
+    poses: list[Path],
+    sums: list[Path],
 ) -> None:
-    """The first setting and model, from spans whose poses are in files; in none where they are hidden."""
+    """The first setting and model, from spans whose poses are in files; none where they are hidden.
+
+    `sums`: files of `from_images.add_spans`, where the images' map stands for the structure.
+    """
     camera = imaging.camera_of(read(run, "embed", "movie"))
-    state = first_state(recipe, run, 0)
-    n_beads, box_A = len(camera.scatterer_amplitude_A), camera.optics.n_pixels * camera.optics.pixel_size_A
+    optics, scatterers = camera.optics, Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
+    views, stated = _views(run, spans, poses)
+    form = None
+    if recipe.modes_from == "images":
+        made = start_from_images(run, sums)
+        form, scatterers = made.position, _as_strong_as(views, made, stated)
+    state = first_state(recipe, run, form)
+    n_beads, box_A = len(scatterers.amplitude), optics.n_pixels * optics.pixel_size_A
     if len(state.reference) != n_beads:
         raise DataError(
             f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must"
             " be of the same molecule: give the structure of which the images were made."
         )
+    check_box(state.reference, scatterers, optics.n_pixels, optics.pixel_size_A, "The molecule")
     guess = Modes(state.reference, state.shape[:N_FIRST])
-    scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
-    views, stated = _views(run, spans, poses)
     if poses:
         noise = _left_over(views, scatterers, guess, stated, recipe.n_iterations)
     else:
         noise = noise_of_hidden(views, scatterers, state.reference)
     save_state(model_file, state)
     Setting(
-        camera.scatterer_amplitude_A,
-        camera.scatterer_width_A,
+        scatterers.amplitude,
+        scatterers.width_A,
         np.array(noise.variance),
         noise.power,
         np.array(choose_radius(views, scatterers, guess, noise)),
         np.array(box_A / SHIFTS),
-        np.array(_signal(views, scatterers, state.reference, noise)),
+        np.array(signal(views, scatterers, state.reference, noise)),
     ).save(setting_file)
 
 
@@ -80,29 +97,38 @@ def refine_noise(
     replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power).save(out)
 
 
-def first_state(recipe: EmbedRecipe, run: Path, n_frames: int) -> State:
-    """The state before anything is learned, of `n_frames` frames."""
+def first_state(recipe: EmbedRecipe, run: Path, form: np.ndarray | None = None) -> State:
+    """The state before anything is learned, of no frames.
+
+    `form` (N, 3) in nm stands for the run's structure, if given.
+    """
     least = recipe.n_modes
     if recipe.modes_from == "ensemble":
         ensemble = read(run, "embed", "ensemble")["position"].values
         most = min(len(ensemble) - 1, ensemble[0].size - RIGID)
-        return modes.start(principal_modes(ensemble, max(least, min(N_PRINCIPAL, most))), n_frames)
-    form = read(run, "embed", "structure")["position"].values
+        return modes.start(principal_modes(ensemble, max(least, min(N_PRINCIPAL, most))), 0)
+    if form is None:
+        form = read(run, "embed", "structure")["position"].values
     most = form.size - RIGID
     if least > most:
         raise DataError(f"{least} modes need as many motions; {len(form)} beads have {most}. Lower embed.n_modes.")
     # a pose that is known is that of some frame, not of the network's own: rigid motion takes one to the other
     pose_is_known = read(run, "embed", "movie").attrs["pose"] == "known"
     n_basis = max(least, min(N_ELASTIC, most)) + RIGID * pose_is_known
-    return modes.elastic_start(form, n_basis, n_frames, rigid=pose_is_known)
+    return modes.elastic_start(form, n_basis, 0, rigid=pose_is_known)
 
 
-def begin_learning(recipe: EmbedRecipe, run: Path, state_file: Path, n_frames: int) -> None:
-    """The state before the first round."""
-    save_state(state_file, first_state(recipe, run, n_frames))
+def begin_learning(model_file: Path, state_file: Path, n_frames: int) -> None:
+    """The state before the first round, of that many frames."""
+    save_state(state_file, for_frames(load_state(model_file), n_frames))
 
 
-def _signal(views: Views, scatterers: Scatterers, position: np.ndarray, noise: Noise) -> float:
+def for_frames(state: State, n_frames: int) -> State:
+    """A state before the first round, of that many frames."""
+    return replace(state, amplitude=np.zeros((n_frames, len(state.shape))))
+
+
+def signal(views: Views, scatterers: Scatterers, position: np.ndarray, noise: Noise) -> float:
     """Mean of Σ |model|² / σ² of a structure over views from all sides, at the frames' foci."""
     observed = views.observe(noise, views.whole.radius)
     n = min(len(observed), SIGNAL_FRAMES)
@@ -123,6 +149,14 @@ def _views(run: Path, spans: list[Span], poses: list[Path]) -> tuple[Views, dict
     frames = ("rotation", "shift_A", "stated_rotation", "stated_shift_A")
     found = joined({name: one[name][::every] for name in frames} for one in given) if given else {}
     return Views(imaging.camera_of(movie), image, focus), found | {"precision": given[0]["precision"]} if given else {}
+
+
+def _as_strong_as(views: Views, made: Start, poses: dict[str, np.ndarray]) -> Scatterers:
+    """Pseudo-atoms of a map on the scale of the images, which a map in noise is below."""
+    noise = noise_of_hidden(views, made.scatterers, made.position)
+    seen = views.observe(noise, map_radius(views.whole.n_pixels, views.whole.pixel_A))
+    factor = scale_of(seen, made.scatterers, made.position, poses["rotation"], poses["shift_A"]).factor
+    return scaled(made.scatterers, factor)
 
 
 def _left_over(

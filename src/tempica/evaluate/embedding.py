@@ -37,7 +37,8 @@ def compare_replica(recipe: Recipe, run: Path, out: Path, replica: int, bound_fr
     trajectory, movie, latents = (read(run, "evaluate", kind) for kind in ("trajectory", "movie", "latents"))
     truth, known = true_poses(run, "evaluate", movie), poses_are_known(movie, latents)
     found: dict[str, np.ndarray] = {}
-    if latents.sizes["atom"] == trajectory.sizes["atom"]:
+    # pseudo-atoms of the images' map are not the beads of the truth, whatever their number
+    if latents.sizes["atom"] == trajectory.sizes["atom"] and recipe.embed.modes_from != "images":
         modes, weight = modes_of(latents), body(recipe, trajectory)[1]
         parts = []
         for first, last in blocks(movie.sizes["time"], BLOCK_FRAMES):

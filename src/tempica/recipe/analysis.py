@@ -12,10 +12,11 @@ from tempica.recipe.section import MOST, Section, in_unit
 class EmbedRecipe(Section):
     """Poses, displacement modes and their amplitudes from images; what the movie does not state is found."""
 
-    modes_from: Literal["ensemble", "structure"] = Field(
+    modes_from: Literal["ensemble", "structure", "images"] = Field(
         default="ensemble",
         description="what is known of motions beforehand: a separate simulation, of which principal modes are taken,"
-        " or one structure, of which an elastic network is made. Modes are then learned from the images",
+        " or one structure, of which an elastic network is made; or nothing but the images and their poses, known or"
+        " approximate, whose map stands for the structure. Modes are then learned from the images",
     )
     n_modes: int = Field(default=4, ge=1, le=100, description="displacement modes that the images teach")
     n_iterations: int = Field(default=8, ge=1, le=100, description="Gauss–Newton iterations at the most")

@@ -149,6 +149,15 @@ def _images_have_one_origin(recipe: Recipe) -> None:
         )
 
 
+def _map_of_images_needs_poses(recipe: Recipe) -> None:
+    stated = recipe.particles.poses if recipe.particles is not None else recipe.render.poses.knowledge
+    if recipe.embed.modes_from == "images" and stated == "hidden":
+        raise ValueError(
+            "embed.modes_from = 'images' makes a map of the images, which needs their poses, known or approximate; here"
+            " they are hidden. Write embed.modes_from = 'structure'"
+        )
+
+
 def _maps_are_of_particles(recipe: Recipe) -> None:
     if not isinstance(recipe.simulate.molecule, MapRecipe):
         return
@@ -174,6 +183,7 @@ _RULES = (
     _atoms_scatter_where_atoms_move,
     _images_have_one_origin,
     _maps_are_of_particles,
+    _map_of_images_needs_poses,
 )
 
 
