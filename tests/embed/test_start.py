@@ -12,7 +12,15 @@ from tempica.errors import DataError
 from tempica.recipe.analysis import EmbedRecipe
 from tempica.stores import files, reading
 
-from .test_embed_stage import N_ATOMS, N_FRAMES, fill, made  # noqa: F401
+from .movies import fill, make
+from .toy import N_ATOMS
+
+N_FRAMES = 20
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("run"), N_FRAMES, 0.2)
 
 
 def begin(run, folder, **about):
@@ -34,9 +42,9 @@ def begin(run, folder, **about):
         ("structure", 0, 5.0, "The molecule reaches .* the box is too small"),
     ],
 )
-def test_a_molecule_that_is_not_the_movies_is_told(kind, more, times, told, made, tmp_path):  # noqa: F811
+def test_a_molecule_that_is_not_the_movies_is_told(kind, more, times, told, made, tmp_path):
     run, rng, n = tmp_path / "run", np.random.default_rng(0), N_ATOMS + more
-    shutil.copytree(made[0] / "movie.zarr", run / "movie.zarr")
+    shutil.copytree(made.run / "movie.zarr", run / "movie.zarr")
     beads = {"scattering_length_A": np.full(n, 20.0), "bead_width": np.full(n, 0.2)}
     form = times * rng.normal(0, 0.6, (n, 3))
     if kind == "ensemble":
