@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-def small_recipe_text(**changes: str) -> str:
-    """The recipe with known poses, shortened; `changes` replace whole values of the keys named."""
+def small_recipe_text(base: str = "adenylate_kinase_known_poses", **changes: str) -> str:
+    """A committed recipe, shortened; `changes` replace whole values of the keys named."""
     values = {
         "name": '"adenylate_kinase"',
         "n_replicas": "4",
@@ -23,7 +23,7 @@ def small_recipe_text(**changes: str) -> str:
         "methods": '["tica"]',
     } | changes
     lines = []
-    for line in (ROOT / "simulations" / "adenylate_kinase_known_poses.toml").read_text().splitlines():
+    for line in (ROOT / "simulations" / f"{base}.toml").read_text().splitlines():
         key = line.split("=")[0].strip()
         lines.append(f"{key} = {values.pop(key)}" if key in values else line)
     assert not values, f"the committed recipe lacks {values}"

@@ -186,3 +186,24 @@ def test_a_map_of_the_other_hand_is_told(particles, tmp_path):
     path = recipe(particles[0], name="mirrored.mrc")
     with pytest.raises(FormatError, match=r"other hand .* its mirror image along z explains the images better"):
         pipeline.import_particles(particles[0] / "posed.star", path, out=tmp_path / "run", jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("star", "about", "source"),
+    [
+        ("posed", "pose_error_deg = 2.0\npose_error_A = 0.5", "refined"),
+        ("unposed", "", "searched"),
+    ],
+)
+def test_a_map_is_all_that_embed_needs(star, about, source, particles, tmp_path):
+    folder, _, quaternion = particles
+    made, _ = pipeline.import_particles(
+        folder / f"{star}.star", recipe(folder, about=about), out=tmp_path / "run", jobs=1
+    )
+    done = tempica("run", made, "--until", "train", "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    latents = reading.open_store(made / "latents.zarr", "latents")
+    assert latents.attrs["pose_source"] == source
+    found = Rotation.from_quat(latents["pose_quaternion"].values.reshape(-1, 4))
+    angle = np.degrees((found * Rotation.from_quat(quaternion).inv()).magnitude())
+    assert np.median(angle) < 2.0
