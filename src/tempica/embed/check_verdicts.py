@@ -297,8 +297,9 @@ def poses(found: Found) -> Check:
 
 def _matched(one: np.ndarray, two: np.ndarray) -> list[float]:
     """Absolute correlations of sources matched one by one, the best pair first."""
-    k = one.shape[1]
-    table = np.abs(np.nan_to_num(np.corrcoef(one.T, two.T)[:k, k:]))
+    first, second = (series - series.mean(0) for series in (one, two))
+    size = np.sqrt(np.outer((first**2).sum(0), (second**2).sum(0)))
+    table = np.abs(first.T @ second) / np.maximum(size, 1e-300)
     return sorted(table[linear_sum_assignment(-table)].tolist(), reverse=True)
 
 
