@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--only", nargs="+", metavar="CASE", choices=CASES, help="cases; all if not given")
-    parser.add_argument("--simulated", type=Path, help="a finished simulation of the recipe to begin with")
+    parser.add_argument("--simulated", type=Path, help="a run to begin with, of another seed, say")
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
@@ -64,15 +64,17 @@ def carry_out(name: str, arguments: argparse.Namespace) -> dict:
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     pose, start, violation, expected = CASES[name]
-    text = (RECIPES / f"{BASE}.toml").read_text().replace('"structures/', f'"{RECIPES}/structures/')
     simulated, run = arguments.simulated or out / "simulated", out / name
-    if not arguments.simulated:
+    if arguments.simulated:
+        text = (simulated / "recipe.toml").read_text().replace("[render.poses]\n", "")
+    else:
+        text = (RECIPES / f"{BASE}.toml").read_text().replace('"structures/', f'"{RECIPES}/structures/')
         tempica_run(out / "simulated.toml", text, simulated, "simulate", arguments.jobs)
     snr = "snr = 1e-6\n" if violation == "noise" else "snr = 0.1\n"
     text = re.sub(r"^snr = .*\n", snr, text, flags=re.M)
     text = text.replace("[embed]\n", f'[render.poses]\nknowledge = "{pose}"\n\n[embed]\nmodes_from = "{start}"\n')
     if not run.exists():
-        shutil.copytree(simulated, run)
+        shutil.copytree(simulated, run, ignore=shutil.ignore_patterns("movie.zarr", "poses.zarr"))
         plant(run, violation, before=True)
         tempica_run(out / f"{name}.toml", text, run, "render", arguments.jobs)
         plant(run, violation, before=False)

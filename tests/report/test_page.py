@@ -8,7 +8,7 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tempica.report import placing, words
+from tempica.report import checked, placing, words
 from tempica.report.figures import colour
 from tempica.report.frames import examples
 from tempica.report.page import render_page
@@ -303,3 +303,17 @@ def test_words():
     assert "TICA" in text
     assert "my new method, smoothed, recovers" in text
     assert "my_new_method" not in text.replace('methods = ["tica", "my_new_method"]', "")
+
+
+def test_bias_tests_are_told_and_escaped():
+    assert checked.section(None) == ""
+    rows = [
+        {"name": name, "title": name.title(), "verdict": verdict, "sentence": f"<{name}> & more.", "figures": []}
+        for name, verdict in (("noise", "passed"), ("hand", "not applicable"), ("halves", "failed"))
+    ]
+    section = checked.section({"checks": rows, "frames": {"held_out": 300, "half": 300}})
+    page = parsed(section)
+    assert "1 of 2 tests that apply are passed, on 300 held-out frames. Not passed: Halves." in page.text
+    assert "<noise> & more." in page.text
+    assert "<noise>" not in section
+    assert len(page.named("tr")) == 4

@@ -21,7 +21,7 @@ from tempica.embed.check_frames import Images, halves, held_out, load, pose_of, 
 from tempica.embed.check_learning import learn_model
 from tempica.embed.check_verdicts import write_checks
 from tempica.embed.grids import Grid, rotation_grid
-from tempica.embed.hidden import N_ROTATIONS
+from tempica.embed.grids import rotation_grid, rotations_for
 from tempica.embed.modes import State, elastic_start
 from tempica.embed.noise import Views, choose_radius, estimate_noise
 from tempica.embed.setting import Setting, Span
@@ -216,7 +216,7 @@ def look(run: Path, seed: int, setting_file: Path, which: Look, spans: list[Span
 
 def _grid(number: int) -> Grid:
     """The grid of the stage, or the same turned as a whole by some angle."""
-    grid = rotation_grid(N_ROTATIONS)
+    grid = rotation_grid(rotations_for(own.mean))
     turn = Rotation.random(rng=np.random.default_rng(number)) if number else Rotation.identity()
     return replace(grid, quaternion=(turn * Rotation.from_quat(grid.quaternion)).as_quat())
 

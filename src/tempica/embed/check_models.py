@@ -16,6 +16,7 @@ from tempica.imaging.modes import Modes
 
 SMOOTH = 3.0  # beads over which a made-up chain keeps its direction
 SPREAD = 30.0  # beads over which it comes back to its centre
+ROUGH = 0.1  # of its size, by which beads lie off it: a straight chain would bend without a spring
 
 
 def superposed(modes: Modes, onto: np.ndarray) -> Modes:
@@ -49,7 +50,7 @@ def folded_differently(modes: Modes, rng: np.random.Generator) -> Modes:
     own = modes.mean - centre
     chain = np.cumsum(gaussian_filter1d(rng.normal(size=(n, 3)), SMOOTH, axis=0), 0)
     chain -= gaussian_filter1d(chain, SPREAD, axis=0)
-    chain += 0.02 * rng.normal(size=chain.shape) * chain.std()  # no two beads in one place
+    chain += ROUGH * rng.normal(size=chain.shape) * chain.std()
     chain = _with_moments(chain - chain.mean(0), own) + centre
     k, size = len(modes.shape), float(np.sqrt((own**2).sum(1).mean()))
     shape = elastic_modes(chain, k, max(size, CUTOFF_NM)).shape if k else modes.shape  # a loose chain: long springs
@@ -76,6 +77,7 @@ class Agreement:
     """How alike two models are."""
 
     mean_A: float  # rms distance of superposed means
+    beyond_A: float  # of that, what no motion of the two makes up for
     share: float  # of the variance of motion seen by either that lies in the span of the other's modes
     angle_deg: tuple[float, ...]  # principal angles between the spans
 
@@ -87,7 +89,7 @@ def agreement(one: Modes, two: Modes, seen: tuple[np.ndarray, np.ndarray] | None
     count by their prior.
     """
     first, second = Modes(one.mean, without_rigid(one.shape, one.mean)), superposed(two, one.mean)
-    distance = 10 * float(np.sqrt(((first.mean - second.mean) ** 2).sum(1).mean()))
+    away = 10 * (first.mean - second.mean).ravel() / np.sqrt(len(one.mean))
     flat = [model.shape.reshape(len(model.shape), one.mean.size).T for model in (first, second)]
     basis = [np.linalg.qr(fields)[0] for fields in flat]
     shares = []
@@ -97,12 +99,10 @@ def agreement(one: Modes, two: Modes, seen: tuple[np.ndarray, np.ndarray] | None
         shares.append(np.trace(inside @ moment @ inside.T) / max(np.trace(fields.T @ fields @ moment), 1e-300))
     cosine = np.clip(np.linalg.svd(basis[0].T @ basis[1], compute_uv=False), 0, 1)
     angles = np.degrees(np.arccos(cosine)).tolist()
-    return Agreement(distance, float(np.mean(shares)), tuple(angles))
-
-
-def strength_A(modes: Modes) -> float:
-    """Root mean square displacement of a bead over all modes at unit amplitudes, rigid motion apart."""
-    return 10 * float(np.sqrt((without_rigid(modes.shape, modes.mean) ** 2).sum() / len(modes.mean)))
+    both = np.linalg.qr(np.concatenate(flat, 1))[0]
+    beyond = away - both @ (both.T @ away)
+    distance, rest = (float(np.linalg.norm(v)) for v in (away, beyond))
+    return Agreement(distance, rest, float(np.mean(shares)), tuple(angles))
 
 
 def _with_moments(chain: np.ndarray, like: np.ndarray) -> np.ndarray:

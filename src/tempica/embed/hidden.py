@@ -10,7 +10,7 @@ import numpy as np
 
 from tempica import imaging
 from tempica.embed.following import follow, likely
-from tempica.embed.grids import rotation_grid
+from tempica.embed.grids import rotation_grid, rotations_for
 from tempica.embed.known import Embedded
 from tempica.embed.motion import Dynamics, Place
 from tempica.embed.quadratic import POSE, Disc
@@ -26,7 +26,7 @@ from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
 from tempica.stores import files
 
-N_ROTATIONS = 4608  # of the search, 15° apart
+FINER = 2.0  # rotations of the first search, by a model that is not yet right, over those of later ones
 N_COARSE = 40  # peaks of the coarse search, among which the frames of a molecule choose together
 N_PEAKS = 4  # that are refined
 N_FIRST_MODES = 6  # softest modes of a basis from which nothing has been learned yet
@@ -59,12 +59,13 @@ def _views_of_model(setting_file: Path, state_file: Path, radius: int, run: Path
     """The model that a search uses and its templates, which take as long as a search of some hundred frames."""
     setting, state = Setting.load(setting_file), load_state(state_file)
     modes, _ = modes_of(state)
+    n_rotations = rotations_for(modes.mean)
     if state.learned is None:
-        modes = Modes(modes.mean, modes.shape[:N_FIRST_MODES])
+        modes, n_rotations = Modes(modes.mean, modes.shape[:N_FIRST_MODES]), round(FINER * n_rotations)
     optics = imaging.camera_of(read(run, "embed", "movie")).optics
     disc = Disc(optics.n_pixels, optics.pixel_size_A, radius)
     disc = replace(disc, radius=min(radius, radius_of(disc, TEMPLATE_A)))
-    return modes, make_templates(disc, setting.scatterers, modes, rotation_grid(N_ROTATIONS))
+    return modes, make_templates(disc, setting.scatterers, modes, rotation_grid(n_rotations))
 
 
 def find_shifts(setting_file: Path, parts: list[Path], out: Path) -> None:

@@ -25,7 +25,7 @@ from tempica.embed.elastic import CUTOFF_NM, RMS_NM, Isometry, Network, elastic_
 from tempica.embed.state_space import Learned, learn, project, single_frames
 from tempica.imaging.modes import Modes
 
-MOST_ROUNDS = 12
+MOST_ROUNDS = 10
 TOLERANCE = 0.05
 MOVES = 6  # rounds that move the reference
 # detail that the first rounds look at: a wave tells where a bead is as far as about a third of its length off
