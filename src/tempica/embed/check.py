@@ -20,8 +20,7 @@ from tempica.embed.check_evidence import explain
 from tempica.embed.check_frames import Images, halves, held_out, load, pose_of, stretches
 from tempica.embed.check_learning import learn_model
 from tempica.embed.check_verdicts import write_checks
-from tempica.embed.grids import Grid, rotation_grid
-from tempica.embed.grids import rotation_grid, rotations_for
+from tempica.embed.grids import Grid, rotation_grid, rotations_for
 from tempica.embed.modes import State, elastic_start
 from tempica.embed.noise import Views, choose_radius, estimate_noise
 from tempica.embed.setting import Setting, Span
@@ -162,6 +161,7 @@ def begin(run: Path, recipe: EmbedRecipe, seed: int, spans: list[Span], out: Pat
         np.array(radius),
         np.array(spread),
         np.array(signal(views, scatterers, own.mean, noise)),
+        np.zeros((0, *own.mean.shape)),
     ).save(out)
 
 
@@ -198,7 +198,7 @@ def learn(run: Path, recipe: EmbedRecipe, seed: int, setting_file: Path, lesson:
     else:
         form = own.mean if lesson.start == "mean" else _load(folder, "rigid-other").mean
         state = _elastic_start(form, recipe.n_modes, len(sample), rigid=known)
-    _save(folder, lesson.name, learn_model(sample, setting.scatterers, state, recipe.n_modes, _grid(0)))
+    _save(folder, lesson.name, learn_model(sample, setting.scatterers, state, recipe.n_modes, _grid(0, own.mean)))
 
 
 def _elastic_start(form: np.ndarray, n_modes: int, n_frames: int, *, rigid: bool) -> State:
@@ -209,14 +209,15 @@ def _elastic_start(form: np.ndarray, n_modes: int, n_frames: int, *, rigid: bool
 def look(run: Path, seed: int, setting_file: Path, which: Look, spans: list[Span]) -> None:
     """Explain frames by a model, and keep what it says."""
     setting, folder = Setting.load(setting_file), setting_file.parent
-    sample = load(run, setting, _load(folder, "run"), spans, which.images, seed)
-    found = explain(sample, setting.scatterers, _load(folder, which.model), _grid(which.grid))
+    own = _load(folder, "run")
+    sample = load(run, setting, own, spans, which.images, seed)
+    found = explain(sample, setting.scatterers, _load(folder, which.model), _grid(which.grid, own.mean))
     files.save_arrays(folder / f"look-{which.name}.npz", **vars(found))
 
 
-def _grid(number: int) -> Grid:
-    """The grid of the stage, or the same turned as a whole by some angle."""
-    grid = rotation_grid(rotations_for(own.mean))
+def _grid(number: int, position: np.ndarray) -> Grid:
+    """The grid of the stage for a structure, or the same turned as a whole by some angle."""
+    grid = rotation_grid(rotations_for(position))
     turn = Rotation.random(rng=np.random.default_rng(number)) if number else Rotation.identity()
     return replace(grid, quaternion=(turn * Rotation.from_quat(grid.quaternion)).as_quat())
 

@@ -127,7 +127,9 @@ def track_span(
         shift_variance=motion.shift_variance,
     )
     start = Place(path.rotation, path.shift_A, path.amplitude)
-    found = smooth_poses(observed, setting.scatterers, modes, start, molecule, motion, dynamics_of(rho), learn=False)
+    found = smooth_poses(
+        observed, setting.scatterers, modes, start, molecule, motion, dynamics_of(rho), setting.rest, learn=False
+    )
     timeless = not rho.any()
     nothing = np.full_like(found.latent, np.nan)
     n_modes = len(rho)

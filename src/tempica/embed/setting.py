@@ -33,6 +33,7 @@ class Setting:
     radius: np.ndarray  # () of the disc of Fourier coefficients
     shift_deviation_A: np.ndarray  # () of hidden shifts
     signal: np.ndarray  # () |model|² of an image over the noise's variance
+    rest: np.ndarray  # (L, N, 3) nm, motion that the modes leave out, of amplitudes ~ N(0, 1)
 
     @property
     def scatterers(self) -> Scatterers:

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from tempica import imaging
 from tempica.embed import modes
 from tempica.embed.from_images import Start, map_radius, start_from_images
+from tempica.embed.leftover import rest_scale, rest_shapes
 from tempica.embed.maps import scale_of, scaled
 from tempica.embed.modes import State
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
@@ -77,6 +78,7 @@ def begin(
         np.array(choose_radius(views, scatterers, guess, noise)),
         np.array(box_A / SHIFTS),
         np.array(signal(views, scatterers, state.reference, noise)),
+        np.zeros((0, *state.reference.shape)),
     ).save(setting_file)
 
 
@@ -84,17 +86,26 @@ def refine_noise(
     recipe: EmbedRecipe,
     run: Path,
     setting_file: Path,
+    before_file: Path,
     state_file: Path,
     spans: list[Span],
     poses: list[Path],
     out: Path,
 ) -> None:
-    """The setting with the noise that modes leave over which were learned, at poses that fit them."""
+    """The setting with the noise and the motion that learned modes leave over.
+
+    `poses` holds the expansions of the last round, which led from the state in `before_file` to that in `state_file`.
+    """
     setting = Setting.load(setting_file)
     learned, _ = modes_of(load_state(state_file))
     views, found = _views(run, spans, poses)
     noise = _left_over(views, setting.scatterers, learned, found, recipe.n_iterations)
-    replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power).save(out)
+    before = load_state(before_file)
+    blocks = [files.load_arrays(path) for path in poses]
+    seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
+    scale = rest_scale(seen["information"], seen["evidence"], before.amplitude)
+    rest = rest_shapes(load_state(state_file).shape, learned.shape, scale)
+    replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power, rest=rest).save(out)
 
 
 def first_state(recipe: EmbedRecipe, run: Path, form: np.ndarray | None = None) -> State:
