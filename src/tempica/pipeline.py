@@ -173,7 +173,7 @@ def check(
 
     Returns the path of checks.json, and whether it was made now; raises as `run` does.
     """
-    from tempica.embed import check as room
+    from tempica.embed.checks import tasks as room
     from tempica.simulate.structures import load_molecule
 
     if not Path(folder).is_dir():

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 import tempica
-from tempica.embed.check_models import folded_differently
+from tempica.embed.checks.models import folded_differently
 from tempica.imaging.modes import Modes
 from tempica.stores import store
 

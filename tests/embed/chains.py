@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.motion import Place
+from tempica.embed.poses.motion import Place
+from tempica.embed.poses.rotations import logarithm, turned
 from tempica.embed.quadratic import Expansion
-from tempica.embed.rotations import logarithm, turned
 
 
 @dataclass(frozen=True)

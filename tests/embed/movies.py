@@ -10,8 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from tempica import imaging
 from tempica.embed import stage
-from tempica.embed.elastic import elastic_modes, rigid_motions
-from tempica.embed.rotations import turned
+from tempica.embed.modes.elastic import elastic_modes, rigid_motions
+from tempica.embed.poses.rotations import turned
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
 from tempica.runs.work import Work

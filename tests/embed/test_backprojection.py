@@ -5,7 +5,7 @@ import pytest
 from scipy import fft
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.backprojection import add_images, back_project, no_sums, reconstruct
+from tempica.embed.maps.backprojection import add_images, back_project, no_sums, reconstruct
 from tempica.embed.quadratic import Disc, Observed, model_waves
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers

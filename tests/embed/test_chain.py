@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tempica.embed.chain import solve
+from tempica.embed.poses.chain import solve
 from tempica.errors import DataError
 
 

@@ -6,12 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from tempica.embed import check, hidden
-from tempica.embed.check_evidence import explain
-from tempica.embed.check_frames import Sample, halves, held_out, stretches
-from tempica.embed.check_models import agreement, folded_differently, mirrored, reversed_motion, superposed
-from tempica.embed.grids import rotation_grid
-from tempica.embed.rotations import turned
+from tempica.embed import hidden
+from tempica.embed.checks import tasks as check
+from tempica.embed.checks.evidence import explain
+from tempica.embed.checks.frames import Sample, halves, held_out, stretches
+from tempica.embed.checks.models import agreement, folded_differently, mirrored, reversed_motion, superposed
+from tempica.embed.poses.grids import rotation_grid
+from tempica.embed.poses.rotations import turned
 from tempica.embed.setting import Span
 from tempica.errors import DataError
 from tempica.imaging.modes import Modes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.domains import declared_domains, domain_motions, rigid_domains
+from tempica.embed.modes.domains import declared_domains, domain_motions, rigid_domains
 from tempica.errors import DataError
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.elastic import Isometry, elastic_modes, nearest_isometric, network, rigid_motions
+from tempica.embed.modes.elastic import Isometry, elastic_modes, nearest_isometric, network, rigid_motions
 from tempica.errors import DataError
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.following import follow, likely
-from tempica.embed.refine import Peaks
-from tempica.embed.rotations import logarithm, turned
+from tempica.embed.poses.following import follow, likely
+from tempica.embed.poses.refine import Peaks
+from tempica.embed.poses.rotations import logarithm, turned
 from tempica.errors import DataError
 
 from .chains import Chains, simulate

@@ -8,8 +8,8 @@ import xarray
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging
-from tempica.embed import from_images
-from tempica.embed.from_images import add_spans, map_radius, start_from_images
+from tempica.embed.maps import from_images
+from tempica.embed.maps.from_images import add_spans, map_radius, start_from_images
 from tempica.embed.setting import Span
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers

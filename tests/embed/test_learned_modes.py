@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempica import kalman
-from tempica.embed.modes import (
+from tempica.embed.modes.state import (
     MOVES,
     RESOLUTION_A,
     as_arrays,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.maps import hand_evidence, mirror, scale_of, scaled
+from tempica.embed.maps.maps import hand_evidence, mirror, scale_of, scaled
 from tempica.embed.quadratic import Disc, Observed, model_waves
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers

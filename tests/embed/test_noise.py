@@ -5,9 +5,9 @@ import pytest
 
 from tempica import imaging
 from tempica.embed.noise import Views, choose_radius, estimate_noise, noise_of_hidden
+from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import posterior
 from tempica.embed.quadratic import linearise
-from tempica.embed.settling import PosePrior
 from tempica.errors import DataError
 from tempica.imaging.detector import coloured, counted
 from tempica.imaging.linearise import Scatterers

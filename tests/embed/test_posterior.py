@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tempica.embed.poses.rotations import logarithm
+from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import Posterior, compress, posterior
 from tempica.embed.quadratic import linearise
-from tempica.embed.rotations import logarithm
-from tempica.embed.settling import PosePrior
 from tempica.imaging.modes import Modes
 
 from .toy import BEADS, MODES, N_PIXELS, RADIUS, Setting, standardised

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from tempica.embed.motion import Motion, Place
+from tempica.embed.poses.motion import Motion, Place
+from tempica.embed.poses.reporting import pose_bound, report_frame
+from tempica.embed.poses.rotations import exponential, logarithm, turned
 from tempica.embed.quadratic import linearise
-from tempica.embed.reporting_poses import pose_bound, report_frame
-from tempica.embed.rotations import exponential, logarithm, turned
 from tempica.errors import DataError
 from tempica.imaging.modes import Modes
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from tempica.embed.rotations import (
+from tempica.embed.poses.rotations import (
     exponential,
     height_at_rest,
     inverse_left_jacobian,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tempica import imaging
-from tempica.embed.grids import rotation_grid, rotations_for, shift_grid, turns_near
+from tempica.embed.poses.grids import rotation_grid, rotations_for, shift_grid, turns_near
+from tempica.embed.poses.refine import Peaks, climb, distinct, shift_prior
+from tempica.embed.poses.search import around, search
+from tempica.embed.poses.shifts import pool_shifts
+from tempica.embed.poses.templates import make_templates, scores
 from tempica.embed.quadratic import Disc, Observed, linearise, model_waves
-from tempica.embed.refine import Peaks, climb, distinct, shift_prior
-from tempica.embed.search import around, search
-from tempica.embed.shifts import pool_shifts
-from tempica.embed.templates import make_templates, scores
 from tempica.imaging.geometry import quaternion_of
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tempica import kalman
-from tempica.embed.n_sources import choose_n_sources
-from tempica.embed.state_space import apply, learn, project, single_frames
+from tempica.embed.modes.n_sources import choose_n_sources
+from tempica.embed.modes.state_space import apply, learn, project, single_frames
 from tempica.errors import DataError
 
 RHO = np.array([0.95, 0.8, 0.3])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.motion import Dynamics, Motion, Place, expand_prior, frames_of
+from tempica.embed.poses.motion import Dynamics, Motion, Place, expand_prior, frames_of
+from tempica.embed.poses.rotations import exponential, logarithm, turned
+from tempica.embed.poses.tracking import smooth_chain, smooth_poses
 from tempica.embed.quadratic import Expansion
-from tempica.embed.rotations import exponential, logarithm, turned
-from tempica.embed.tracking import smooth_chain, smooth_poses
 
 from .chains import Chains, displaced, simulate
 from .toy import BEADS, MODES, Setting, standardised

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tempica import kalman
-from tempica.embed.state_space import apply
-from tempica.embed.two_sources import features, learn_two_sources, on_grid
+from tempica.embed.modes.state_space import apply
+from tempica.embed.modes.two_sources import features, learn_two_sources, on_grid
 from tempica.errors import DataError
 
 RHO = np.array([0.9, 0.7])

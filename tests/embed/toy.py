@@ -3,8 +3,8 @@
 import numpy as np
 
 from tempica import imaging
+from tempica.embed.poses.rotations import turned
 from tempica.embed.quadratic import observe
-from tempica.embed.rotations import turned
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 

@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from tempica import imaging
-from tempica.embed.following import follow, likely
-from tempica.embed.grids import rotation_grid, rotations_for
 from tempica.embed.known import Embedded
-from tempica.embed.motion import Dynamics, Place
+from tempica.embed.poses.following import follow, likely
+from tempica.embed.poses.grids import rotation_grid, rotations_for
+from tempica.embed.poses.motion import Dynamics, Place
+from tempica.embed.poses.refine import Peaks, shift_prior
+from tempica.embed.poses.search import TEMPLATE_A, coarse, radius_of, refine
+from tempica.embed.poses.settling import FLAT
+from tempica.embed.poses.shifts import pool_shifts
+from tempica.embed.poses.templates import Templates, make_templates
+from tempica.embed.poses.tracking import smooth_poses
 from tempica.embed.quadratic import POSE, Disc
-from tempica.embed.refine import Peaks, shift_prior
 from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
-from tempica.embed.search import TEMPLATE_A, coarse, radius_of, refine
 from tempica.embed.setting import Setting, Span, joined, molecules, observed_of
-from tempica.embed.settling import FLAT
-from tempica.embed.shifts import pool_shifts
-from tempica.embed.templates import Templates, make_templates
-from tempica.embed.tracking import smooth_poses
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
 from tempica.stores import files

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tempica.embed.modes.state_space import apply, single_frames
+from tempica.embed.poses.settling import PosePrior, settle
 from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without_pose
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of
 from tempica.embed.setting import Setting, Span, molecules, observed_of
-from tempica.embed.settling import PosePrior, settle
-from tempica.embed.state_space import apply, single_frames
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read

@@ -18,9 +18,9 @@ from scipy import fft
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import Posterior, posterior
 from tempica.embed.quadratic import Disc, Observed, linearise, model_waves, observe
-from tempica.embed.settling import PosePrior
 from tempica.errors import DataError
 from tempica.imaging.camera import Camera
 from tempica.imaging.linearise import Scatterers

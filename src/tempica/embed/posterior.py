@@ -14,9 +14,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from tempica.embed.poses.rotations import turned
+from tempica.embed.poses.settling import PosePrior
 from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without_pose
-from tempica.embed.rotations import turned
-from tempica.embed.settling import PosePrior
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 

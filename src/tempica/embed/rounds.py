@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tempica.embed import modes
+from tempica.embed.modes import state as modes
+from tempica.embed.poses.settling import PosePrior, settle
 from tempica.embed.quadratic import POSE, linearise, without_pose
 from tempica.embed.saved import load_state, save_state
 from tempica.embed.setting import Setting, Span, joined, observed_of
-from tempica.embed.settling import PosePrior, settle
 from tempica.stores import files
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tempica.embed.modes import State, as_arrays, from_arrays, product
-from tempica.embed.motion import Motion
+from tempica.embed.modes.state import State, as_arrays, from_arrays, product
+from tempica.embed.poses.motion import Motion
 from tempica.imaging.modes import Modes
 from tempica.stores import files
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed import hidden, known, rounds, start
-from tempica.embed.from_images import add_spans
-from tempica.embed.modes import MOST_ROUNDS, converged
+from tempica.embed.maps.from_images import add_spans
+from tempica.embed.modes.state import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
 from tempica.embed.saved import load_motion, load_state, modes_of
 from tempica.embed.setting import Setting, Span, molecules

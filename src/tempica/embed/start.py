@@ -9,11 +9,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging
-from tempica.embed import modes
-from tempica.embed.from_images import Start, map_radius, start_from_images
-from tempica.embed.leftover import rest_scale, rest_shapes
-from tempica.embed.maps import scale_of, scaled
-from tempica.embed.modes import State
+from tempica.embed.maps.from_images import Start, map_radius, start_from_images
+from tempica.embed.maps.maps import scale_of, scaled
+from tempica.embed.modes import state as modes
+from tempica.embed.modes.leftover import rest_scale, rest_shapes
+from tempica.embed.modes.state import State
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
 from tempica.embed.quadratic import model_waves
 from tempica.embed.rounds import prior_of

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tempica.embed.chain import solve
-from tempica.embed.motion import Motion, Place, expand_prior, frames_of
+from tempica.embed.poses.chain import solve
+from tempica.embed.poses.motion import Motion, Place, expand_prior, frames_of
+from tempica.embed.poses.rotations import logarithm, turned
 from tempica.embed.quadratic import POSE, Expansion
-from tempica.embed.rotations import logarithm, turned
 from tempica.errors import DataError
 from tempica.imaging.modes import Modes
 

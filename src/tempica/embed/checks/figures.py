@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tempica.embed.check_models import Agreement, agreement
+from tempica.embed.checks.models import Agreement, agreement
 from tempica.imaging.modes import Modes
 from tempica.series import standard_error
 from tempica.stores import files

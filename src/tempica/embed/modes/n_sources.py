@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tempica.embed.state_space import STEPS, apply, learn
+from tempica.embed.modes.state_space import STEPS, apply, learn
 from tempica.errors import DataError
 from tempica.series import check_replicas, runs, spans
 

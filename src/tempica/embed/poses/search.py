@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tempica.embed.grids import Grid, shift_grid, turns_near
+from tempica.embed.poses.grids import Grid, shift_grid, turns_near
+from tempica.embed.poses.refine import Peaks, ShiftPrior, climb, distinct, shift_prior
+from tempica.embed.poses.shifts import pool_shifts
+from tempica.embed.poses.templates import Templates, highest, make_templates, scores, stepped, worthwhile
 from tempica.embed.quadratic import Disc, Observed
-from tempica.embed.refine import Peaks, ShiftPrior, climb, distinct, shift_prior
-from tempica.embed.shifts import pool_shifts
-from tempica.embed.templates import Templates, highest, make_templates, scores, stepped, worthwhile
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 

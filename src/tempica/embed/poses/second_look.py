@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tempica.embed.motion import Frames, Place
-from tempica.embed.rotations import exponential, logarithm
+from tempica.embed.poses.motion import Frames, Place
+from tempica.embed.poses.rotations import exponential, logarithm
 
 HALF_WINDOW = 2  # frames on either side over which what frames explain is averaged
 FAR = 2.0  # robust standard deviations below the median of such averages, where a stretch may be astray

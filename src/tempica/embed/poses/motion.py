@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tempica.embed.rotations import inverse_left_jacobian, steps
+from tempica.embed.poses.rotations import inverse_left_jacobian, steps
 from tempica.errors import DataError
 
 ANYWHERE = np.pi**2 / 9 + 2 / 3  # rad², variance about each axis of a rotation of which nothing is known

@@ -15,10 +15,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from tempica.embed.grids import shift_grid
+from tempica.embed.poses.grids import shift_grid
+from tempica.embed.poses.refine import ShiftPrior, shift_prior
+from tempica.embed.poses.templates import Templates, scores
 from tempica.embed.quadratic import Observed
-from tempica.embed.refine import ShiftPrior, shift_prior
-from tempica.embed.templates import Templates, scores
 
 REACH = 5.0  # deviations of the shift
 STEP_A = 2.5

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from tempica.embed.insertion import insert
+from tempica.embed.maps.insertion import insert
 from tempica.embed.quadratic import Disc, Observed
 from tempica.errors import DataError
 

@@ -17,13 +17,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from tempica.embed.chain import Chain, solve
-from tempica.embed.following import Path, follow
-from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, Prior, expand_prior, frames_of
-from tempica.embed.motion_learning import learn_drift, learn_motion
+from tempica.embed.poses.chain import Chain, solve
+from tempica.embed.poses.following import Path, follow
+from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, Prior, expand_prior, frames_of
+from tempica.embed.poses.motion_learning import learn_drift, learn_motion
+from tempica.embed.poses.rotations import turned
+from tempica.embed.poses.second_look import astray_frames, bridge, total_near
 from tempica.embed.quadratic import Expansion, Observed, linearise
-from tempica.embed.rotations import turned
-from tempica.embed.second_look import astray_frames, bridge, total_near
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tempica.embed.state_space import Learned
+from tempica.embed.modes.state_space import Learned
 from tempica.errors import DataError
 from tempica.grid_smoother import grid_nodes, grid_posterior
 

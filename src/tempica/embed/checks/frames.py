@@ -14,9 +14,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging, seeds
+from tempica.embed.poses.settling import PosePrior, hidden
 from tempica.embed.quadratic import Observed, model_waves, observe
 from tempica.embed.setting import Setting, Span, molecules, observed_of
-from tempica.embed.settling import PosePrior, hidden
 from tempica.imaging.detector import coloured
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read

@@ -15,16 +15,16 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging, seeds
-from tempica.embed import check_models as models
-from tempica.embed.check_evidence import explain
-from tempica.embed.check_frames import Images, halves, held_out, load, pose_of, stretches
-from tempica.embed.check_learning import learn_model
-from tempica.embed.check_verdicts import write_checks
-from tempica.embed.grids import Grid, rotation_grid, rotations_for
-from tempica.embed.modes import State, elastic_start
+from tempica.embed.checks import models
+from tempica.embed.checks.evidence import explain
+from tempica.embed.checks.frames import Images, halves, held_out, load, pose_of, stretches
+from tempica.embed.checks.learning import learn_model
+from tempica.embed.checks.verdicts import write_checks
+from tempica.embed.modes.state import State, elastic_start
 from tempica.embed.noise import Views, choose_radius, estimate_noise
+from tempica.embed.poses.grids import Grid, rotation_grid, rotations_for
+from tempica.embed.poses.settling import PosePrior, hidden
 from tempica.embed.setting import Setting, Span
-from tempica.embed.settling import PosePrior, hidden
 from tempica.embed.start import N_ELASTIC, NOISE_FRAMES, RIGID, first_state, for_frames, signal
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers

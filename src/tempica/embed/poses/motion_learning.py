@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from tempica.embed.chain import Chain, solve
-from tempica.embed.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, expand_prior, step_jacobians
+from tempica.embed.poses.chain import Chain, solve
+from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, expand_prior, step_jacobians
 from tempica.embed.quadratic import Expansion
 
 PRIOR_MOLECULES = 4  # the first value of σ_s² counts as so many molecules, since often few are seen

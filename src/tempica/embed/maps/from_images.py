@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tempica import imaging
-from tempica.embed.backprojection import Reconstruction, Sums, add_images, no_sums, reconstruct
+from tempica.embed.maps.backprojection import Reconstruction, Sums, add_images, no_sums, reconstruct
 from tempica.embed.quadratic import Disc, observe
 from tempica.embed.setting import Span
 from tempica.errors import DataError

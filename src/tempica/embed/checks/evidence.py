@@ -19,12 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import logsumexp
 
-from tempica.embed.check_frames import Sample
-from tempica.embed.grids import Grid
+from tempica.embed.checks.frames import Sample
+from tempica.embed.poses.grids import Grid
+from tempica.embed.poses.refine import Peaks
+from tempica.embed.poses.search import search
 from tempica.embed.posterior import posterior
 from tempica.embed.quadratic import linearise
-from tempica.embed.refine import Peaks
-from tempica.embed.search import search
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from tempica.embed.grids import Grid
+from tempica.embed.poses.grids import Grid
+from tempica.embed.poses.refine import LEAST_DEVIATION_A, Peaks, ShiftPrior
 from tempica.embed.quadratic import Disc, Observed
-from tempica.embed.refine import LEAST_DEVIATION_A, Peaks, ShiftPrior
 from tempica.imaging.geometry import quaternion_of, rotation_matrix, to_pixels
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes

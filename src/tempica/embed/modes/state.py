@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from tempica.embed.elastic import CUTOFF_NM, RMS_NM, Isometry, Network, elastic_modes, network, rigid_motions
-from tempica.embed.state_space import Learned, learn, project, single_frames
+from tempica.embed.modes.elastic import CUTOFF_NM, RMS_NM, Isometry, Network, elastic_modes, network, rigid_motions
+from tempica.embed.modes.state_space import Learned, learn, project, single_frames
 from tempica.imaging.modes import Modes
 
 MOST_ROUNDS = 10

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tempica.embed.check_figures import SURE, Check, Figure, Found
-from tempica.embed.check_models import agreement
+from tempica.embed.checks.figures import SURE, Check, Figure, Found
+from tempica.embed.checks.models import agreement
 from tempica.stores import files, schema
 
 EXPLAINED = 0.8  # of what images of the run's model would gain, from which on the model counts as the images' own

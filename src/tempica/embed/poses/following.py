@@ -20,13 +20,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 from scipy.special import logsumexp
 
-from tempica.embed import hidden_chain
-from tempica.embed.motion import Frames, Motion, frames_of
-from tempica.embed.rotations import height_at_rest, logarithm
+from tempica.embed.poses import hidden_chain
+from tempica.embed.poses.motion import Frames, Motion, frames_of
+from tempica.embed.poses.rotations import height_at_rest, logarithm
 from tempica.errors import DataError
 
 if TYPE_CHECKING:
-    from tempica.embed.search import Peaks
+    from tempica.embed.poses.search import Peaks
 
 JUMP = 1e-4  # ε
 MISSED = 0.01  # share of frames whose true pose is none of their peaks

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from tempica.embed.elastic import CUTOFF_NM, elastic_modes, rigid_motions
+from tempica.embed.modes.elastic import CUTOFF_NM, elastic_modes, rigid_motions
 from tempica.imaging.modes import Modes
 
 SMOOTH = 3.0  # beads over which a made-up chain keeps its direction

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tempica.embed import modes
-from tempica.embed.check_frames import Sample
-from tempica.embed.grids import Grid
-from tempica.embed.modes import MOST_ROUNDS, State, converged, product
+from tempica.embed.checks.frames import Sample
+from tempica.embed.modes import state as modes
+from tempica.embed.modes.state import MOST_ROUNDS, State, converged, product
+from tempica.embed.poses.grids import Grid
+from tempica.embed.poses.search import search
+from tempica.embed.poses.settling import settle
 from tempica.embed.posterior import compress
-from tempica.embed.search import search
-from tempica.embed.settling import settle
 from tempica.embed.stage import SEARCH_AGAIN, TIMELESS_ROUNDS
 from tempica.embed.start import N_FIRST
 from tempica.imaging.linearise import Scatterers

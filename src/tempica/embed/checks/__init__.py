@@ -1,0 +1,1 @@
+"""Bias tests: what the embedding finds where it must find nothing."""

@@ -1,0 +1,1 @@
+"""Molecules from maps: consensus maps and back-projections of images."""

@@ -1,0 +1,1 @@
+"""Poses: searched, followed from frame to frame, and their posterior."""
