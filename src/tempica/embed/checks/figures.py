@@ -14,6 +14,7 @@ from tempica.series import standard_error
 from tempica.stores import files
 
 SURE = 3.0  # standard errors above 0, from which on a gain counts
+LEAST = 0.1  # nats a frame: less is nothing, however sure
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Figure:
 
     @property
     def is_sure(self) -> bool:
-        return self.error is not None and self.value > SURE * self.error
+        return self.error is not None and self.value > max(SURE * self.error, LEAST)
 
     def __str__(self) -> str:
         if self.unit == "share":
