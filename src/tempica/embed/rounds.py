@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tempica.embed.modes import state as modes
+from tempica.embed.modes.n_sources import choose_n_sources
 from tempica.embed.poses.settling import PosePrior, settle
 from tempica.embed.quadratic import POSE, linearise, without_pose
 from tempica.embed.saved import load_state, save_state
@@ -52,10 +54,27 @@ def prior_of(poses: dict[str, np.ndarray]) -> PosePrior | None:
 
 
 def learn_round(
-    state_file: Path, parts: list[Path], out: Path, molecule: np.ndarray, n_sources: int, *, timeless: bool
+    state_file: Path,
+    parts: list[Path],
+    out: Path,
+    molecule: np.ndarray,
+    n_sources: int | None,
+    choose: range | None,
+    *,
+    timeless: bool,
 ) -> None:
-    """The next state, from what all blocks say."""
+    """The next state, from what all blocks say.
+
+    `n_sources` is that of the state before if none; with `choose` it is the number among these that foretells best
+    frames that are held out, and learning begins anew with it.
+    """
     blocks = [files.load_arrays(part) for part in parts]
     seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
-    state = load_state(state_file)
-    save_state(out, modes.step(state, seen["information"], seen["evidence"], molecule, n_sources, timeless=timeless))
+    likelihoods, state = (seen["information"], seen["evidence"], molecule), load_state(state_file)
+    if choose is not None:
+        n_sources = choose_n_sources(*likelihoods, choose, timeless=timeless).n_sources
+        state = replace(state, learned=None)
+    elif n_sources is None:
+        assert state.learned is not None
+        n_sources = state.learned.weight.shape[1]
+    save_state(out, modes.step(state, *likelihoods, n_sources, timeless=timeless))

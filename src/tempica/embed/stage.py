@@ -19,6 +19,7 @@ from tempica.stores import files, store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tempica.recipe.experiment import Recipe
     from tempica.runs.work import Work
 
 TIMELESS_ROUNDS = 4
@@ -136,7 +137,8 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
             work.run_chains(None, chains)
             after = plan.file(f"state-{number + 1}")
             timeless = snapshots or number < first_timed
-            step = partial(rounds.learn_round, state, parts, after, molecule, recipe.n_modes, timeless=timeless)
+            sources = _sources(work.recipe, number, max(earliest, 2))
+            step = partial(rounds.learn_round, state, parts, after, molecule, *sources, timeless=timeless)
             work.run_chains(None, [[(after.stem, step)]])
             if number >= done:
                 advance()
@@ -146,6 +148,14 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     task = partial(start.refine_noise, recipe, work.run, setting, state, after, spans, parts, refined)
     work.run_chains(None, [[("noise", task)]])
     return refined, after
+
+
+def _sources(recipe: Recipe, number: int, decision: int) -> tuple[int | None, range | None]:
+    """How many sources a round learns (none: as many as the round before), and among which numbers it chooses."""
+    most = recipe.embed.most_modes
+    if recipe.embed.n_modes != "auto" or number < decision:
+        return most, None
+    return None, range(recipe.train.n_components, most + 1) if number == decision else None
 
 
 def _track(plan: Plan, setting: Path, state: Path) -> None:

@@ -113,7 +113,7 @@ def first_state(recipe: EmbedRecipe, run: Path, form: np.ndarray | None = None) 
 
     `form` (N, 3) in nm stands for the run's structure, if given.
     """
-    least = recipe.n_modes
+    least = recipe.most_modes
     if recipe.modes_from == "ensemble":
         ensemble = read(run, "embed", "ensemble")["position"].values
         most = min(len(ensemble) - 1, ensemble[0].size - RIGID)

@@ -252,8 +252,8 @@ def _wrong_values(row: Method, given: Mapping[str, Any], recipe: Recipe) -> list
     found, n, lag = [], given.get("n_components"), given.get("lag")
     if isinstance(n, int) and n < 1:
         found.append(f"n_components = {n} must be at least 1.")
-    if isinstance(n, int) and n > recipe.embed.n_modes and not row.images:
-        found.append(f"n_components = {n} must not exceed embed.n_modes = {recipe.embed.n_modes}.")
+    if isinstance(n, int) and n > recipe.embed.most_modes and not row.images:
+        found.append(f"n_components = {n} must not exceed embed.n_modes = {recipe.embed.most_modes}.")
     lags: list[Any] = lag if isinstance(lag, list) else [lag]
     half = recipe.simulate.n_frames // 2
     if lag is not None and not (lags and all(1 <= each < half for each in lags)):

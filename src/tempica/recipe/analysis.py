@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from tempica.recipe.section import MOST, Section, in_unit
+
+MOST_MODES = 8  # among which the images choose
 
 
 class EmbedRecipe(Section):
@@ -18,8 +20,17 @@ class EmbedRecipe(Section):
         " or one structure, of which an elastic network is made; or nothing but the images and their poses, known or"
         " approximate, whose map stands for the structure. Modes are then learned from the images",
     )
-    n_modes: int = Field(default=4, ge=1, le=100, description="displacement modes that the images teach")
+    n_modes: Annotated[int, Field(ge=1, le=100)] | Literal["auto"] = Field(
+        default=4,
+        description="displacement modes that the images teach; 'auto': as many, up to 8, as the likelihood of frames"
+        " asks for that are held out while learning",
+    )
     n_iterations: int = Field(default=8, ge=1, le=100, description="Gauss–Newton iterations at the most")
+
+    @property
+    def most_modes(self) -> int:
+        """How many modes there may be."""
+        return MOST_MODES if self.n_modes == "auto" else self.n_modes
 
 
 class MethodRecipe(Section):

@@ -102,9 +102,10 @@ def _replicas_are_left_to_train(recipe: Recipe) -> None:
 
 
 def _modes_suffice_for_components(recipe: Recipe) -> None:
-    if recipe.train.n_components > recipe.embed.n_modes:
+    if recipe.train.n_components > recipe.embed.most_modes:
         raise ValueError(
-            f"train.n_components = {recipe.train.n_components} must not exceed embed.n_modes = {recipe.embed.n_modes}"
+            f"train.n_components = {recipe.train.n_components} must not exceed embed.n_modes ="
+            f" {recipe.embed.most_modes}"
         )
 
 

@@ -197,8 +197,8 @@ def learn(run: Path, recipe: EmbedRecipe, seed: int, setting_file: Path, lesson:
         state = for_frames(first_state(recipe, run), len(sample))
     else:
         form = own.mean if lesson.start == "mean" else _load(folder, "rigid-other").mean
-        state = _elastic_start(form, recipe.n_modes, len(sample), rigid=known)
-    _save(folder, lesson.name, learn_model(sample, setting.scatterers, state, recipe.n_modes, _grid(0, own.mean)))
+        state = _elastic_start(form, len(own.shape), len(sample), rigid=known)
+    _save(folder, lesson.name, learn_model(sample, setting.scatterers, state, len(own.shape), _grid(0, own.mean)))
 
 
 def _elastic_start(form: np.ndarray, n_modes: int, n_frames: int, *, rigid: bool) -> State:
