@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tempica.embed import check, hidden
+from tempica.embed import check
 from tempica.embed.check_evidence import explain
 from tempica.embed.check_frames import Sample, halves, held_out, stretches
 from tempica.embed.check_models import agreement, folded_differently, mirrored, reversed_motion, superposed
@@ -69,9 +69,7 @@ def test_a_sound_run_passes(sound, tmp_path):
             assert figure["unit"] in about["properties"]["unit"]["enum"]
 
 
-def test_the_hand_of_hidden_poses_cannot_be_told(tmp_path, monkeypatch):
-    for module in (check, hidden):
-        monkeypatch.setattr(module, "N_ROTATIONS", 1000)
+def test_the_hand_of_hidden_poses_cannot_be_told(tmp_path):
     made = embedded(movies.make(tmp_path, N_FRAMES, NOISE, "hidden"), modes_from="structure")
     found, verdict = check_run(made, tmp_path / "check", modes_from="structure")
     assert verdict.pop("hand") == verdict.pop("other_start") == "not applicable"
