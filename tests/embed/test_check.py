@@ -6,7 +6,6 @@ import shutil
 import numpy as np
 import pytest
 
-from tempica.embed import hidden
 from tempica.embed.checks import tasks as check
 from tempica.embed.checks.evidence import explain
 from tempica.embed.checks.frames import Sample, halves, held_out, stretches
@@ -70,9 +69,7 @@ def test_a_sound_run_passes(sound, tmp_path):
             assert figure["unit"] in about["properties"]["unit"]["enum"]
 
 
-def test_the_hand_of_hidden_poses_cannot_be_told(tmp_path, monkeypatch):
-    for module in (check, hidden):
-        monkeypatch.setattr(module, "N_ROTATIONS", 1000)
+def test_the_hand_of_hidden_poses_cannot_be_told(tmp_path):
     made = embedded(movies.make(tmp_path, N_FRAMES, NOISE, "hidden"), modes_from="structure")
     found, verdict = check_run(made, tmp_path / "check", modes_from="structure")
     assert verdict.pop("hand") == verdict.pop("other_start") == "not applicable"

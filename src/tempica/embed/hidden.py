@@ -41,8 +41,13 @@ def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span
     observed, molecule = observed_of(run, setting, span), molecules(read(run, "embed", "movie"), [span])
     alone = len(np.unique(molecule)) == len(molecule)
     prior = shift_prior(len(observed), spread) if alone else pool_shifts(observed, templates, molecule, spread)
-    peaks = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
-    peaks = refine(observed, setting.scatterers, modes, peaks, prior, n_kept=N_PEAKS)
+    found = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
+    peaks = refine(observed, setting.scatterers, modes, found, prior, n_kept=N_PEAKS)
+    lost = np.flatnonzero(~np.isfinite(peaks.log_evidence).any(1))  # peaks that have given each other up
+    if len(lost):
+        best = refine(observed[lost], setting.scatterers, modes, found[lost].best(1), prior[lost], n_kept=1)
+        for name, value in vars(peaks).items():
+            value[lost, :1] = getattr(best, name)
     files.save_arrays(
         out,
         **{f"peak_{name}": value for name, value in vars(peaks).items()},
