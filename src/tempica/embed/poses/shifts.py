@@ -5,7 +5,8 @@ shifts m_f that are drawn anew each frame from N(0, σ²), or that start there a
 
     p(images) = Π_f Σ_m N(m) e^{E_f(m)}   or   Σ_{m_1 … m_F} N(m_1) Π_f K(m_{f+1} − m_f) Π_f e^{E_f(m_f)},
 
-and the larger of these decides. E_f is blurred before by what a grid of rotations leaves open of the shift.
+and shifts are kept if the latter is larger by `WORTH`. E_f is blurred before by what a grid of rotations leaves open of
+the shift.
 
 Shape legend: F frame, S shift.
 """
@@ -25,6 +26,8 @@ STEP_A = 2.5
 FRAMES = 40  # of a molecule that are looked at, evenly spread
 BLUR_A = 1.5  # error of a shift, per axis, at the nearest rotation of a grid
 WALKS_A = (0.0, 0.03, 0.1, 0.3)  # steps per frame, per axis, of which the likeliest is taken
+WORTH = 10.0  # nats that keeping shifts must gain: blurred evidence of some frames can favour it by a little
+FLOOR = 1e-9  # of a frame's evidence for any shift: two frames that contradict each other leave something
 BLOCK = 4
 
 
@@ -67,7 +70,7 @@ def pool_shifts(
     anew = sum(np.log(e @ start).sum() for e in evidence)
     fits = [[_chain(e, start, walk, np.diff(at), q) for e, at in zip(evidence, looked, strict=True)] for q in WALKS_A]
     likely = [sum(fit[0] for fit in fits_of_q) for fits_of_q in fits]
-    if max(likely) <= anew:
+    if max(likely) <= anew + WORTH:
         return plain
     mean, deviation = np.zeros((len(observed), 2)), np.zeros(len(observed))
     for frames, at, (_, chance) in zip(stretches, looked, fits[int(np.argmax(likely))], strict=True):
@@ -90,7 +93,7 @@ def _evidence(observed: Observed, templates: Templates, shift: np.ndarray) -> np
         score -= score.max((1, 2), keepdims=True)
         parts.append(np.exp(score, out=score).sum(2, dtype=np.float64))
     evidence = np.concatenate(parts)
-    return evidence / evidence.max(1, keepdims=True)
+    return evidence / evidence.max(1, keepdims=True) + FLOOR
 
 
 def _chain(
