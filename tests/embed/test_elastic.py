@@ -64,7 +64,7 @@ def test_a_body_is_held_still():
 def test_sparse_and_dense_solvers_agree(monkeypatch):
     position = hinged(0.3) + 0.01 * np.random.default_rng(0).normal(size=(180, 3))  # no mirror plane, no equal modes
     dense = elastic_modes(position, 8)
-    monkeypatch.setattr("tempica.embed.elastic.DENSE", 0)
+    monkeypatch.setattr("tempica.embed.modes.elastic.DENSE", 0)
     sparse = elastic_modes(position, 8)
     np.testing.assert_allclose(sparse.shape, dense.shape, atol=1e-6)
 

@@ -108,7 +108,7 @@ def test_train_alone_is_learned_from():
 def test_blocks_do_not_matter(monkeypatch):
     information, evidence, molecule, *_ = movie(n_frames=800)
     one = learn(information, evidence, molecule, 2, n_steps=5)
-    monkeypatch.setattr("tempica.embed.state_space.BLOCK", 37)
+    monkeypatch.setattr("tempica.embed.modes.state_space.BLOCK", 37)
     other = learn(information, evidence, molecule, 2, n_steps=5)
     np.testing.assert_allclose(one.mean, other.mean, atol=1e-4)
 

@@ -29,6 +29,7 @@ class Run:
         self.recipe = SimpleNamespace(
             seed=3,
             splits=["train", "train", "validation", "held_out"],
+            embed=SimpleNamespace(modes_from="ensemble"),
             simulate=SimpleNamespace(molecule=SimpleNamespace(body="A", domains={"A": "1-8", "B": "9-20"})),
         )
         mean, shape = rng.normal(size=(N, 3)), 0.2 * rng.normal(size=(K, N, 3))

@@ -21,7 +21,7 @@ from tempica.render.electron.scatterers import scatterers
 from tempica.runs.work import Work
 from tempica.stores import reading, store
 
-RECIPE = Path(__file__).parents[2] / "simulations" / "adenylate_kinase.toml"
+RECIPE = Path(__file__).parents[2] / "simulations" / "adenylate_kinase_known_poses.toml"
 N_REPLICAS, N_FRAMES, N_ATOMS = 2, 25, 30
 
 
