@@ -19,9 +19,10 @@ from tempica.embed.poses.settling import FLAT
 from tempica.embed.poses.shifts import pool_shifts
 from tempica.embed.poses.templates import Templates, make_templates
 from tempica.embed.poses.tracking import smooth_poses
-from tempica.embed.quadratic import POSE, Disc
+from tempica.embed.quadratic import POSE, Disc, together
 from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
 from tempica.embed.setting import Setting, Span, joined, molecules, observed_of
+from tempica.embed.start import N_FIRST
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
 from tempica.stores import files
@@ -29,7 +30,6 @@ from tempica.stores import files
 FINER = 2.0  # rotations of the first search, by a model that is not yet right, over those of later ones
 N_COARSE = 40  # peaks of the coarse search, among which the frames of a molecule choose together
 N_PEAKS = 4  # that are refined
-N_FIRST_MODES = 6  # softest modes of a basis from which nothing has been learned yet
 MOTION_FRAMES = 1500  # of training replicas from which the motion is learned
 
 
@@ -43,11 +43,6 @@ def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span
     prior = shift_prior(len(observed), spread) if alone else pool_shifts(observed, templates, molecule, spread)
     found = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
     peaks = refine(observed, setting.scatterers, modes, found, prior, n_kept=N_PEAKS)
-    lost = np.flatnonzero(~np.isfinite(peaks.log_evidence).any(1))  # peaks that have given each other up
-    if len(lost):
-        best = refine(observed[lost], setting.scatterers, modes, found[lost].best(1), prior[lost], n_kept=1)
-        for name, value in vars(peaks).items():
-            value[lost, :1] = getattr(best, name)
     files.save_arrays(
         out,
         **{f"peak_{name}": value for name, value in vars(peaks).items()},
@@ -66,7 +61,7 @@ def _views_of_model(setting_file: Path, state_file: Path, radius: int, run: Path
     modes, _ = modes_of(state)
     n_rotations = rotations_for(modes.mean)
     if state.learned is None:
-        modes, n_rotations = Modes(modes.mean, modes.shape[:N_FIRST_MODES]), round(FINER * n_rotations)
+        modes, n_rotations = Modes(modes.mean, modes.shape[:N_FIRST]), round(FINER * n_rotations)
     optics = imaging.camera_of(read(run, "embed", "movie")).optics
     disc = Disc(optics.n_pixels, optics.pixel_size_A, radius)
     disc = replace(disc, radius=min(radius, radius_of(disc, TEMPLATE_A)))
@@ -95,16 +90,11 @@ def learn_motion(
             some.append(span)
             count += len(span)
     if np.isfinite(motion.turn_variance) or np.isfinite(motion.shift_variance):
-        observed = [observed_of(run, setting, span) for span in some]
-        together = replace(
-            observed[0],
-            target=np.concatenate([one.target for one in observed]),
-            transfer=np.concatenate([one.transfer for one in observed]),
-        )
+        observed = together([observed_of(run, setting, span) for span in some])
         start = Place(path.rotation[:count], path.shift_A[:count], path.amplitude[:count])
         dynamics = dynamics_of(rho)
         motion = smooth_poses(
-            together, setting.scatterers, modes, start, molecules(movie, some), motion, dynamics
+            observed, setting.scatterers, modes, start, molecules(movie, some), motion, dynamics
         ).motion
     save_motion(out, replace(motion, drift_A=np.zeros((1, 2))))
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tempica.runs.work import Work
 
 BLOCK_FRAMES = 100
-LEARN_FRAMES = 1600
 SHIFT_FRAMES = 200  # from which the spread of hidden shifts is learned
 MAP_GROUPS = 4  # of sums of images
 LONGEST = 2500  # frames of a molecule that are embedded together
@@ -36,14 +35,6 @@ class Plan:
     @property
     def pose(self) -> str:
         return str(self.movie.attrs["pose"])
-
-    @property
-    def pose_error(self) -> tuple[float, float]:
-        """Deviations of stated poses, rad about each axis and Å along each; 0 where they are known."""
-        if self.pose != "approximate":
-            return 0.0, 0.0
-        about = self.movie.attrs
-        return float(np.radians(about["pose_error_deg"])), float(about["pose_error_A"])
 
     @property
     def few_spans(self) -> list[Span]:

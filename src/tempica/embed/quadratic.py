@@ -18,6 +18,7 @@ D pixels along an edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -91,6 +92,12 @@ class Observed:
         ky, kx = self.disc.index
         kept = np.flatnonzero(ky**2 + kx**2 <= radius**2)  # both in the order of rows and columns
         return Observed(replace(self.disc, radius=radius), self.target[:, kept], self.transfer[:, kept])
+
+
+def together(parts: Sequence[Observed]) -> Observed:
+    """Images of several, all on one disc, one after the other."""
+    target, transfer = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "transfer"))
+    return Observed(parts[0].disc, target, transfer)
 
 
 @dataclass(frozen=True)

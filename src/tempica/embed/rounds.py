@@ -10,9 +10,10 @@ import numpy as np
 from tempica.embed.modes import state as modes
 from tempica.embed.modes.n_sources import choose_n_sources
 from tempica.embed.poses.settling import PosePrior, settle
-from tempica.embed.quadratic import POSE, linearise, without_pose
+from tempica.embed.posterior import compress
 from tempica.embed.saved import load_state, save_state
 from tempica.embed.setting import Setting, Span, joined, observed_of
+from tempica.imaging.modes import Modes
 from tempica.stores import files
 
 
@@ -28,20 +29,18 @@ def expand_block(
     if detail := modes.resolution_A(state):
         observed = observed.within(int(np.ceil(observed.disc.n_pixels * observed.disc.pixel_A / detail)))
     amplitude = state.amplitude[at]
-    position = state.reference + np.tensordot(amplitude, state.shape, 1)
     given = {name: value for name, value in files.load_arrays(poses).items() if name not in ("information", "evidence")}
     rotation, shift_A, prior = given["rotation"], given["shift_A"], prior_of(given)
-    if prior is None:
-        expansion = linearise(observed, scatterers, position, rotation, shift_A, state.shape, pose=False)
-    else:
+    if prior is not None:
+        position = state.reference + np.tensordot(amplitude, state.shape, 1)
         rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
-        seen = linearise(observed, scatterers, position, rotation, shift_A, state.shape, pose=True)
-        expansion = without_pose(prior.added_to(seen, rotation, shift_A), np.zeros((POSE, POSE)))
+    basis = Modes(state.reference, state.shape)
+    information, evidence = compress(observed, scatterers, basis, amplitude, rotation, shift_A, prior)
     files.save_arrays(
         out,
         **(given | {"rotation": rotation, "shift_A": shift_A}),
-        information=expansion.information.astype(np.float32),
-        evidence=expansion.evidence + (expansion.information @ amplitude[..., None])[..., 0],
+        information=information.astype(np.float32),
+        evidence=evidence,
     )
 
 

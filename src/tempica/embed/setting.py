@@ -79,6 +79,15 @@ def observed_of(run: Path, setting: Setting, span: Span) -> Observed:
     )
 
 
+def stated_precision(movie: xarray.Dataset) -> np.ndarray:
+    """Precision (5,) of the poses that a movie states, 1/rad² and 1/Å²; 0 where they are known, or hidden."""
+    about, precision = movie.attrs, np.zeros(5)
+    if about["pose"] == "approximate":
+        deviation = np.repeat([np.radians(about["pose_error_deg"]), about["pose_error_A"]], [3, 2])
+        precision = np.where(deviation > 0, 1 / np.maximum(deviation, 1e-9) ** 2, 0.0)
+    return precision
+
+
 def molecules(movie: xarray.Dataset, spans: Iterable[Span]) -> np.ndarray:
     """Labels (F,) of the molecules of spans one after the other; frames that do not follow each other differ."""
     number = movie["molecule"].values

@@ -13,7 +13,7 @@ from tempica.embed.maps.from_images import add_spans
 from tempica.embed.modes.state import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
 from tempica.embed.saved import load_motion, load_state, modes_of
-from tempica.embed.setting import Setting, Span, molecules
+from tempica.embed.setting import Setting, Span, molecules, stated_precision
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path
 
 def _stated(plan: Plan, name: str, spans: list[Span]) -> list[Path]:
     """Poses that the movie states, in files of the same kind as those of a search."""
-    deviation = np.array(plan.pose_error)
-    precision = np.repeat(np.where(deviation > 0, 1 / np.maximum(deviation, 1e-9) ** 2, 0.0), [3, 2])
+    precision = stated_precision(plan.movie)
     for span in spans:
         part = span.of(plan.movie)
         rotation = Rotation.from_quat(part["pose_quaternion"].values).as_matrix()

@@ -48,11 +48,6 @@ def explain(sample: Sample, scatterers: Scatterers, modes: Modes, grid: Grid) ->
     empty = 0.5 * (np.abs(sample.observed.target) ** 2).sum(1)
     if sample.rotation is None:
         peaks = search(sample.observed, scatterers, modes, grid, sample.spread_A, N_PEAKS)
-        lost = np.flatnonzero(~np.isfinite(peaks.log_evidence).any(1))
-        if len(lost):  # rivals that gave each other up; one peak alone has none
-            alone = search(sample.observed[lost], scatterers, modes, grid, sample.spread_A, 1)
-            for kept, new in zip(vars(peaks).values(), vars(alone).values(), strict=True):
-                kept[lost, :1] = new
         return _of_peaks(peaks, empty)
     return _at_stated(sample, scatterers, modes, empty)
 

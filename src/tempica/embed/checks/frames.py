@@ -15,8 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from tempica import imaging, seeds
 from tempica.embed.poses.settling import PosePrior, hidden
-from tempica.embed.quadratic import Observed, model_waves, observe
-from tempica.embed.setting import Setting, Span, molecules, observed_of
+from tempica.embed.quadratic import Observed, model_waves, observe, together
+from tempica.embed.setting import Setting, Span, molecules, observed_of, stated_precision
 from tempica.imaging.detector import coloured
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
@@ -46,16 +46,6 @@ class Sample:
     @property
     def is_hidden(self) -> bool:
         return self.rotation is None
-
-
-def pose_of(movie: xarray.Dataset) -> tuple[str, np.ndarray]:
-    """How poses are known, and the precision (5,) of stated ones; 0 where they are known."""
-    about = movie.attrs
-    deviation = np.zeros(2)
-    if about["pose"] == "approximate":
-        deviation = np.array([np.radians(about["pose_error_deg"]), about["pose_error_A"]])
-    precision = np.where(deviation > 0, 1 / np.maximum(deviation, 1e-9) ** 2, 0.0)
-    return str(about["pose"]), np.repeat(precision, [3, 2])
 
 
 def halves(splits: Sequence[str], n_frames: int) -> tuple[list[Span], list[Span]]:
@@ -90,13 +80,9 @@ def stretches(whole: Sequence[Span], n: int) -> list[Span]:
 def load(run: Path, setting: Setting, own: Modes, spans: Sequence[Span], images: Images, seed: int) -> Sample:
     """Frames of spans, as the run has them or made up at their foci and poses with the noise of the setting."""
     movie = read(run, "check", "movie")
-    kind, precision = pose_of(movie)
+    kind, precision = str(movie.attrs["pose"]), stated_precision(movie)
     seen = [_observed(run, setting, own, span, images, seed) for span in spans]
-    observed = replace(
-        seen[0],
-        target=np.concatenate([one.target for one in seen]),
-        transfer=np.concatenate([one.transfer for one in seen]),
-    )
+    observed = together(seen)
     molecule, spread = molecules(movie, spans), float(setting.shift_deviation_A)
     if kind == "hidden":
         nothing = np.zeros((len(observed), 2))

@@ -17,14 +17,14 @@ from scipy.spatial.transform import Rotation
 from tempica import imaging, seeds
 from tempica.embed.checks import models
 from tempica.embed.checks.evidence import explain
-from tempica.embed.checks.frames import Images, halves, held_out, load, pose_of, stretches
+from tempica.embed.checks.frames import Images, halves, held_out, load, stretches
 from tempica.embed.checks.learning import learn_model
 from tempica.embed.checks.verdicts import write_checks
 from tempica.embed.modes.state import State, elastic_start
 from tempica.embed.noise import Views, choose_radius, estimate_noise
 from tempica.embed.poses.grids import Grid, rotation_grid, rotations_for
 from tempica.embed.poses.settling import PosePrior, hidden
-from tempica.embed.setting import Setting, Span
+from tempica.embed.setting import Setting, Span, stated_precision
 from tempica.embed.start import N_ELASTIC, NOISE_FRAMES, RIGID, first_state, for_frames, signal
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers
@@ -143,7 +143,7 @@ def begin(run: Path, recipe: EmbedRecipe, seed: int, spans: list[Span], out: Pat
     views = Views(camera, joined("image", parts).astype(np.float32), [joined(name, parts) for name in imaging.FOCUS])
     rotation = Rotation.from_quat(joined("pose_quaternion", found)).as_matrix()
     shift, spread = joined("pose_shift_A", found), float(latents.attrs.get("shift_deviation_A", 0.0))
-    kind, precision = pose_of(movie)
+    kind, precision = str(movie.attrs["pose"]), stated_precision(movie)
     prior = hidden(len(rotation), spread) if kind == "hidden" else None
     if kind == "approximate":
         stated = Rotation.from_quat(joined("pose_quaternion", parts)).as_matrix()

@@ -88,9 +88,10 @@ def refine(
 ) -> Peaks:
     """The best `n_kept` of the peaks (F, P, …), each at the maximum of its posterior, best first.
 
-    The first steps are on a smaller disc, and peaks that fall too far behind are given up on the way.
+    The first steps are on a smaller disc, and peaks that fall too far behind are given up on the way. Where all have
+    given each other up, the likeliest to begin with goes the way alone.
     """
-    small = observed.within(radius_of(observed.disc, REFINE_A))
+    small, begun = observed.within(radius_of(observed.disc, REFINE_A)), peaks
     peaks = peaks.best(n_kept)
     far = peaks.log_evidence < peaks.log_evidence[:, :1] - UNLIKELY
     far[:, :2] = False
@@ -98,7 +99,14 @@ def refine(
     peaks = climb(small, scatterers, modes, peaks, prior, n_steps, behind=BEHIND)
     if small.disc.radius < observed.disc.radius:
         peaks = climb(observed, scatterers, modes, peaks, prior, n_steps, behind=BEHIND)
-    return distinct(peaks, SAME, n_kept)
+    peaks = distinct(peaks, SAME, n_kept)
+    lost = np.flatnonzero(~np.isfinite(peaks.log_evidence).any(1))
+    if len(lost) and begun.log_evidence.shape[1] > 1:
+        first = begun[lost].best(1)
+        alone = refine(observed[lost], scatterers, modes, first, prior[lost], n_kept=1, n_steps=n_steps)
+        for kept, new in zip(vars(peaks).values(), vars(alone).values(), strict=True):
+            kept[lost, :1] = new
+    return peaks
 
 
 def search(
