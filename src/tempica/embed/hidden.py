@@ -15,7 +15,7 @@ from tempica.embed.poses.grids import rotation_grid, rotations_for
 from tempica.embed.poses.motion import Dynamics, Place
 from tempica.embed.poses.refine import Peaks, shift_prior
 from tempica.embed.poses.search import TEMPLATE_A, coarse, radius_of, refine
-from tempica.embed.poses.settling import FLAT
+from tempica.embed.poses.settling import hidden
 from tempica.embed.poses.shifts import pool_shifts
 from tempica.embed.poses.templates import Templates, make_templates
 from tempica.embed.poses.tracking import smooth_poses
@@ -43,14 +43,15 @@ def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span
     prior = shift_prior(len(observed), spread) if alone else pool_shifts(observed, templates, molecule, spread)
     found = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
     peaks = refine(observed, setting.scatterers, modes, found, prior, n_kept=N_PEAKS)
+    unknown = hidden(len(observed), spread)
     files.save_arrays(
         out,
         **{f"peak_{name}": value for name, value in vars(peaks).items()},
         rotation=peaks.rotation[:, 0],
         shift_A=peaks.shift_A[:, 0],
         stated_rotation=np.zeros((0, 3, 3)),
-        stated_shift_A=np.zeros((len(observed), 2)),
-        precision=np.array([FLAT] * 3 + [spread**-2.0] * 2),
+        stated_shift_A=unknown.shift_A,
+        precision=unknown.precision,
     )
 
 

@@ -25,7 +25,6 @@ from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
 from tempica.stores import files
 
-BLOCK = 100  # frames expanded at once
 SETTLED = 0.03  # mean change of amplitudes, in standard deviations of the prior, that ends the expansions
 
 
@@ -84,8 +83,8 @@ def embed(
     amplitude = np.zeros((len(observed), n_modes))
     rotation, shift_A = pose
     for number in range(n_expansions):
-        position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
         if prior is not None:
+            position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
             rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
         expansion, full = _expand(observed, scatterers, modes, amplitude, rotation, shift_A, prior)
         evidence = expansion.evidence + (expansion.information @ amplitude[..., None])[..., 0]
@@ -119,19 +118,12 @@ def _expand(
     prior: PosePrior | None,
 ) -> tuple[Expansion, np.ndarray]:
     """Expansion in the amplitudes alone, and the information (F, K + 5, K + 5) with the pose, or (F, 0, 0)."""
-    parts, full = [], []
-    for first in range(0, len(observed), BLOCK):
-        part = slice(first, first + BLOCK)
-        position = modes.mean + np.tensordot(amplitude[part], modes.shape, 1)
-        place = (position, rotation[part], shift_A[part], modes.shape)
-        seen = linearise(observed[part], scatterers, *place, pose=prior is not None)
-        if prior is not None:
-            seen = prior[part].added_to(seen, rotation[part], shift_A[part])
-            full.append(seen.information)
-            seen = without_pose(seen, np.zeros((POSE, POSE)))
-        parts.append(seen)
-    together = (np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0]))
-    return Expansion(*together), np.concatenate(full) if full else np.zeros((len(observed), 0, 0))
+    position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
+    seen = linearise(observed, scatterers, position, rotation, shift_A, modes.shape, pose=prior is not None)
+    if prior is None:
+        return seen, np.zeros((len(observed), 0, 0))
+    seen = prior.added_to(seen, rotation, shift_A)
+    return without_pose(seen, np.zeros((POSE, POSE))), seen.information
 
 
 def _pose_covariance(full: np.ndarray, n_modes: int) -> np.ndarray:

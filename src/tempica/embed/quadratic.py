@@ -208,7 +208,7 @@ def _expand(
         grid.spreading,
         passes_of(grid.n),
         _places(disc, grid),
-        (_real(observed.target), np.ascontiguousarray(observed.transfer, dtype=np.float32)),
+        (as_real(observed.target), np.ascontiguousarray(observed.transfer, dtype=np.float32)),
         unit,
         order,
         (expansion.information, expansion.evidence, expansion.misfit, residual),
@@ -251,6 +251,6 @@ def without_pose(expansion: Expansion, prior: np.ndarray) -> Expansion:
     )
 
 
-def _real(wave: np.ndarray) -> np.ndarray:
+def as_real(wave: np.ndarray) -> np.ndarray:
     """Complex coefficients (…, M) as real vectors (…, 2 M) with the same inner products."""
     return np.ascontiguousarray(wave).view(np.float32)

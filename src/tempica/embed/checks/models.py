@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
+from tempica.embed.maps.maps import mirror
 from tempica.embed.modes.elastic import CUTOFF_NM, elastic_modes, rigid_motions
 from tempica.imaging.modes import Modes
 
@@ -36,9 +37,9 @@ def without_rigid(shape: np.ndarray, position: np.ndarray) -> np.ndarray:
 
 def mirrored(modes: Modes) -> Modes:
     """The mirror image, about a plane through the centre."""
-    mirror = np.array([1.0, 1.0, -1.0])
     centre = modes.mean.mean(0)
-    return Modes((modes.mean - centre) * mirror + centre, modes.shape * mirror)
+    turned_round = mirror(Modes(modes.mean - centre, modes.shape))
+    return Modes(turned_round.mean + centre, turned_round.shape)
 
 
 def folded_differently(modes: Modes, rng: np.random.Generator) -> Modes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from tempica.embed.poses.rotations import turned
 from tempica.embed.quadratic import POSE, Expansion, Observed, linearise
 from tempica.imaging.linearise import Scatterers
 
@@ -96,8 +97,3 @@ def settle(
             getattr(now, name)[kept] = getattr(tried, name)[better]
         damping[active] = np.where(better, damping[active] / 8, np.maximum(0.1, 4 * damping[active]))
     return rotation, shift_A
-
-
-def turned(rotation: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """exp(w) R of rotations (F, 3, 3) and rotation vectors (F, 3)."""
-    return Rotation.from_rotvec(by).as_matrix() @ rotation

@@ -22,7 +22,7 @@ from scipy import fft
 
 from tempica.embed.poses.grids import Grid
 from tempica.embed.poses.refine import LEAST_DEVIATION_A, Peaks, ShiftPrior
-from tempica.embed.quadratic import Disc, Observed
+from tempica.embed.quadratic import Disc, Observed, as_real
 from tempica.imaging.geometry import quaternion_of, rotation_matrix, to_pixels
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
@@ -49,7 +49,7 @@ def make_templates(disc: Disc, scatterers: Scatterers, modes: Modes, grid: Grid)
     column = np.concatenate([_columns(disc, scatterers, modes, piece) for piece in pieces])
     wave = column[:, 0]
     return Templates(
-        disc, grid, np.ascontiguousarray(_real(wave).T), np.ascontiguousarray((np.abs(wave) ** 2).T), column
+        disc, grid, np.ascontiguousarray(as_real(wave).T), np.ascontiguousarray((np.abs(wave) ** 2).T), column
     )
 
 
@@ -73,7 +73,7 @@ def scores(observed: Observed, templates: Templates, prior: ShiftPrior, shift: n
     steps, n_frames = _phase_steps(observed.disc), len(observed)
     image = observed.target * observed.transfer * np.exp(prior.mean_A @ steps).astype(np.complex64)
     moved = image[:, None] * np.exp(shift @ steps).astype(np.complex64)
-    score = (_real(moved).reshape(n_frames * len(shift), -1) @ templates.wave).reshape(n_frames, len(shift), -1)
+    score = (as_real(moved).reshape(n_frames * len(shift), -1) @ templates.wave).reshape(n_frames, len(shift), -1)
     flat = (shift**2).sum(1) / (2 * prior.deviation_A[:, None] ** 2) + 2 * np.log(prior.deviation_A[:, None])
     score -= flat.astype(np.float32)[..., None]
     score -= (0.5 * observed.transfer**2 @ templates.power)[:, None]
@@ -114,8 +114,8 @@ def stepped(
     disc, n_modes = observed.disc, templates.column.shape[1] - 6
     rotation = templates.grid.rotation[chosen]
     phase = observed.transfer[frame] * np.exp(-shift_A @ _phase_steps(disc)).astype(np.complex64)
-    column = _real(templates.column[chosen] * phase[:, None])
-    residual = _real(observed.target)[frame] - column[:, 0]
+    column = as_real(templates.column[chosen] * phase[:, None])
+    residual = as_real(observed.target)[frame] - column[:, 0]
     jacobian = column[:, 1:]
     information = (jacobian @ jacobian.swapaxes(1, 2)).astype(np.float64)
     slope = (jacobian @ residual[..., None])[..., 0].astype(np.float64)
@@ -155,8 +155,3 @@ def _phase_steps(disc: Disc) -> np.ndarray:
     """2πi k (2, M) per Å, so that a shift t turns coefficients by exp(−t·2πi k)."""
     ky, kx = disc.index
     return 2j * np.pi / (disc.n_pixels * disc.pixel_A) * np.stack([kx, ky])
-
-
-def _real(wave: np.ndarray) -> np.ndarray:
-    """Complex coefficients (…, M) as real vectors (…, 2 M) with the same inner products."""
-    return np.ascontiguousarray(wave).view(np.float32)

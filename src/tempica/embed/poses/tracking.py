@@ -38,7 +38,6 @@ WILD = 8.0  # robust standard deviations of |y|² above its median, beyond which
 ENOUGH = 0.2  # standard deviations of a parameter: a shorter step is the last, and taken without another look
 LOOKS = 4  # at stretches that may have gone astray, as long as that helps
 WORTH = 2.0  # of −2 ln p, that another way must gain
-BLOCK_FRAMES = 200  # linearised at once
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,8 @@ def smooth_poses(
     start = Place(start.rotation, start.shift_A, amplitude)
 
     def expand(which: np.ndarray, place: Place, shape: np.ndarray = modes.shape) -> Expansion:
-        parts = []
-        for a in range(0, len(which), BLOCK_FRAMES):
-            b = slice(a, a + BLOCK_FRAMES)
-            position = modes.mean + np.einsum("fk,knj->fnj", place.amplitude[b], modes.shape)
-            seen = observed[which[b]]
-            parts.append(linearise(seen, scatterers, position, place.rotation[b], place.shift_A[b], shape, pose=True))
-        names = ("information", "evidence", "misfit")
-        return Expansion(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        position = modes.mean + np.einsum("fk,knj->fnj", place.amplitude, modes.shape)
+        return linearise(observed[which], scatterers, position, place.rotation, place.shift_A, shape, pose=True)
 
     def expand_all(which: np.ndarray, place: Place) -> Expansion:
         assert nuisance is not None
