@@ -8,7 +8,8 @@ import mdtraj
 import numpy as np
 import pytest
 
-from tempica import cli, imaging
+from tempica import imaging
+from tempica.commands.exchanging import EXPORTS
 from tempica.errors import StoreError
 from tempica.exchange import exporting, particles, trajectories
 from tempica.exchange.mrc import open_stack
@@ -168,4 +169,4 @@ def test_a_run_without_the_store_is_told(tmp_path):
 
 
 def test_the_verb_knows_every_target():
-    assert set(cli.EXPORTS) == set(exporting.TARGETS)
+    assert set(EXPORTS) == set(exporting.TARGETS)

@@ -19,6 +19,7 @@ from typing import Any
 
 from tempica._version import __version__
 from tempica.errors import StoreError
+from tempica.recipe import shipped
 from tempica.recipe.experiment import Recipe, load_recipe
 from tempica.recipe.molecule import TrajectoryRecipe
 from tempica.runs import locks
@@ -213,7 +214,8 @@ class Run:
 
 
 def open_run(target: Path, out: Path | None) -> Run:
-    """The run that a recipe file or a run folder stands for."""
+    """The run that a recipe file, the name of a recipe that comes with tempica, or a run folder stands for."""
+    target = shipped.find(target)
     if target.is_dir():
         if not (target / ".tempica" / "run.json").exists():
             raise StoreError(f"The folder {target} is no tempica run. Give a recipe (TOML file) or a run folder.")
