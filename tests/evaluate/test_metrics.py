@@ -126,7 +126,7 @@ def test_the_interval_covers_the_true_correlation(rng, rho):
 
 def test_the_bootstrap_agrees_with_a_slow_twin(rng):
     """The same blocks, drawn frame by frame."""
-    from tempica.evaluate.metrics import _bootstrap
+    from tempica.evaluate.metrics.chance import bootstrap as _bootstrap
 
     start, length, size = np.array([0, 30]), np.array([30, 12]), 17
     x, y = rng.normal(size=(42, 2)), rng.normal(size=(42, 2))

@@ -12,6 +12,7 @@ from tempica.recipe.experiment import Recipe
 from tempica.stores import schema
 
 STAGES = ("unmixed", "smoothed")
+NO_ROTATION = {"rotation_null": None, "rotation_null_95": None}
 
 
 def recipe_of(
@@ -195,6 +196,8 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
                     value = float(np.mean([abs(matrix[i, j]) for j, i in enumerate(assignment)]))
                     where = {"method": method, "stage": stage, "split": split}
                     row = {"metric": f"mcc_{metric}", "value": value, "null": 0.12, "null_95": 0.21}
+                    row |= {"rotation_null": 0.62, "rotation_null_95": 0.71} if V > 1 else NO_ROTATION
+                    row |= {"r2": value**2, "aligned": min(1.0, value + 0.01)}
                     interval = [max(0.0, value - 0.06), min(1.0, value + 0.04)]
                     ceiling = 0.93 if split == "held_out" else None
                     bounds = {"ceiling": ceiling, "ceiling_temporal": 0.96 if split == "held_out" else None}

@@ -181,6 +181,7 @@ def test_without_ceilings_or_above_chance(small):
     rows = [row | {"ceiling": None, "null_95": 1.0} for row in scores["rows"]]
     page = rendered(recipe, (*stores, scores | {"rows": rows}))
     assert "no ceiling could be computed" in page
+    assert "axes" not in page.split("</header>")[0]
     assert "does not recover more than chance would: NMP with" in page
 
 
@@ -284,6 +285,26 @@ def test_the_temporal_ceiling_is_that_of_smoothed_scores(run, page):
     (row, *_) = [r for r in scores["rows"] if r["stage"] == "smoothed" and r["split"] == "held_out"]
     assert f"{row['value'] / 0.96:.2f}" in score_table([row], [row["method"]])
     assert f"{row['value'] / 0.93:.2f}" in score_table([row | {"ceiling_temporal": None}], [row["method"]])
+
+
+def test_axes_are_credited_above_both_nulls_alone(run):
+    *_, scores = run[1]
+    (row, *_) = [r for r in scores["rows"] if r["method"] == "pcl" and r["split"] == "held_out"]
+    (entry, *_) = [m for m in scores["matrices"] if m["method"] == "pcl" and m["split"] == "held_out"]
+    for change, found, told in (
+        (
+            {"value": 0.8},
+            True,
+            "It finds the axes: random rotations of its subspace score 0.620, 95 % of them below 0.710.",
+        ),
+        ({"value": 0.7}, False, "That is no evidence of axes: "),
+        ({"value": 0.8, "null_95": 0.85}, False, "does not recover more than chance would"),
+        ({"value": 0.8, "rotation_null_95": None}, None, "chance gives"),
+    ):
+        assert words.finds_axes(row | change) is found
+        sentence = words.verdict(row | change, entry, 2)
+        assert told in sentence
+        assert ("axes" in sentence) == (told.find("axes") > 0)
 
 
 def test_methods_keep_their_colours_and_baselines_are_gray():

@@ -15,7 +15,7 @@ from tempica.evaluate import ceilings, embedding, metrics, temporal
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
 from tempica.runs.work import blocks
-from tempica.stores import files, schema
+from tempica.stores import files, scores
 
 if TYPE_CHECKING:
     from tempica.runs.work import Work
@@ -163,7 +163,7 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_path: Path, compa
                         "assignment": result.assignment.tolist(),
                     }
                 )
-    about = {"recipe": recipe.name, "schema_version": schema.SCHEMA_VERSION, "fingerprint": fingerprint}
+    about = {"recipe": recipe.name, "schema_version": scores.SCORES_VERSION, "fingerprint": fingerprint}
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     about |= {"ceiling_temporal_why": ceiling["why"]} | embedding.summarise(recipe, run, compared)
     files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
@@ -172,23 +172,21 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_path: Path, compa
 def _scored(
     recipe: Recipe, series: np.ndarray, truth: np.ndarray, split: np.ndarray
 ) -> Iterator[tuple[str, metrics.MCC]]:
-    """Split and score of sources (replica, time, component); matching is fitted on training replicas alone."""
-    flat = {name: _flat(series, truth, split == name) for name in SPLITS}
+    """Split and score of sources (replica, time, component); matching and affine map are those of training replicas."""
+    told = {
+        "n_null": recipe.evaluate.n_null,
+        "n_bootstrap": recipe.evaluate.n_bootstrap,
+        "random_state": seeds.integer(recipe.seed, "score"),
+    }
     for kind in KINDS:
-        matching = metrics.assign(metrics.correlation_matrix(*flat["train"][:2], kind=kind))
-        for name, (S, T, replicas) in flat.items():
+        for name in SPLITS:
+            S, T, replicas = _flat(series, truth, (split == "train") | (split == name))
+            train = (split == "train")[replicas]
+            matching = metrics.assign(metrics.correlation_matrix(S[train], T[train], kind=kind))
+            fitted_on = None if name == "train" else train
             yield (
                 name,
-                metrics.mcc(
-                    S,
-                    T,
-                    kind=kind,
-                    replicas=replicas,
-                    assignment=matching,
-                    n_null=recipe.evaluate.n_null,
-                    n_bootstrap=recipe.evaluate.n_bootstrap,
-                    random_state=seeds.integer(recipe.seed, "score"),
-                ),
+                metrics.mcc(S, T, kind=kind, replicas=replicas, train=fitted_on, assignment=matching, **told),
             )
 
 
@@ -197,7 +195,11 @@ def _numbers(result: metrics.MCC) -> dict[str, Any]:
         "value": result.score,
         "null": result.null,
         "null_95": result.null_95,
+        "rotation_null": result.rotation_null,
+        "rotation_null_95": result.rotation_null_95,
         "interval": list(result.interval),
+        "r2": result.r2,
+        "aligned": result.aligned,
     }
 
 

@@ -36,6 +36,9 @@ def score_chart(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> Figur
     for y, row in enumerate(rows):
         paint = colour(row["method"], learned)
         low, high = row["interval"]
+        if row["rotation_null_95"] is not None:
+            axes.barh(y, row["rotation_null_95"], height=0.62, color="white", ec="#d4d4d4", lw=0.8, zorder=0.5)
+            axes.plot([row["rotation_null"]] * 2, [y - 0.31, y + 0.31], color="#d4d4d4", lw=1.2, zorder=0.6)
         axes.barh(y, row["null_95"], height=0.62, color="#eeeeee", zorder=1)
         axes.plot([row["null"]] * 2, [y - 0.31, y + 0.31], color="#b0b0b0", lw=1.2, zorder=2)
         for name, dashes in (("ceiling", (2, 1.5)), ("ceiling_temporal", (0.8, 1.2))):

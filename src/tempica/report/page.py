@@ -118,7 +118,8 @@ def _scores(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> str:
         told = "; ".join(f"{words.series_name(r['method'], r['stage'], learned)} {r['value']:.2f}" for r in shown)
         caption = (
             "<b>Scores at a glance.</b> Circles: MCC (Spearman) with its 95 % interval; filled where smoothed in time."
-            " Gray bars: the null, up to its 95th percentile, with its mean as a tick. Dashed: the single-frame"
+            " Gray bars: the null, up to its 95th percentile, with its mean as a tick. Outlined: the same for random"
+            " rotations of the recovered subspace. Dashed: the single-frame"
             " ceiling; dotted: the temporal one. Baselines in gray."
         )
         chart = image(figures.score_chart(shown, learned), f"Chart of the scores: {told}.")

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from tempica.report.words import number
+from tempica.report.words import finds_axes, number
 
+AXES = {True: "found", False: "not shown", None: "–"}
 METRICS = {"mcc_spearman": "Spearman", "mcc_pearson": "Pearson"}
 HEAD = (
     '<thead><tr><th scope="col">Method</th><th scope="col">Stage</th><th scope="col">Metric</th>'
     '<th scope="col" class="n">MCC</th><th scope="col">95 % interval</th><th scope="col" class="n">Null, mean</th>'
-    '<th scope="col" class="n">Null, 95 %</th><th scope="col" class="n">Ceiling</th>'
+    '<th scope="col" class="n">Null, 95 %</th><th scope="col" class="n">Rotations, mean</th>'
+    '<th scope="col" class="n">Rotations, 95 %</th><th scope="col">Axes</th><th scope="col" class="n">R²</th>'
+    '<th scope="col" class="n">Aligned</th><th scope="col" class="n">Ceiling</th>'
     '<th scope="col" class="n">Temporal</th><th scope="col" class="n">MCC / ceiling</th></tr></thead>'
 )
 
@@ -33,10 +36,12 @@ def score_table(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> str:
             lines.append(_line(row, learned, best, new=row["method"] != before))
             before = row["method"]
         if lines:
-            heading = f'<tr><th scope="rowgroup" colspan="10">{title}</th></tr>'
+            heading = f'<tr><th scope="rowgroup" colspan="15">{title}</th></tr>'
             bodies.append(f'<tbody class="group">\n{heading}\n' + "\n".join(lines) + "\n</tbody>")
     caption = (
-        "Bold: the highest of each metric. Ceiling: of estimates from single frames, and, temporal, from whole movies."
+        "Bold: the highest of each metric. Rotations: the score of random rotations of the recovered subspace; axes"
+        " count as found above the 95 % values of both this and the null. Aligned: after the best affine map. Ceiling:"
+        " of estimates from single frames, and, temporal, from whole movies."
         " The ratio is to the one that applies: the temporal ceiling where sources are smoothed in time."
     )
     return (
@@ -60,6 +65,9 @@ def _line(row: dict[str, Any], learned: Sequence[str], best: dict[str, float], *
         f"<td>{escape(METRICS.get(row['metric'], row['metric']))}</td>"
         f'<td class="n">{value}</td><td class="interval">{number(low)} to {number(high)}</td>'
         f'<td class="n">{number(row["null"])}</td><td class="n">{number(row["null_95"])}</td>'
+        f'<td class="n">{number(row["rotation_null"])}</td><td class="n">{number(row["rotation_null_95"])}</td>'
+        f"<td>{AXES[finds_axes(row)]}</td>"
+        f'<td class="n">{number(row["r2"])}</td><td class="n">{number(row["aligned"])}</td>'
         f'<td class="n">{number(row["ceiling"])}</td><td class="n">{number(row["ceiling_temporal"])}</td>'
         f'<td class="n">{number(share, 2)}</td></tr>'
     )

@@ -23,6 +23,18 @@ GLOSSARY = (
         " value is no evidence of recovery.",
     ),
     (
+        "Chance within the subspace",
+        "The score of random rotations of what was recovered, after the best affine map onto the truth: what a method"
+        " scores that finds the space of the collective variables, but not the axes in it. A method is credited with"
+        " axes only above the value below which 95 % of these lie, and above the null.",
+    ),
+    (
+        "R², aligned",
+        "How much of the truth the components tell, whatever the axes: the best affine map of all components onto the"
+        " truth, fitted on the training replicas, explains this share of its variance, and scores this MCC, on held-out"
+        " replicas. The gap between MCC and aligned MCC is the linear ambiguity that is left.",
+    ),
+    (
         "Interval",
         "95 % interval of the score from a moving-block bootstrap of the held-out frames, which keeps"
         " neighbouring frames together. It covers the finite length of the movies, not another training run.",
@@ -96,6 +108,7 @@ def verdict(row: dict[str, Any], entry: dict[str, Any], n_held_out: int) -> str:
         else:
             found.append(f"{name} with |{symbol}| = {number(abs(matrix[component, j]), 2)}")
     above = row["value"] > row["null_95"]
+    axes = _axes(row) if above else ""
     verb = "recovers" if above else "does not recover more than chance would:"
     where = f"{n_held_out} held-out replica{'s' if n_held_out != 1 else ''}"
     gap = f", with no component left for {enumeration(missed)}," if missed else ""
@@ -111,5 +124,22 @@ def verdict(row: dict[str, Any], entry: dict[str, Any], n_held_out: int) -> str:
     stage = f", {row['stage']}," if row["stage"] != "unmixed" else ", frame by frame,"
     return (
         f"{row['method']}{stage} {verb} {enumeration(found)}{gap} on {where}"
-        f" ({mean}where chance gives {number(row['null'], 2)}{ceiling})."
+        f" ({mean}where chance gives {number(row['null'], 2)}{ceiling}).{axes}"
     )
+
+
+def finds_axes(row: Mapping[str, Any]) -> bool | None:
+    """Whether a score exceeds what random rotations of its subspace give, 95 of 100 times; None where none can be."""
+    if row["rotation_null_95"] is None:
+        return None
+    return bool(row["value"] > max(row["null_95"], row["rotation_null_95"]))
+
+
+def _axes(row: Mapping[str, Any]) -> str:
+    """A sentence on the axes within the subspace; nothing where there is only one."""
+    found = finds_axes(row)
+    if found is None:
+        return ""
+    chance = f"random rotations of its subspace score {number(row['rotation_null'])}, 95 % of them below"
+    chance = f"{chance} {number(row['rotation_null_95'])}"
+    return f" It finds the axes: {chance}." if found else f" That is no evidence of axes: {chance}."

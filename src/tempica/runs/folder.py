@@ -27,6 +27,7 @@ from tempica.runs.foreign import ForeignFiles, digest
 from tempica.runs.layout import RECORD, fingerprint, recorded, structure_path
 from tempica.runs.stages import STAGES
 from tempica.stores import files, schema, store
+from tempica.stores.scores import SCORES_VERSION
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Run:
             content += recipe.splits  # the ensemble is taken from the training replicas
         before = fingerprint(__version__, schema.SCHEMA_VERSION, recipe.name, recipe.seed, *content)
         for stage in STAGES:
-            before = digests[stage] = fingerprint(before, stage, self._section(stage))
+            version = (SCORES_VERSION,) if stage == "evaluate" else ()
+            before = digests[stage] = fingerprint(before, stage, self._section(stage), *version)
         return digests
 
     def _section(self, stage: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tempica.stores.schema import SCHEMA_VERSION
+SCORES_VERSION = 6  # scores of an earlier one are made again, and nothing before them
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 
@@ -19,6 +19,15 @@ _ROW = {
     },
     "null": {"type": "number", "description": "mean score against a truth that the images cannot know"},
     "null_95": {"type": "number", "description": "95th percentile of the same"},
+    "rotation_null": {
+        **_NUMBER_OR_NULL,
+        "description": "mean score of random rotations of the subspace that the components have in common with the"
+        " truth; null where it has no two dimensions",
+    },
+    "rotation_null_95": {
+        **_NUMBER_OR_NULL,
+        "description": "95th percentile of the same; a method finds axes only where value exceeds this and null_95",
+    },
     "interval": {
         "type": "array",
         "items": {"type": "number"},
@@ -26,6 +35,12 @@ _ROW = {
         "maxItems": 2,
         "description": "95 %, moving-block bootstrap",
     },
+    "r2": {
+        "type": "number",
+        "description": "mean over collective variables of R2 of the best affine map of all components, fitted on"
+        " training replicas",
+    },
+    "aligned": {"type": "number", "description": "mean absolute correlation after the same map"},
     "ceiling": {**_NUMBER_OR_NULL, "description": "what the Bayes estimate from single frames reaches"},
     "ceiling_temporal": {
         **_NUMBER_OR_NULL,
@@ -111,7 +126,7 @@ SCORES: dict[str, Any] = {
     "type": "object",
     "properties": {
         "recipe": {"type": "string", "description": "name of the recipe"},
-        "schema_version": {"const": SCHEMA_VERSION},
+        "schema_version": {"const": SCORES_VERSION},
         "fingerprint": {"type": "string"},
         "ceiling_temporal_why": {"type": ["string", "null"], "description": "why there is no temporal ceiling"},
         "poses": {

@@ -1,0 +1,186 @@
+"""How well sources were recovered: the mean correlation coefficient, what chance gives, and its interval.
+
+Example:
+    >>> rng = np.random.default_rng(0)
+    >>> truth = rng.laplace(size=(500, 2))
+    >>> result = mcc(-(truth[:, ::-1] ** 3), truth)
+    >>> round(result.score, 6), result.assignment.tolist()
+    (1.0, [1, 0])
+    >>> bool(result.score > max(result.null_95, result.rotation_null_95))
+    True
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tempica.errors import DataError
+from tempica.evaluate.metrics.arrays import Kind, check_counts, checked, correlation, split, standardised
+from tempica.evaluate.metrics.chance import BLOCK_TIMES, Meeting, bootstrap, correlation_time, meetings
+from tempica.evaluate.metrics.matching import assign, checked_assignment, score
+from tempica.evaluate.metrics.rotations import fit_subspace, rotation_scores
+from tempica.series import check_replicas, runs, spans
+
+
+@dataclass(frozen=True, eq=False)
+class MCC:
+    """Mean correlation coefficient with what it must be read against.
+
+    Attributes:
+        score: the coefficient, in [0, 1].
+        matrix: signed correlations (n_components, n_truth).
+        assignment: component (n_truth,) of each truth column, −1 if unmatched.
+        null: mean of `null_scores`.
+        null_95: their 95th percentile.
+        rotation_null: mean of `rotation_scores`; None where there are none.
+        rotation_null_95: their 95th percentile; None where there are none.
+        interval: 95 % bootstrap interval of the score.
+        r2: mean over truth columns of R² of the best affine map of all components onto the truth.
+        aligned: mean over truth columns of |corr(truth_j, t̂_j)|, t̂ the components after that map.
+        kind: "spearman" or "pearson".
+        null_scores: (n_null,) scores of sources that are unrelated to the truth.
+        rotation_scores: (n_null,) scores of random rotations of the subspace; (0,) where it has no two dimensions.
+
+    Null: each replica of S meets the truth of another replica of the same length (its own if there is none),
+    moved in time on a circle by a random offset of at least two integrated autocorrelation times (of the
+    slowest truth column; at most a third of the replica). That keeps the autocorrelation of every series, by
+    which slow series correlate by chance. All truth columns move together, which keeps their dependence on
+    each other too. The matching has the freedom that it had in the score: refitted in every draw if it was
+    fitted, kept if it was given.
+
+    Rotation null, chance within the subspace: u = whitened t̂, and Q u for orthogonal Q that are uniform (Haar), scored
+    as S is. It is what a method gets that finds the subspace of the truth but not the axes in it; `rotations` has its
+    definition. The affine map and the matching are fitted on `train`. A method is credited with axes where its score
+    exceeds the 95th percentiles of both nulls: where R² is low, so is the rotation null.
+
+    Interval: percentiles of a circular moving-block bootstrap; blocks start at random frames of all replicas
+    and stay within theirs. Component and sign of each match are kept, ranks are those of all frames, taken
+    once, and the result is clipped to [0, 1].
+    """
+
+    score: float
+    matrix: np.ndarray
+    assignment: np.ndarray
+    null: float
+    null_95: float
+    rotation_null: float | None
+    rotation_null_95: float | None
+    interval: tuple[float, float]
+    r2: float
+    aligned: float
+    kind: Kind
+    null_scores: np.ndarray
+    rotation_scores: np.ndarray
+
+
+# long: parameters and their description
+def mcc(
+    S: Any,
+    truth: Any,
+    *,
+    kind: Kind = "spearman",
+    replicas: Any = None,
+    train: Any = None,
+    assignment: Any = None,
+    n_null: int = 400,
+    n_bootstrap: int = 400,
+    block: int | None = None,
+    random_state: int = 0,
+) -> MCC:
+    """Mean over truth columns of |corr(truth_j, S_σ(j))|, σ the assignment; an unmatched column counts as 0.
+
+    Parameters:
+        S: sources (frame, n_components), array, list, DataFrame or tensor; a column all NaN is an absent component.
+        truth: (frame, n_truth), of the same kinds.
+        kind: "spearman" (correlation of ranks) or "pearson".
+        replicas: labels (frame,), numbers or text, in contiguous blocks; default one replica.
+        train: True (frame,) where matching and affine map are fitted; the other frames are scored. Default None: all
+            frames are fitted and scored. Let whole replicas be one or the other.
+        assignment: a matching (n_truth,) fitted elsewhere; fitted here if None.
+        n_null: draws of either null.
+        n_bootstrap: draws of the interval.
+        block: frames of a block of the bootstrap; default two integrated autocorrelation times, at most the longest
+            replica.
+        random_state: seed of nulls and bootstrap.
+
+    `MCC` says what nulls and interval are. Raises DataError for arrays that do not fit together, non-finite values, or
+    fewer than three frames.
+    Source: Hyvärinen & Morioka, NIPS 2016 (MCC); Politis & Romano 1992 (circular blocks).
+    """
+    S, truth = checked(S, truth)
+    check_kind(kind)
+    check_counts(n_null=n_null, n_bootstrap=n_bootstrap, block=block)
+    labels = check_replicas(replicas, len(S))
+    fitted, scored = split(train, len(S))
+    subspace = fit_subspace(S[fitted], truth[fitted])
+    given = None if assignment is None else checked_assignment(assignment, (S.shape[1], truth.shape[1]))
+    if given is None and train is not None:
+        given = assign(correlation_matrix(S[fitted], truth[fitted], kind))
+    S, truth, (start, length) = S[scored], truth[scored], spans(runs(labels, scored))
+    z_S, z_truth = standardised(S, kind), standardised(truth, kind)
+    matrix = correlation(z_S, z_truth)
+    matching = assign(matrix) if given is None else given
+    time = correlation_time(truth, start, length)
+    null_seed, bootstrap_seed, rotation_seed = np.random.SeedSequence(random_state).spawn(3)
+    draws = meetings(start, length, time, n_null, np.random.default_rng(null_seed))
+    null_scores = _null_scores(z_S, z_truth, start, length, draws, given)
+    rotated = rotation_scores(
+        subspace, S, truth, kind=kind, n_draws=n_null, refit=given is None, random_state=rotation_seed
+    )
+    size = min(math.ceil(BLOCK_TIMES * time) if block is None else block, int(length.max()))
+    matched = matching >= 0
+    x = z_S[:, matching[matched]] * np.sign(matrix[matching[matched], matched])
+    rng = np.random.default_rng(bootstrap_seed)
+    scores = bootstrap(x, z_truth[:, matched], start, length, size, n_bootstrap, rng).sum(1) / truth.shape[1]
+    low, high = np.clip(np.percentile(scores, [2.5, 97.5]), 0, 1).tolist()
+    null, null_95 = float(null_scores.mean()), float(np.percentile(null_scores, 95))
+    turned, turned_95 = (float(rotated.mean()), float(np.percentile(rotated, 95))) if len(rotated) else (None, None)
+    r2, aligned = float(subspace.r2(S, truth).mean()), diagonal_score(subspace.aligned(S), truth, kind)
+    value = score(matrix, matching)
+    interval = low, high
+    return MCC(
+        value, matrix, matching, null, null_95, turned, turned_95, interval, r2, aligned, kind, null_scores, rotated
+    )
+
+
+def correlation_matrix(S: np.ndarray, truth: np.ndarray, kind: Kind = "spearman") -> np.ndarray:
+    """Signed correlations (n_components, n_truth) of S (frame, n_components) and truth (frame, n_truth).
+
+    A collapsed (constant) column, or one all NaN, has correlation 0. Raises DataError as `mcc` does.
+    """
+    S, truth = checked(S, truth)
+    check_kind(kind)
+    return correlation(standardised(S, kind), standardised(truth, kind))
+
+
+def diagonal_score(estimate: np.ndarray, truth: np.ndarray, kind: Kind) -> float:
+    """Mean |corr| of each estimate with its own truth, both (frame, n_truth)."""
+    return float(np.abs(np.diagonal(correlation_matrix(estimate, truth, kind))).mean())
+
+
+def check_kind(kind: str) -> None:
+    """Raise DataError for a kind of correlation that there is not."""
+    if kind not in ("spearman", "pearson"):
+        raise DataError(f"kind = {kind!r} must be 'spearman' or 'pearson'.")
+
+
+def _null_scores(
+    z_S: np.ndarray,
+    z_truth: np.ndarray,
+    start: np.ndarray,
+    length: np.ndarray,
+    draws: Iterable[Meeting],
+    assignment: np.ndarray | None,
+) -> np.ndarray:
+    """Score of each draw."""
+    scores = []
+    for draw in draws:
+        products = [z_S[here].T @ z_truth[there] for here, there in draw.pieces(start, length)]
+        matrix = np.sum(products, axis=0) / len(z_S)
+        scores.append(score(matrix, assign(matrix) if assignment is None else assignment))
+    return np.array(scores)
