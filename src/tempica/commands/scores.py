@@ -7,32 +7,38 @@ from pathlib import Path
 
 from tempica import terminal
 
+AFTER_INTERVAL = ("null_95", "rotation_null_95", "aligned", "r2")
+NUMBERS = ("score", "95 % interval", "chance", "rotations", "aligned", "R²")
+HOW_TO_READ = (
+    "chance: what 95 % of unrelated series stay below; rotations: what 95 % of random rotations of the recovered\n"
+    "subspace do. Axes are found only above both. aligned: the score after the best affine map, whose R² is given."
+)
+CEILINGS = {"ceiling": "single frames", "ceiling_temporal": "whole movies"}
+
 
 def show(folder: Path, *, report: bool) -> None:
     """Print the held-out scores of a run, and where its report is."""
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    numbers = ("score", "95 % interval", "chance", "rotations", "aligned", "R²", "1-frame ceiling", "temporal ceiling")
-    told = ("null_95", "rotation_null_95", "aligned", "r2", "ceiling", "ceiling_temporal")
+    rows = [row for row in scores["rows"] if row["split"] == "held_out" and row["metric"] == "mcc_spearman"]
     terminal.tell_table(
         f"{scores['recipe']}: held-out mean correlation (Spearman) with the truth",
-        ("method", "stage", *numbers),
+        ("method", "stage", *NUMBERS),
         (
             (
                 row["method"],
                 row["stage"],
                 f"{row['value']:.3f}",
                 "{:.3f} … {:.3f}".format(*row["interval"]),
-                *("" if row[name] is None else f"{row[name]:.3f}" for name in told),
+                *("" if row[name] is None else f"{row[name]:.3f}" for name in AFTER_INTERVAL),
             )
-            for row in scores["rows"]
-            if row["split"] == "held_out" and row["metric"] == "mcc_spearman"
+            for row in rows
         ),
-        right=numbers,
-        whole=("method", "95 % interval"),
+        right=NUMBERS,
+        whole=("method", "stage", "95 % interval"),
     )
-    terminal.tell(
-        "chance: unrelated series stay below this 95 times of 100; rotations: so do random rotations of what was"
-        " recovered.\nA method finds axes only above both. aligned: score after the best affine map, of R² as given."
-    )
+    known = [f"{name} {row[key]:.3f}" for row in rows[:1] for key, name in CEILINGS.items() if row[key] is not None]
+    if known:
+        terminal.tell(f"Bayes ceiling: {', '.join(known)}")
+    terminal.tell(HOW_TO_READ)
     if report:
         terminal.tell(f"Report: {folder / 'report.html'}")
