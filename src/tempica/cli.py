@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shlex
@@ -17,9 +16,10 @@ from tempica import terminal
 from tempica._version import __version__
 from tempica.errors import TempicaError, WorkerError
 from tempica.runs.stages import STAGES
+from tempica.unmix.command import unmix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
 # what the system refuses since it was asked for the wrong thing; other failures are the machine's
@@ -108,7 +108,7 @@ def check_run(run_folder: Path, frames: int, against: Path | None, jobs: int | N
     """
     from tempica import pipeline
 
-    with _working():
+    with terminal.working():
         path, done = pipeline.check(run_folder, frames=frames, against=against, jobs=jobs)
     if not done:
         terminal.tell(f"{path} is up to date; nothing was done.")
@@ -144,7 +144,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
     """
     from tempica.exchange.exporting import export
 
-    with _working():
+    with terminal.working():
         made = export(run_folder, to, out)
     terminal.tell(f"Done: {made}")
 
@@ -174,13 +174,16 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
                 raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
         if len(files) > 1:
             raise click.UsageError(f"A run is made from one STAR file; {len(files)} files are given.")
-        with _working():
+        with terminal.working():
             folder, done = pipeline.import_particles(files[0], **options)
     else:
-        with _working():
+        with terminal.working():
             folder, done = pipeline.import_trajectory(files, **options)
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     terminal.tell(f"{said} {folder}\nContinue with: {shlex.join(['tempica', 'run', str(folder)])}")
+
+
+cli.add_command(unmix)
 
 
 @cli.command()
@@ -224,7 +227,7 @@ def _execute(
 
     if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
         raise click.UsageError("Give only one of --jobs, --scheduler and --replica: each says who does the work.")
-    with _working():
+    with terminal.working():
         folder, done = pipeline.run(
             target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
         )
@@ -287,15 +290,6 @@ def main() -> None:
         sys.exit(2)
     except (OSError, MemoryError) as error:
         _failed(error)
-
-
-@contextlib.contextmanager
-def _working() -> Iterator[None]:
-    """Report a pipe that breaks before all is done; click ends silently with any broken pipe."""
-    try:
-        yield
-    except BrokenPipeError as error:
-        raise WorkerError(f"a pipe closed before all was done ({error})") from None
 
 
 def _failed(error: OSError | MemoryError) -> None:
