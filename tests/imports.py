@@ -15,6 +15,7 @@ FLOORS = (
     ("exchange",),
     ("runs",),
     ("simulate", "render", "embed", "ica", "evaluate", "report"),
+    ("unmix",),
     ("pipeline",),
     ("commands",),
     ("cli", "__init__"),

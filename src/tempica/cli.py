@@ -16,6 +16,7 @@ from tempica.commands.checking import check_run
 from tempica.commands.exchanging import export_run, import_files
 from tempica.commands.listings import methods, recipes, schema
 from tempica.commands.stages import COMMANDS, run
+from tempica.commands.unmixing import unmix
 from tempica.errors import TempicaError, WorkerError
 
 # what the system refuses since it was asked for the wrong thing; other failures are the machine's
@@ -41,7 +42,7 @@ def cli() -> None:
     """
 
 
-for _verb in (run, *COMMANDS, check_run, export_run, import_files, recipes, methods, schema):
+for _verb in (run, *COMMANDS, check_run, export_run, import_files, unmix, recipes, methods, schema):
     cli.add_command(_verb)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from tempica.errors import WorkerError
 
 
 def make_safe() -> None:
@@ -20,6 +23,15 @@ def make_safe() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+
+
+@contextlib.contextmanager
+def working() -> Iterator[None]:
+    """Report a pipe that breaks before all is done; click ends silently with any broken pipe."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise WorkerError(f"a pipe closed before all was done ({error})") from None
 
 
 def tell(text: str) -> None:

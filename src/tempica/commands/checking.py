@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from tempica import terminal
-from tempica.commands.working import working
 
 
 @click.command("check")
@@ -24,7 +23,7 @@ def check_run(run_folder: Path, frames: int, against: Path | None, jobs: int | N
     """
     from tempica import pipeline
 
-    with working():
+    with terminal.working():
         path, done = pipeline.check(run_folder, frames=frames, against=against, jobs=jobs)
     if not done:
         terminal.tell(f"{path} is up to date; nothing was done.")

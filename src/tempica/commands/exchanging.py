@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from tempica import terminal
-from tempica.commands.working import working
 
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
 
@@ -29,7 +28,7 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
     """
     from tempica.exchange.exporting import export
 
-    with working():
+    with terminal.working():
         made = export(run_folder, to, out)
     terminal.tell(f"Done: {made}")
 
@@ -59,10 +58,10 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
                 raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
         if len(files) > 1:
             raise click.UsageError(f"A run is made from one STAR file; {len(files)} files are given.")
-        with working():
+        with terminal.working():
             folder, done = pipeline.import_particles(files[0], **options)
     else:
-        with working():
+        with terminal.working():
             folder, done = pipeline.import_trajectory(files, **options)
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     terminal.tell(f"{said} {folder}\nContinue with: {shlex.join(['tempica', 'run', str(folder)])}")

@@ -9,7 +9,6 @@ import click
 
 from tempica import terminal
 from tempica.commands import scores
-from tempica.commands.working import working
 from tempica.runs.stages import STAGES
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def _execute(
 
     if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
         raise click.UsageError("Give only one of --jobs, --scheduler and --replica: each says who does the work.")
-    with working():
+    with terminal.working():
         folder, done = pipeline.run(
             target, out=out, stages=stages, jobs=jobs, scheduler=scheduler, replica=replica, device=device
         )

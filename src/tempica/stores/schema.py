@@ -244,7 +244,32 @@ STORES: dict[str, dict[str, Variable]] = {
     },
 }
 
-FILES = {"diffraction": "movie"}  # kinds that go by the name of another
+_ROWS = {
+    "row": Variable(("row",), "int64", "1", "number of the row in the input, from 0"),
+    "used": Variable(("row",), "uint8", "1", "1 where the row was used, 0 where it was left out"),
+    "series": Variable(("row",), "int64", "1", "number of the series of rows in order of time; -1 without"),
+    "time": Variable(("row",), "float64", "", "of the input's column of times, in its unit; NaN without"),
+    "label": Variable(("row",), "string", "", "condition or delay, as text; empty without"),
+}
+STORES["latent_table"] = {
+    **_ROWS,
+    "feature": Variable(("feature",), "string", "", "name of the latent"),
+    "latent": Variable(("row", "feature"), "float64", "", "latents of another program; NaN in rows left out"),
+    "latent_variance": Variable(("row", "feature"), "float64", "", "of each latent, where stated; NaN without"),
+}
+STORES["source_table"] = {
+    **_ROWS,
+    "method": Variable(("method",), "string", "", "estimator; the last one is given out as sources.csv"),
+    "source": Variable(
+        ("method", "row", "component"),
+        "float64",
+        "1",
+        "sources; NaN in rows left out, and where a method has fewer components",
+    ),
+}
+
+# kinds that go by the name of another
+FILES = {"diffraction": "movie", "latent_table": "latents", "source_table": "sources"}
 
 
 def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:

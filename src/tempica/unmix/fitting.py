@@ -1,0 +1,166 @@
+"""Fits methods to frames, and says what their sources can be taken for."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempica.errors import DataError
+from tempica.ica.methods import Method, find
+from tempica.unmix.choosing import WITHOUT_TIME
+from tempica.unmix.frames import Frames
+
+N_NULL, NULL_ROWS = 20, 5000  # sets of normal numbers, and rows of each at most, that negentropies are compared with
+QUOTED = ("model", "ambiguity", "ambiguity_why", "second_stage", "stability", "rank", "timescales", "autocorrelation")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A method and its sources.
+
+    Attributes:
+        name: of the method.
+        call: the estimator with its parameters, as Python.
+        model: the fitted estimator.
+        sources: (frame, component).
+        verdict: identifiable, linear, subspace, all (nothing is identified), or assumed where no test was made.
+        why: the same in words.
+        about: what the estimator says of its fit.
+    """
+
+    name: str
+    call: str
+    model: Any
+    sources: np.ndarray
+    verdict: str
+    why: str
+    about: dict[str, Any]
+
+
+def parameters_of(name: str, n_components: int | None, lag: int, random_state: int) -> dict[str, Any]:
+    """Parameters of the estimator of a method, those that it has."""
+    row = find(name)
+    assert row.estimator is not None
+    known = inspect.signature(row.estimator()).parameters
+    given: dict[str, Any] = {"n_components": n_components, "lag": lag, "random_state": random_state}
+    if "lag" in known and known["lag"].default is None:  # SOBI chooses its lags itself
+        del given["lag"]
+    return {key: value for key, value in given.items() if key in known and value is not None}
+
+
+def data_of(name: str, frames: Frames) -> dict[str, str]:
+    """What of the frames goes to `fit`, by keyword: the attribute of `Frames`."""
+    row = find(name)
+    assert row.estimator is not None
+    estimator: Any = row.estimator()
+    takes = inspect.signature(estimator.fit).parameters
+    given = {}
+    if row.needs.startswith("labels") and frames.labels is not None:
+        given["labels"] = "labels"
+    elif "replicas" in takes and frames.replicas is not None:
+        given["replicas"] = "replicas"
+    return given
+
+
+def call_of(name: str, parameters: Mapping[str, Any]) -> str:
+    """The estimator as Python, as PCL(n_components=2, lag=1)."""
+    row = find(name)
+    assert row.estimator is not None
+    return f"{row.estimator().__name__}({', '.join(f'{key}={value!r}' for key, value in parameters.items())})"
+
+
+def fit(name: str, frames: Frames, parameters: Mapping[str, Any], state: Path | None = None) -> Fitted:
+    """Fit a method to frames; `state` is a file from which an interrupted fit goes on."""
+    row = find(name)
+    assert row.estimator is not None
+    model = row.estimator()(**parameters)
+    given = {key: getattr(frames, attribute) for key, attribute in data_of(name, frames).items()}
+    if state is not None and "checkpoint" in inspect.signature(model.fit).parameters:
+        given["checkpoint"] = state
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(frames.X, **given)
+        sources = np.asarray(model.transform(frames.X, **row.options), dtype=np.float64)
+    about = {key: _json(getattr(model, f"{key}_")) for key in QUOTED if hasattr(model, f"{key}_")}
+    about |= {"title": row.title, "identifies": row.identifies, "theorem": row.theorem}
+    about["warnings"] = list(dict.fromkeys(str(one.message) for one in caught))
+    verdict, why = judge(row, model, frames, sources, about)
+    return Fitted(name, call_of(name, parameters), model, sources, verdict, why, about)
+
+
+def judge(row: Method, model: Any, frames: Frames, sources: np.ndarray, about: dict[str, Any]) -> tuple[str, str]:
+    """What the sources can be taken for, and why."""
+    n = sources.shape[1]
+    if row.name == "fastica":
+        null = negentropy_null(len(sources), frames.X.shape[1])
+        clear = [i + 1 for i, value in enumerate(model.negentropy_) if value > null]
+        about |= {"negentropy": model.negentropy_.tolist(), "negentropy_null_95": null}
+        told = f"Axes {_listed(clear)} are" if len(clear) > 1 else f"Axis {clear[0]} is" if clear else "No axis is"
+        said = f"{told} less Gaussian than those that FastICA finds in normal noise (negentropy above {null:.2g})"
+        rest = "" if len(clear) >= n - 1 else "; a rotation among the others would fit as well"
+        return "assumed", f"{said}{rest}. {WITHOUT_TIME if frames.replicas is None and frames.labels is None else ''}"
+    if "ambiguity" in about:
+        verdict = {"none": "identifiable"}.get(about["ambiguity"], about["ambiguity"])
+        why = about["ambiguity_why"]
+        if frames.labels is not None and row.needs.startswith("labels"):
+            return labelled(verdict, why, n, len(np.unique(frames.labels)))
+        return verdict, why
+    return "assumed", f"{row.title} identifies {row.identifies}. That this holds here was not tested."
+
+
+def labelled(verdict: str, why: str, n: int, n_labels: int) -> tuple[str, str]:
+    """The verdict on sources from labels, with the number of labels that the theorems ask for."""
+    if verdict == "identifiable" and n_labels < 2 * n + 1:
+        why += (
+            f" {n_labels} labels suffice for {n} sources if each label moves or scales a source without changing its"
+            f" form otherwise (n + 1 = {n + 1}); for any change of form 2 n + 1 = {2 * n + 1} would do."
+        )
+    elif verdict == "subspace":
+        why += f" From n + 1 = {n + 1} labels on that move the sources independently they could be told apart."
+    return verdict, why
+
+
+def refuse_few_labels(frames: Frames, n: int | None, names: list[str]) -> None:
+    """Raise DataError where labels are fewer than any theorem asks for; linear unmixing by variances needs two."""
+    if frames.labels is None or n is None or not {"tcl", "gcl", "ivae"} & set(names):
+        return
+    n_labels = len(np.unique(frames.labels))
+    if n_labels < n + 1:
+        raise DataError(
+            f"{n_labels} labels have modulations of rank {n_labels - 1} at most, and {n} directions of the latents"
+            f" depend on the label: {n} sources need {n + 1} labels at least, and {2 * n + 1} where more than one"
+            f" statistic changes. Give rows of more conditions or delays, --components {n_labels - 1} for their"
+            " subspace, or --method nonstationary, which finds linearly mixed sources."
+        )
+
+
+def negentropy_null(n_rows: int, n_features: int) -> float:
+    """95th percentile of the largest negentropy that FastICA finds in normal noise of as many rows and features."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    from tempica.ica import FastICA
+
+    rng, rows = np.random.default_rng(0), min(n_rows, NULL_ROWS)
+    found = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # normal sources have nothing to settle on
+        for _ in range(N_NULL):
+            found.append(FastICA(max_iter=60).fit(rng.normal(size=(rows, n_features))).negentropy_[0])
+    # negentropy of noise falls as the number of rows
+    return float(np.percentile(found, 95)) * rows / n_rows
+
+
+def _listed(numbers: list[int]) -> str:
+    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [None if each != each else each for each in value.ravel().tolist()]
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,215 @@
+"""What `tempica unmix` does: reads, chooses, fits, and makes the folder of the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tempica.errors import DataError
+from tempica.ica.methods import find
+from tempica.progress import Progress
+from tempica.stores import files, store
+from tempica.stores.opening import open_stored
+from tempica.unmix import choosing, fitting, folder, writing
+from tempica.unmix.fitting import Fitted
+from tempica.unmix.frames import Frames, read
+
+FILES = ("star", "ind")  # options of `read` that name files
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished folder.
+
+    Attributes:
+        folder: where it is.
+        record: content of unmix.json.
+        made: whether it was made now; it was up to date if not.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    made: bool
+
+    @property
+    def sources(self) -> np.ndarray:
+        """Sources (row, component) of the method given out, in the order of the input; NaN in rows left out."""
+        stored = open_stored(self.folder / store.file_name("source_table"), "source_table")
+        main = self.record["given_out"]
+        found = stored["source"].values[stored["method"].values.tolist().index(main)]
+        return found[:, : self.record["n_components"]]
+
+
+def unmix(
+    data: Any,
+    *,
+    out: str | Path | None = None,
+    methods: Sequence[str] = (),
+    components: int | None = None,
+    lag: int = 1,
+    random_state: int = 0,
+    progress: Progress | None = None,
+    **reading: Any,
+) -> Result:
+    """Latents of any program in, a folder with axes out.
+
+    The methods are those that the data allow (`tempica.ica.methods`), the number of sources that of the directions
+    that depend on time or label (`count_sources`). The folder appears under its name when it is whole; a command that
+    was killed goes on where it stopped, and one whose result is there does nothing.
+
+    Parameters:
+        data: what `read` takes.
+        out: folder to make; unmixed/NAME if not given, NAME that of the file.
+        methods: names of methods, the one whose sources are given out last; chosen from the data if none.
+        components: number of sources; counted if not given.
+        lag: rows between the two of a pair.
+        random_state: seed of everything that is drawn.
+        progress: where to report; stderr if none.
+        **reading: further parameters of `read`.
+
+    Raises what `read` raises, DataError for methods that do not apply, and StoreError for a folder that holds something
+    else. Example:
+        >>> import tempfile
+        >>> from tempica.ica.synthetic import autoregressive
+        >>> problem = autoregressive(2, 1000, rho=(0.9, 0.3), n_layers=1, seed=0)
+        >>> result = unmix(problem.X, ordered=True, methods=["tica"], out=tempfile.mkdtemp() + "/axes")
+        >>> result.sources.shape, (result.folder / "sources.csv").exists()
+        ((1000, 2), True)
+    """
+    progress = progress or Progress()
+    named = isinstance(data, str | Path)
+    out = Path(out) if out is not None else Path("unmixed") / (_stem(Path(data)) if named else "data")
+    options = {"methods": list(methods), "components": components, "lag": lag, "random_state": random_state}
+    options |= {key: value for key, value in reading.items() if value not in (None, False, (), [])}
+    if not named:
+        frames = read(data, **reading)
+        digest = folder.fingerprint(options, [], [frames.X])
+    else:
+        given = [Path(data), *(Path(reading[key]) for key in FILES if reading.get(key) is not None)]
+        digest = folder.fingerprint(options, [path for path in given if path.exists()], [])
+    if folder.is_there(out, digest):
+        return Result(out, json.loads((out / folder.RECORD).read_text(encoding="utf-8")), False)
+    if named:
+        frames = read(data, **reading)
+    arguments = {"data": str(data) if named else "…"} | {k: v for k, v in options.items() if k in reading}
+    return _make(frames, out, digest, options, arguments, progress)
+
+
+def _make(
+    frames: Frames,
+    out: Path,
+    digest: str,
+    options: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    progress: Progress,
+    reader: str = "read",
+) -> Result:
+    lag, seed = options["lag"], options["random_state"]
+    for note in frames.notes:
+        progress.say(f"unmix: {note}")
+    rows = choosing.applicable(frames, lag)
+    names = choosing.choose(frames, rows, tuple(options["methods"]))
+    n, counted = options["components"], f"{options['components']}, as asked."
+    if n is None:
+        n, counted = choosing.count(frames, lag, seed)
+        progress.say(f"unmix: {counted}")
+    elif not 1 <= n <= frames.X.shape[1]:
+        raise DataError(f"--components {n} must be from 1 to {frames.X.shape[1]}, the number of latents.")
+    fitting.refuse_few_labels(frames, n, names)
+    with folder.working(out, digest) as work:
+        fits, failed = _fit_all(names, frames, n, lag, seed, work, progress)
+        main = fits[-1]
+        record = _record(frames, fits, rows, counted, digest, options) | {"failed": failed}
+        attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
+        writing.write_stores(work, frames, fits, attributes)
+        writing.write_csv(work / "sources.csv", frames, main.sources)
+        made = writing.script(main, frames, arguments, find(main.name).options, reader)
+        files.write_text(work / "unmix.py", made)
+        _write_report(work, frames, fits, record)
+        files.write_json(work / folder.RECORD, record)
+    return Result(out, record, True)
+
+
+def _fit_all(
+    names: Sequence[str], frames: Frames, n: int | None, lag: int, seed: int, work: Path, progress: Progress
+) -> tuple[list[Fitted], dict[str, str]]:
+    """Every method's fit, the one given out last, and why others failed."""
+    from tempica.ica import load, save
+
+    fits, failed = [], {}
+    (work / "models").mkdir(exist_ok=True)
+    with progress.task("unmix", "methods", len(names), 0) as advance:
+        for name in names:
+            parameters = fitting.parameters_of(name, n, lag, seed)
+            kept, told = work / "models" / name, work / f"{name}.json.part"
+            if kept.exists() and told.exists():
+                about = json.loads(told.read_text(encoding="utf-8"))
+                model, call = load(kept), fitting.call_of(name, parameters)
+                sources = np.asarray(model.transform(frames.X, **find(name).options), dtype=np.float64)
+                fits.append(Fitted(name, call, model, sources, about.pop("verdict"), about.pop("why"), about))
+            else:
+                try:
+                    one = fitting.fit(name, frames, parameters, work / f"{name}.state")
+                except DataError as error:
+                    if name == names[-1]:
+                        raise
+                    failed[name] = str(error)
+                    continue
+                if not kept.exists():
+                    save(one.model, kept)
+                files.write_json(told, one.about | {"verdict": one.verdict, "why": one.why})
+                fits.append(one)
+            advance()
+    return fits, failed
+
+
+def _record(
+    frames: Frames,
+    fits: Sequence[Fitted],
+    rows: Sequence[choosing.Row],
+    counted: str,
+    digest: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    main = fits[-1]
+    return {
+        "source": frames.source,
+        "fingerprint": digest,
+        "options": dict(options),
+        "rows": frames.n_rows,
+        "rows_used": len(frames.X),
+        "features": frames.features,
+        "series": None if frames.replicas is None else int(frames.replicas.max()) + 1,
+        "labels": None if frames.labels is None else choosing.label_counts(frames),
+        "notes": list(frames.notes),
+        "n_components": main.sources.shape[1],
+        "counted": counted,
+        "given_out": main.name,
+        "verdict": main.verdict,
+        "why": main.why,
+        "methods": {one.name: one.about | {"verdict": one.verdict, "why": one.why} for one in fits},
+        "applicable": [{"name": row.method.name, "title": row.method.title, "lacks": row.lacks} for row in rows],
+        "software": store.software(),
+    }
+
+
+def _write_report(work: Path, frames: Frames, fits: Sequence[Fitted], record: dict[str, Any]) -> None:
+    from tempica.report.unmixed import render_unmixed
+
+    main = fits[-1]
+    page = render_unmixed(record, frames.X, main.sources, frames.features, labels=frames.labels, series=frames.replicas)
+    files.write_text(work / "report.html", page)
+
+
+def _toml(options: Mapping[str, Any]) -> str:
+    lines = (f"{key} = {json.dumps(value, default=str)}" for key, value in options.items() if value is not None)
+    return "[unmix]\n" + "\n".join(lines) + "\n"
+
+
+def _stem(path: Path) -> str:
+    return path.resolve().name if path.is_dir() else path.stem
