@@ -11,9 +11,9 @@ defaults and told the number of sources; raw latents; a network that is given th
 makes an environment there if there is none, deeptime's TICA and VAMPNets and CEBRA (peers.py). cryoDRGN and RECOVAR,
 which learn latents from images and do not unmix them, are not run.
 
-Finished cells and worlds stay in --out; the same command goes on with what is missing. --only takes parts of worlds'
-or methods' names. A cell that takes longer than --limit seconds is recorded so. Writes leaderboard.json,
-leaderboard.md and leaderboard.html to --out, prints the table, and ends with one line of JSON.
+Finished cells and worlds stay in --out; the same command goes on with what is missing. A cell that takes longer than
+--limit seconds is recorded so. Writes leaderboard.json, leaderboard.md and leaderboard.html to --out, prints the table,
+and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -70,14 +70,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--env-peers", type=Path, metavar="DIR", help="environment of other programs, made if need be")
     parser.add_argument("--latents", type=Path, metavar="PATH", help="folder of ESPER's latents")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="worlds and methods whose names have one of these")
+    parser.add_argument("--worlds", nargs="+", metavar="PART", help="worlds whose names have one of these")
+    parser.add_argument("--methods", nargs="+", metavar="NAME", help="methods; all that apply if not given")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=float, default=900, help="seconds that a cell may take")
     parser.add_argument("--table", action="store_true", help="the table of what is there; nothing is run")
     a = parser.parse_args()
     torch.set_num_threads(1)
     python = environment(a.env_peers) if a.env_peers and not a.table else None
-    out, makers = a.out / a.size, dict(_worlds(a))
+    out = a.out / a.size
+    makers = {name: make for name, make in _worlds(a) if not a.worlds or any(part in name for part in a.worlds)}
     if not a.table:
         _all(a, [(name, partial(_make, out / "worlds" / f"{name}.npz", make)) for name, make in makers.items()], out)
         steps = QUICK_STEPS if a.size == "smoke" else None
@@ -85,7 +87,7 @@ def main() -> None:
         for name in makers:
             if (path := out / "worlds" / f"{name}.npz").exists():
                 for method in contestants.names(World.load(path), python is not None):
-                    if _asked(a, name, method):
+                    if not a.methods or method in a.methods:
                         seed = int(name.rsplit("_", 1)[1])
                         task = partial(_judge, path, method, seed, python, steps)
                         tasks.append((f"{name}/{method}", task))
@@ -112,10 +114,6 @@ def _worlds(a: argparse.Namespace) -> Iterator[tuple[str, Callable[[], World]]]:
         known = [view for view, _ in views(a.latents)]
         for view in known[:: max(1, len(known) // n_views)][:n_views]:
             yield f"esper/view_{view}_1", partial(worlds.of_latents, a.latents, view, 1)
-
-
-def _asked(a: argparse.Namespace, world: str, method: str) -> bool:
-    return not a.only or any(part in f"{world}/{method}" for part in a.only)
 
 
 def _make(path: Path, make: Callable[[], World]) -> dict:
