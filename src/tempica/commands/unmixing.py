@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from tempica import terminal
+from tempica.commands.working import working
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--star", type=click.Path(path_type=Path), help="STAR file or other table with columns FILE lacks.")
 @click.option("--ind", type=click.Path(path_type=Path), help="Rows of that table FILE is of: cryoDRGN's --ind.")
 @click.option("--labels", metavar="COLUMN", help="Column of conditions or delays.")
@@ -21,6 +22,13 @@ from tempica import terminal
 @click.option(
     "--features", metavar="A,B,…", help="Columns of a table that are latents; all other numbers if not given."
 )
+@click.option("--topology", type=click.Path(path_type=Path), help="Structure, for a trajectory.")
+@click.option("--stride", type=click.IntRange(1), help="Use every N-th frame of a trajectory.")
+@click.option(
+    "--coordinates",
+    type=click.Choice(["torsions", "distances", "aligned coordinates"]),
+    help="Of a trajectory; those that predict best if not given.",
+)
 @click.option("--array", metavar="NAME", help="Which array, of a file with several; RECOVAR's number of dimensions.")
 @click.option(
     "--method", "methods", metavar="NAME", multiple=True, help="Method; the last one's sources are given out."
@@ -28,14 +36,18 @@ from tempica import terminal
 @click.option("--components", type=click.IntRange(1), help="Number of sources; counted if not given.")
 @click.option("--lag", type=click.IntRange(1), default=1, show_default=True, help="Rows between two of a pair.")
 @click.option("--seed", "random_state", type=int, default=0, show_default=True, help="Of everything that is drawn.")
+@click.option("--nuisance", "nuisances", metavar="COLUMN", multiple=True, help="Measure its leakage; pose: 3 angles.")
+@click.option("--given", metavar="COLUMN", multiple=True, help="Nuisance to take out of the latents, and measure.")
+@click.option("--where", metavar="CONDITION", help="Write the particles of it: source_1 > 1.5 and source_2 < 0")
 @click.option("--drop-nan", is_flag=True, help="Leave out rows with values that are not finite.")
 @click.option("--repeated", is_flag=True, help="One image may be in several rows, as expanded by symmetry.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to make; unmixed/<name of FILE> if not given.")
-def unmix(file: Path, features: str | None, **options: Any) -> None:
+def unmix(file: tuple[Path, ...], features: str | None, where: str | None, **options: Any) -> None:
     """Find meaningful axes in latents of another program.
 
     FILE holds latents, a row for each particle or frame: .npy, .npz, .csv, .tsv, .parquet, a pickle of arrays
-    (cryoDRGN's z.N.pkl), cryoSPARC's .cs of 3D variability or 3D flex, or RECOVAR's output folder.
+    (cryoDRGN's z.N.pkl), cryoSPARC's .cs of 3D variability or 3D flex, or RECOVAR's output folder. Or trajectories of
+    molecular dynamics, one or several: DCD, XTC, TRR, HDF5, NetCDF; internal coordinates are chosen and reduced.
 
     What identifies axes is time or labels: --time and --replicas for series, as of movies or simulations; --labels
     for conditions or delays of single snapshots. Without either, only linear ICA is left, with what it assumes.
@@ -43,12 +55,19 @@ def unmix(file: Path, features: str | None, **options: Any) -> None:
     \b
       tempica unmix z.24.pkl --star particles.star --labels _rlnTimepoint
       tempica unmix features.csv --replicas movie --time t
+      tempica unmix run1.xtc run2.xtc --topology system.pdb --lag 10
     """
+    from tempica.unmix.selecting import select
     from tempica.unmix.work import unmix as carry_out
 
-    with terminal.working():
-        result = carry_out(file, features=None if features is None else features.split(","), **options)
+    with working():
+        result = carry_out(
+            file if len(file) > 1 else file[0], features=None if features is None else features.split(","), **options
+        )
+        made = [] if where is None else select(result, where)
     _show_unmixed(result)
+    for path in made:
+        terminal.tell(f"Selected: {path}")
 
 
 def _show_unmixed(result: Any) -> None:
@@ -73,5 +92,10 @@ def _show_unmixed(result: Any) -> None:
         lines=True,
         width=120,
     )
+    for row in record["leakage"]:
+        leaks, r2 = row["of_sources"]["leaks"], row["of_sources"]["r2"]
+        found = ", ".join(f"source_{i + 1} (R² {r2[i]:.2f})" for i in range(len(leaks)) if leaks[i])
+        how = "taken out of the latents; left in" if row["given"] else "leaks into"
+        terminal.tell(f"Nuisance {row['nuisance']}: {how} {found or 'no source beyond chance'}")
     terminal.tell(f"Verdict: {record['verdict']}. {record['why']}")
     terminal.tell(f"Sources: {result.folder / 'sources.csv'}\nReport: {result.folder / 'report.html'}")

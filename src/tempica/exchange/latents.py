@@ -199,7 +199,7 @@ def _flat(tree: dict[Any, Any], above: str = "") -> dict[str, Any]:
 def _of_frame(source: str, frame: Any, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
     columns = columns_of_frame(frame)
     if features is None:
-        without = {*other, *row_names(columns)}
+        without = {name for each in (*other, *row_names(columns)) for name in (each, f"_{each}", each.lstrip("_"))}
         features = [name for name, each in columns.items() if each.dtype.kind in "fiub" and name not in without]
     absent = [name for name in features if name not in columns or columns[name].dtype.kind not in "fiub"]
     if absent or not features:

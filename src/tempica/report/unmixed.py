@@ -49,7 +49,7 @@ def render_unmixed(
     """
     with style():
         body = [_head(record), _sources(sources, labels, series), _latents(X, sources, features)]
-        body += [*sections, _methods(record), _files(record)]
+        body += [_leakage(record), *sections, _methods(record), _files(record)]
     css = resources.files("tempica.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -149,6 +149,29 @@ def _latents(X: np.ndarray, sources: np.ndarray, features: Sequence[str]) -> str
     return f"<section>\n<h2>Sources and latents</h2>\n{figure_block([drawn], caption)}\n</section>"
 
 
+def _leakage(record: dict[str, Any]) -> str:
+    """Which sources nuisances explain beyond chance."""
+    if not record["leakage"]:
+        return ""
+    rows = []
+    for row in record["leakage"]:
+        before, after = row["of_latents"], row["of_sources"]
+        for i, leaks in enumerate(after["leaks"]):
+            r2, null = number(after["r2"][i], 3), number(after["null_95"][i], 3)
+            survives = "leaks: the axis may be the nuisance's" if leaks else "survives"
+            rows.append((f"source {i + 1}", row["nuisance"], r2, null, survives))
+        largest = int(np.argmax(before["r2"]))
+        told = f"{sum(before['leaks'])} of {len(before['leaks'])} beyond chance" + (", taken out" * row["given"])
+        r2, null = number(before["r2"][largest], 3), number(before["null_95"][largest], 3)
+        rows.append((f"latents, most {record['features'][largest]}", row["nuisance"], r2, null, told))
+    columns = ("Of", "Nuisance", "R², left-out frames", "Chance, 95 %", "Result")
+    return (
+        f"<section>\n<h2>Leakage of nuisances</h2>\n{table(columns, rows)}\n<p>R²: share of the variance that the"
+        " nuisance explains in frames that the explanation was not learned on. Chance: the nuisance moved in time on a"
+        " circle.</p>\n</section>"
+    )
+
+
 def _methods(record: dict[str, Any]) -> str:
     fitted = record["methods"]
     rows = []
@@ -169,6 +192,10 @@ def _files(record: dict[str, Any]) -> str:
         ("sources.csv", "the sources, a line for each row of the input, in its order"),
         ("sources.zarr, latents.zarr", "sources of every method that was fitted, and the latents"),
         ("models/", "the fitted models, for tempica.ica.load"),
+        (
+            "traversals/source_N.txt",
+            "latents along each source, the others at their median, for the latents' own program",
+        ),
         ("unmix.py", "Python that gives the same sources"),
         ("unmix.json", "what was asked and found, for programs"),
     ]

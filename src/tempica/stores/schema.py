@@ -247,6 +247,7 @@ STORES: dict[str, dict[str, Variable]] = {
 _ROWS = {
     "row": Variable(("row",), "int64", "1", "number of the row in the input, from 0"),
     "used": Variable(("row",), "uint8", "1", "1 where the row was used, 0 where it was left out"),
+    "table_row": Variable(("row",), "int64", "1", "row of the table of particles, from 0; -1 without"),
     "series": Variable(("row",), "int64", "1", "number of the series of rows in order of time; -1 without"),
     "time": Variable(("row",), "float64", "", "of the input's column of times, in its unit; NaN without"),
     "label": Variable(("row",), "string", "", "condition or delay, as text; empty without"),

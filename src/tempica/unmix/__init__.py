@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tempica.unmix.frames import Frames, read
+    from tempica.unmix.selecting import select
+    from tempica.unmix.trajectories import read_trajectory
     from tempica.unmix.work import Result, unmix
 
-__all__ = ["Frames", "Result", "read", "unmix"]
-_HOME = {"Frames": "frames", "read": "frames", "Result": "work", "unmix": "work"}
+__all__ = ["Frames", "Result", "read", "read_trajectory", "select", "unmix"]
+_HOME = {
+    "Frames": "frames",
+    "read": "frames",
+    "read_trajectory": "trajectories",
+    "Result": "work",
+    "select": "selecting",
+    "unmix": "work",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,25 +72,32 @@ def choose(frames: Frames, rows: list[Row], asked: tuple[str, ...] = ()) -> list
     return ["nonstationary", "tcl", "gcl"] if lacks["tcl"] is None else ["fastica"]
 
 
-def count(frames: Frames, lag: int, random_state: int) -> tuple[int | None, str]:
+def count(frames: Frames, random_state: int) -> tuple[int | None, str]:
     """Number of sources, and the sentence that says how it was found; None is every direction that varies."""
     from tempica.ica import count_sources
 
+    if frames.counted is not None:
+        return frames.counted
     if frames.replicas is None and frames.labels is None:
         return None, "All directions that vary: without time or labels nothing tells a source from noise."
-    if frames.replicas is not None and int(spans(frames.replicas)[1].max()) > lag:
-        lags = (lag, lag + 1) if int(spans(frames.replicas)[1].max()) > lag + 1 else (lag,)
+    if frames.replicas is not None and int(spans(frames.replicas)[1].max()) > 1:
+        lags = (1, 2) if int(spans(frames.replicas)[1].max()) > 2 else (1,)
         found = count_sources(frames.X, replicas=frames.replicas, lag=lags, random_state=random_state)
         on = "time"
     else:
         found = count_sources(frames.X, labels=frames.labels, random_state=random_state)
         on = "the label"
-    if found.n == 0:
-        raise DataError(
-            f"No direction of the {frames.X.shape[1]} latents depends on {on} beyond chance; there is no source to"
-            " find. Give more rows, another column, or the number with --components."
-        )
     return found.n, f"{found.n} of {found.directions.shape[0]} directions depend on {on} beyond chance. {found.limits}"
+
+
+def without_order(frames: Frames) -> Frames:
+    """The same frames without time and labels, for data that depend on neither."""
+    what = "time" if frames.replicas is not None else "the label"
+    told = (
+        f"no direction of the {frames.X.shape[1]} latents depends on {what} beyond chance, so {what} identifies nothing"
+        " here; frames are taken as they would be without it"
+    )
+    return replace(frames, replicas=None, labels=None, counted=None, notes=(*frames.notes, told))
 
 
 def label_counts(frames: Frames) -> str:

@@ -108,10 +108,14 @@ def judge(row: Method, model: Any, frames: Frames, sources: np.ndarray, about: d
     if "ambiguity" in about:
         verdict = {"none": "identifiable"}.get(about["ambiguity"], about["ambiguity"])
         why = about["ambiguity_why"]
+        if "ources 0, " in why:
+            why += " (Sources are counted from 0 here: source_1 is source 0.)"
         if frames.labels is not None and row.needs.startswith("labels"):
             return labelled(verdict, why, n, len(np.unique(frames.labels)))
         return verdict, why
-    return "assumed", f"{row.title} identifies {row.identifies}. That this holds here was not tested."
+    slow = ", ".join(f"{value:.3g}" for value in getattr(model, "timescales_", np.empty(0))[:8])
+    told = f" Timescales, from the autocorrelation at the lag: {slow} frames." if slow else ""
+    return "assumed", f"{row.title} identifies {row.identifies}. That this holds here was not tested.{told}"
 
 
 def labelled(verdict: str, why: str, n: int, n_labels: int) -> tuple[str, str]:

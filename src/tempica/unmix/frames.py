@@ -12,6 +12,7 @@ import numpy as np
 from tempica.errors import DataError
 from tempica.exchange.latents import Latents, latents_of, read_latents
 from tempica.unmix.matching import columns_of
+from tempica.unmix.nuisances import POSES, groups, names_of, regressed_out
 
 SHOWN = 5  # rows that a message names
 SAME_STEP = 0.01  # share of the usual step in time up to which two steps count as equal
@@ -23,7 +24,7 @@ class Frames:
 
     Attributes:
         source: what the latents were read from.
-        X: (frame, feature) the latents.
+        X: (frame, feature) the latents, less what nuisances explain of them where that was asked for.
         features: their names.
         row: (frame,) the row of the input, from 0, that each frame is.
         n_rows: rows of the input, those left out included.
@@ -31,9 +32,14 @@ class Frames:
         labels: (frame,) condition or delay of each frame. None without labels.
         time: (frame,) of the column of times. None without.
         variance: (frame, feature), where the input states one. None without.
-        columns: (frame,) each, further columns that were asked for: nuisances.
+        raw: (frame, feature) the latents as they were read. None where X is that.
+        columns: (frame,) each, nuisances.
+        given: names of those of them that were taken out of X.
         image: (frame,) image of each row, as NUMBER@STACK. None where nothing says.
         table: the STAR file or table that further columns came from. None without.
+        table_row: (frame,) its row that each frame is. None without.
+        n_table: how many rows it has.
+        counted: number of sources and the sentence that says how it was found, where the reader has counted. None else.
         notes: what a reader of the results should know.
     """
 
@@ -46,9 +52,14 @@ class Frames:
     labels: np.ndarray | None = None
     time: np.ndarray | None = None
     variance: np.ndarray | None = None
+    raw: np.ndarray | None = None
     columns: dict[str, np.ndarray] = field(default_factory=dict)
+    given: tuple[str, ...] = ()
     image: np.ndarray | None = None
     table: Path | None = None
+    table_row: np.ndarray | None = None
+    n_table: int = 0
+    counted: tuple[int, str] | None = None
     notes: tuple[str, ...] = ()
 
     def in_input_order(self, values: np.ndarray) -> np.ndarray:
@@ -71,6 +82,7 @@ def read(
     time: str | None = None,
     ordered: bool = False,
     nuisances: Sequence[str] = (),
+    given: Sequence[str] = (),
     drop_nan: bool = False,
     repeated: bool = False,
 ) -> Frames:
@@ -87,7 +99,9 @@ def read(
         replicas: column of the series, molecule or movie of each row.
         time: column of times; a step unlike the usual one begins a new series.
         ordered: rows are in order of time, in each series where `replicas` is given.
-        nuisances: further columns that are to be kept with the frames.
+        nuisances: columns whose leakage into sources is to be measured: numbers or names; "pose" stands for the three
+            angles of RELION or cryoSPARC.
+        given: nuisances that are regressed out of the latents as well (`regressed_out`).
         drop_nan: whether to leave out rows with values that are not finite.
         repeated: whether one image may be in several rows, as in sets expanded by symmetry.
 
@@ -97,12 +111,15 @@ def read(
         >>> frames.X.shape, frames.replicas[:2].tolist()
         ((100, 3), [0, 0])
     """
-    asked = [name for name in (labels, replicas, time, *nuisances) if name is not None]
+    main, more = [name for name in (labels, replicas, time) if name is not None], [*nuisances, *given]
+    others = [*main, *more, *(name for angles in POSES for name in angles)]
     if isinstance(data, str | Path):
-        found = read_latents(data, array=array, features=features, other=asked)
+        found = read_latents(data, array=array, features=features, other=others)
     else:
-        found = latents_of(data, features=features, other=asked)
-    columns, notes = columns_of(found, asked, star, ind, repeated)
+        found = latents_of(data, features=features, other=others)
+    taken_out, more = (names_of(each, list(found.columns)) for each in (given, more))
+    asked = [*main, *more]
+    columns, notes, n_table = columns_of(found, asked, star, ind, repeated)
     kept, told = _finite(found, [columns[name] for name in asked], drop_nan)
     notes += told
     if labels is not None:
@@ -111,11 +128,15 @@ def read(
     order, series = _in_time(columns, kept, replicas, time, ordered)
     if series is not None:
         notes += _of_series(series, time)
-    chosen = {name: columns[name][order] for name in dict.fromkeys(nuisances)}
+    chosen = {name: columns[name][order] for name in more}
+    raw = np.asarray(found.values[order], dtype=np.float64)
+    X = regressed_out(raw, groups({name: chosen[name] for name in taken_out})) if taken_out else raw
     image = columns.get("image")
     return Frames(
         source=found.source,
-        X=np.asarray(found.values[order], dtype=np.float64),
+        X=X,
+        raw=raw if taken_out else None,
+        given=tuple(taken_out),
         features=found.features,
         row=order,
         n_rows=len(found),
@@ -126,6 +147,8 @@ def read(
         columns=chosen,
         image=None if image is None else image[order],
         table=None if star is None else Path(star),
+        table_row=None if star is None else columns["table_row"][order],
+        n_table=n_table,
         notes=(*found.notes, *notes),
     )
 

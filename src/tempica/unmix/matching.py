@@ -14,8 +14,12 @@ from tempica.exchange.plain_pickle import read_pickle
 
 def columns_of(
     found: Latents, asked: list[str], star: str | Path | None, ind: str | Path | None, repeated: bool
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Columns that are asked for and `image`, in the order of the latents, and notes on how they were matched."""
+) -> tuple[dict[str, np.ndarray], list[str], int]:
+    """Columns (row,) that are asked for, and how they were matched.
+
+    With them `image`, where known, and `table_row`, the row of the table, where there is one; notes; and how many rows
+    the table has.
+    """
     missing = [name for name in asked if not _has(found.columns, name)]
     columns = tables.choose(found.columns, [name for name in asked if name not in missing], found.source)
     own = tables.image_names(found.columns)
@@ -30,7 +34,7 @@ def columns_of(
         if own is not None:
             _refuse_repeated(own, found.source, repeated)
             columns["image"] = own
-        return columns, []
+        return columns, [], 0
     others = tables.read_columns(star, missing)
     n = len(next(iter(others.values())))
     rows = np.arange(n) if ind is None else _indices(Path(ind), n, star)
@@ -51,7 +55,8 @@ def columns_of(
     columns |= {name: others[name][rows][match] for name in missing}
     if theirs is not None:
         columns["image"] = theirs[match]
-    return columns, notes
+    columns["table_row"] = rows[match]
+    return columns, notes, n
 
 
 def _has(columns: dict[str, np.ndarray], name: str) -> bool:

@@ -15,11 +15,11 @@ from tempica.ica.methods import find
 from tempica.progress import Progress
 from tempica.stores import files, store
 from tempica.stores.opening import open_stored
-from tempica.unmix import choosing, fitting, folder, writing
+from tempica.unmix import choosing, fitting, folder, inputs, nuisances, writing
 from tempica.unmix.fitting import Fitted
-from tempica.unmix.frames import Frames, read
-
-FILES = ("star", "ind")  # options of `read` that name files
+from tempica.unmix.frames import Frames
+from tempica.unmix.inputs import Input
+from tempica.unmix.traversals import traverse, write_traversals
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,16 @@ def unmix(
     was killed goes on where it stopped, and one whose result is there does nothing.
 
     Parameters:
-        data: what `read` takes.
+        data: what `read` takes, or trajectories, one file or several, as `read_trajectory` takes them.
         out: folder to make; unmixed/NAME if not given, NAME that of the file.
         methods: names of methods, the one whose sources are given out last; chosen from the data if none.
         components: number of sources; counted if not given.
         lag: rows between the two of a pair.
         random_state: seed of everything that is drawn.
         progress: where to report; stderr if none.
-        **reading: further parameters of `read`.
+        **reading: further parameters of `read` or `read_trajectory`.
 
-    Raises what `read` raises, DataError for methods that do not apply, and StoreError for a folder that holds something
+    Raises what these raise, DataError for methods that do not apply, and StoreError for a folder that holds something
     else. Example:
         >>> import tempfile
         >>> from tempica.ica.synthetic import autoregressive
@@ -82,53 +82,46 @@ def unmix(
         ((1000, 2), True)
     """
     progress = progress or Progress()
-    named = isinstance(data, str | Path)
-    out = Path(out) if out is not None else Path("unmixed") / (_stem(Path(data)) if named else "data")
+    source = inputs.take(data, reading, lag)
+    out = Path(out) if out is not None else Path("unmixed") / source.name
     options = {"methods": list(methods), "components": components, "lag": lag, "random_state": random_state}
-    options |= {key: value for key, value in reading.items() if value not in (None, False, (), [])}
-    if not named:
-        frames = read(data, **reading)
-        digest = folder.fingerprint(options, [], [frames.X])
-    else:
-        given = [Path(data), *(Path(reading[key]) for key in FILES if reading.get(key) is not None)]
-        digest = folder.fingerprint(options, [path for path in given if path.exists()], [])
+    asked = options | {key: value for key, value in source.arguments.items() if key != "data"}
+    frames = None if source.files else source.load()
+    digest = folder.fingerprint(asked, source.files, [] if frames is None else [frames.X])
     if folder.is_there(out, digest):
         return Result(out, json.loads((out / folder.RECORD).read_text(encoding="utf-8")), False)
-    if named:
-        frames = read(data, **reading)
-    arguments = {"data": str(data) if named else "…"} | {k: v for k, v in options.items() if k in reading}
-    return _make(frames, out, digest, options, arguments, progress)
+    return _make(frames or source.load(), source, out, digest, asked, progress)
 
 
 def _make(
-    frames: Frames,
-    out: Path,
-    digest: str,
-    options: Mapping[str, Any],
-    arguments: Mapping[str, Any],
-    progress: Progress,
-    reader: str = "read",
+    frames: Frames, source: Input, out: Path, digest: str, options: Mapping[str, Any], progress: Progress
 ) -> Result:
     lag, seed = options["lag"], options["random_state"]
-    for note in frames.notes:
+    n, counted = options["components"], f"{options['components']}, as asked."
+    if n is None:
+        n, counted = choosing.count(frames, seed)
+        if n == 0 and not options["methods"]:
+            frames = choosing.without_order(frames)
+            n, counted = None, f"{counted} All directions that vary were unmixed."
+        elif n == 0:
+            raise DataError(f"{counted} There is no source to find; give the number with --components.")
+    elif not 1 <= n <= frames.X.shape[1]:
+        raise DataError(f"--components {n} must be from 1 to {frames.X.shape[1]}, the number of latents.")
+    for note in (*frames.notes, counted):
         progress.say(f"unmix: {note}")
     rows = choosing.applicable(frames, lag)
     names = choosing.choose(frames, rows, tuple(options["methods"]))
-    n, counted = options["components"], f"{options['components']}, as asked."
-    if n is None:
-        n, counted = choosing.count(frames, lag, seed)
-        progress.say(f"unmix: {counted}")
-    elif not 1 <= n <= frames.X.shape[1]:
-        raise DataError(f"--components {n} must be from 1 to {frames.X.shape[1]}, the number of latents.")
     fitting.refuse_few_labels(frames, n, names)
     with folder.working(out, digest) as work:
         fits, failed = _fit_all(names, frames, n, lag, seed, work, progress)
         main = fits[-1]
         record = _record(frames, fits, rows, counted, digest, options) | {"failed": failed}
+        record |= {"leakage": _leakage(frames, main.sources)}
         attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
         writing.write_stores(work, frames, fits, attributes)
+        write_traversals(work / "traversals", traverse(frames, main.sources))
         writing.write_csv(work / "sources.csv", frames, main.sources)
-        made = writing.script(main, frames, arguments, find(main.name).options, reader)
+        made = writing.script(main, frames, source.arguments, find(main.name).options, source.reader)
         files.write_text(work / "unmix.py", made)
         _write_report(work, frames, fits, record)
         files.write_json(work / folder.RECORD, record)
@@ -182,6 +175,8 @@ def _record(
         "fingerprint": digest,
         "options": dict(options),
         "rows": frames.n_rows,
+        "table": None if frames.table is None else str(frames.table),
+        "table_rows": frames.n_table,
         "rows_used": len(frames.X),
         "features": frames.features,
         "series": None if frames.replicas is None else int(frames.replicas.max()) + 1,
@@ -198,18 +193,36 @@ def _record(
     }
 
 
+def _leakage(frames: Frames, sources: np.ndarray) -> list[dict[str, Any]]:
+    """What each nuisance explains of each source, and of each latent as it was read."""
+    if not frames.columns:
+        return []
+    functions = nuisances.groups(frames.columns)
+    raw = frames.X if frames.raw is None else frames.raw
+    pairs = zip(nuisances.leakage(sources, functions), nuisances.leakage(raw, functions), strict=True)
+    taken_out = nuisances.groups({name: frames.columns[name] for name in frames.given})
+    return [
+        {
+            "nuisance": of_sources.name,
+            "given": of_sources.name in taken_out,
+            **{f"of_{what}": _told(each) for what, each in (("sources", of_sources), ("latents", of_latents))},
+        }
+        for of_sources, of_latents in pairs
+    ]
+
+
+def _told(found: nuisances.Leakage) -> dict[str, list[Any]]:
+    return {"r2": found.r2.tolist(), "null_95": found.null_95.tolist(), "leaks": found.leaks.tolist()}
+
+
 def _write_report(work: Path, frames: Frames, fits: Sequence[Fitted], record: dict[str, Any]) -> None:
     from tempica.report.unmixed import render_unmixed
 
-    main = fits[-1]
-    page = render_unmixed(record, frames.X, main.sources, frames.features, labels=frames.labels, series=frames.replicas)
+    main, raw = fits[-1], frames.X if frames.raw is None else frames.raw
+    page = render_unmixed(record, raw, main.sources, frames.features, labels=frames.labels, series=frames.replicas)
     files.write_text(work / "report.html", page)
 
 
 def _toml(options: Mapping[str, Any]) -> str:
     lines = (f"{key} = {json.dumps(value, default=str)}" for key, value in options.items() if value is not None)
     return "[unmix]\n" + "\n".join(lines) + "\n"
-
-
-def _stem(path: Path) -> str:
-    return path.resolve().name if path.is_dir() else path.stem

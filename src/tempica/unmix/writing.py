@@ -29,6 +29,7 @@ def write_stores(folder: Path, frames: Frames, fits: Sequence[Fitted], attribute
     n, width = frames.n_rows, max(one.sources.shape[1] for one in fits)
     numbers = {"row": np.arange(n), "used": np.isin(np.arange(n), frames.row).astype(np.uint8)}
     known = numbers | {
+        "table_row": _integers(frames, frames.table_row),
         "series": _integers(frames, frames.replicas),
         "time": frames.in_input_order(np.full(len(frames.X), np.nan) if frames.time is None else frames.time),
         "label": _texts(frames, frames.labels),
@@ -36,7 +37,7 @@ def write_stores(folder: Path, frames: Frames, fits: Sequence[Fitted], attribute
     variance = np.full(frames.X.shape, np.nan) if frames.variance is None else frames.variance
     values = known | {
         "feature": list(frames.features),
-        "latent": frames.in_input_order(frames.X),
+        "latent": frames.in_input_order(frames.X if frames.raw is None else frames.raw),
         "latent_variance": frames.in_input_order(variance),
     }
     _write(folder, "latent_table", {"row": n, "feature": len(frames.features)}, values, attributes)
