@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from tempica import terminal
-from tempica.commands.working import working
 
 
 @click.command()
@@ -60,7 +59,7 @@ def unmix(file: tuple[Path, ...], features: str | None, where: str | None, **opt
     from tempica.unmix.selecting import select
     from tempica.unmix.work import unmix as carry_out
 
-    with working():
+    with terminal.working():
         result = carry_out(
             file if len(file) > 1 else file[0], features=None if features is None else features.split(","), **options
         )
