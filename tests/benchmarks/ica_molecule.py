@@ -41,7 +41,7 @@ from tempica.ica import PCL, SOBI, TICA, FastICA, NonstationaryICA
 from tempica.imaging import FOCUS, camera_of
 
 ROOT = Path(__file__).parents[2]
-RECIPE = ROOT / "simulations" / "adenylate_kinase.toml"
+RECIPE = ROOT / "simulations" / "adenylate_kinase_known_poses.toml"
 IMAGES = RECIPE.with_name("adenylate_kinase_view.toml")
 N_PRINCIPAL = 24
 

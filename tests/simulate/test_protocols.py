@@ -155,6 +155,20 @@ def test_the_mean_relaxes_at_the_stated_rate_after_each_pulse():
     np.testing.assert_array_equal(protocols.labels(simulate, 3 * period), np.tile(delay, 3))
 
 
+@pytest.mark.parametrize("observation", [{}, {"observation": {"mode": "snapshots"}}])
+def test_jumps_that_scatter_let_the_variance_relax_at_the_stated_rate(observation):
+    """Var s = d² + a² exp(−2t/τ); in a movie all frames after a pulse share its jump, snapshots have one each."""
+    tau, scatter, period = 6.0, 1.0, 40
+    entry = {"process": "relaxation", "mean": 140.0, "deviation": scatter, "amplitude": 0.0, "time_constant": tau}
+    simulate = build([entry | {"amplitude_deviation": 12.0}], segment_frames=period, **observation)
+    values = targets(simulate).reshape(-1, period) - 140
+    expected = scatter**2 + 12.0**2 * np.exp(-2 * np.arange(period) / tau)
+    ratio = values.var(0) / expected
+    np.testing.assert_array_less(np.abs(ratio - 1), 4.5 * np.sqrt(2 / len(values)))
+    together = np.corrcoef(values[:, 0], values[:, 1])[0, 1]
+    assert abs(together) < 4.5 / np.sqrt(len(values)) if observation else together > 0.95
+
+
 def test_metastable_states_dwell_and_jump_as_stated():
     levels, dwell = [120.0, 140.0, 160.0], 12.0
     entry = {"process": "jumps", "levels": levels, "dwell": dwell, "deviation": 1.0}

@@ -102,23 +102,30 @@ class Modulated(_Driven):
 
 
 class Relaxation(_Driven):
-    """Pump–probe: at the start of every segment the mean jumps by `amplitude` and decays, m + A exp(−t/τ).
+    """Pump–probe: at the start of every segment the target jumps by A and decays, m + A exp(−t/τ).
 
-    Around it the target scatters with `deviation`, Gaussian, of autocorrelation ρ. The label is the delay t after
-    the pump. With a rate of its own for every source TCL and iVAE identify the sources, though poorly conditioned
-    (about 70); with equal rates the natural parameters have rank 1.
+    A is normal, of mean `amplitude` and deviation `amplitude_deviation`, for every molecule, pump and variable anew.
+    Around it the target scatters with `deviation`, Gaussian, of autocorrelation ρ. The label is the delay t after the
+    pump. Where A scatters, the variance relaxes too, and with a rate of its own for every source TCL and iVAE identify
+    the sources by the delay; with equal rates the natural parameters have rank 1. Where A is always the same, only the
+    mean of a normal law moves: every rotation of the sources is again normal and independent given the delay, and only
+    the subspace is identifiable.
     """
 
-    identifiable: ClassVar[str] = "TCL and iVAE by delay, if every source has its own rate"
+    identifiable: ClassVar[str] = "TCL and iVAE by delay, if every source has its own rate and jumps scatter"
     process: Literal["relaxation"]
-    amplitude: float = in_unit(ALONG, "jump of the mean at the pump", gt=-180, lt=180)
+    amplitude: float = in_unit(ALONG, "mean jump at the pump", gt=-180, lt=180)
+    amplitude_deviation: float = in_unit(
+        ALONG, "standard deviation of the jump, from molecule to molecule and pump to pump", default=0.0, ge=0, lt=90
+    )
     time_constant: float = in_unit("frame", "τ of the decay", gt=0, le=MOST)
     coefficient: float = in_unit("1", "autocorrelation ρ of the scatter", default=0.0, ge=0, lt=1)
 
     @property
     def reach(self) -> tuple[float, float]:
         low, high = super().reach
-        return low + min(0.0, self.amplitude), high + max(0.0, self.amplitude)
+        most = 3 * self.amplitude_deviation
+        return low + min(0.0, self.amplitude - most), high + max(0.0, self.amplitude + most)
 
 
 class Jumps(_Dynamics):

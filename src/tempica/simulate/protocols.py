@@ -117,7 +117,7 @@ def targets(recipe: SimulateRecipe, n_frames: int, generator: Callable[[str, boo
             own = f"scale {name}" if entry.control == "independent" else "scale"
             columns.append(entry.centre + entry.deviation * _modulated(entry, plan, rng, generator(own, True)))
         elif isinstance(entry, Relaxation):
-            columns.append(_relaxation(entry, plan, rng))
+            columns.append(_relaxation(entry, plan, rng, generator(f"jump {name}", False)))
         else:
             columns.append(_jumps(entry, plan, rng, generator(f"scatter {name}", False)))
     return np.stack(columns, -1) if columns else np.empty((len(plan.frame), 0))
@@ -189,10 +189,12 @@ def _modulated(entry: Modulated, plan: Schedule, rng: np.random.Generator, share
     return scale[plan.segment] * series
 
 
-def _relaxation(entry: Relaxation, plan: Schedule, rng: np.random.Generator) -> np.ndarray:
+def _relaxation(entry: Relaxation, plan: Schedule, rng: np.random.Generator, jumps: np.random.Generator) -> np.ndarray:
     scatter = plan.restart(lambda m, n: ar1(n, entry.coefficient, "gaussian", rng, n_series=m))
     pumped = np.where(plan.frame < 0, 0.0, np.exp(-np.maximum(plan.delay, 0) / entry.time_constant))
-    return entry.centre + entry.amplitude * pumped + entry.deviation * scatter
+    _, pulse = np.unique(np.stack([plan.molecule, plan.segment]), axis=1, return_inverse=True)
+    amplitude = entry.amplitude + entry.amplitude_deviation * jumps.standard_normal(pulse.max() + 1)[pulse.ravel()]
+    return entry.centre + amplitude * pumped + entry.deviation * scatter
 
 
 def _jumps(entry: Jumps, plan: Schedule, rng: np.random.Generator, scatter: np.random.Generator) -> np.ndarray:
