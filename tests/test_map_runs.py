@@ -155,7 +155,7 @@ def test_what_does_not_go_together_is_one_message(star, given, told, particles, 
         pipeline.import_particles(particles[0] / f"{star}.star", path, out=tmp_path / "run", jobs=1)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "run" / "movie.zarr").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +186,7 @@ def test_a_map_of_the_other_hand_is_told(particles, tmp_path):
     path = recipe(particles[0], name="mirrored.mrc")
     with pytest.raises(FormatError, match=r"other hand .* its mirror image along z explains the images better"):
         pipeline.import_particles(particles[0] / "posed.star", path, out=tmp_path / "run", jobs=1)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from tempica._version import __version__
-from tempica.errors import RecipeError, StoreError
+from tempica.errors import RecipeError, StoreError, TempicaError, WorkerError
 from tempica.progress import Progress
 from tempica.recipe import experiment
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
@@ -149,7 +149,15 @@ def _import(
 ) -> tuple[Path, list[str]]:
     checked = parse_recipe(text, path)
     run = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
-    done = execute(run, stages, jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress())
+    is_new = not run.path.exists()
+    try:
+        done = execute(run, stages, jobs=jobs or pool.usable_cores(), scheduler=None, progress=progress or Progress())
+    except WorkerError:
+        raise
+    except TempicaError:
+        if is_new:  # a mistake in the input leaves nothing; what a killed import has done is kept
+            shutil.rmtree(run.path, ignore_errors=True)
+        raise
     return run.path, done
 
 

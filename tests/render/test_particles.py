@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tempica import imaging
-from tempica.errors import FormatError, RecipeError
+from tempica.errors import DataError, FormatError, RecipeError
 from tempica.exchange.mrc import StackWriter, open_stack
 from tempica.exchange.particles import write_particles
 from tempica.exchange.relion import EXACT, KEPT_TABLES
@@ -340,6 +340,38 @@ def test_images_that_show_something_else_are_refused(foreign, recipe_of, importe
     )
     with pytest.raises(FormatError, match="do not show the molecule where their poses say"):
         imported(recipe_of(noise, observation="movie"))
+
+
+def test_mirrored_images_are_doubted(foreign, recipe_of, imported, capsys):
+    """Images that were mirrored after their poses were found still show the molecule, but far less of it."""
+    star = foreign()
+    images = open_stack(star.parent / "particles.mrcs").read(np.arange(N_REPLICAS * N_FRAMES))
+    imported(recipe_of(star, observation="movie"))
+    assert "correlate" not in capsys.readouterr().err
+    for name in ("run", "work"):
+        shutil.rmtree(star.parents[1] / name)
+    mirrored = written(star.parent, *[others(t) for t in tables(star.parent)], images[:, ::-1])
+    imported(recipe_of(mirrored, observation="movie"))
+    assert "images correlate with the molecule by 0." in capsys.readouterr().err
+
+
+def test_a_structure_of_another_length_is_told(exported, recipe_of, imported, tmp_path):
+    optics, columns = tables(exported)
+    other = written(tmp_path / "other", optics | {"tempicaScatterers": [float(130).hex()]}, columns)
+    (tmp_path / "other" / "particles.mrcs").symlink_to(exported / "particles.mrcs")
+    with pytest.raises(DataError, match="has 214 beads, and the images were made with 130"):
+        imported(recipe_of(other))
+
+
+def test_a_map_of_images_needs_their_poses(foreign, recipe_of, tmp_path):
+    star = foreign()
+    optics, columns = (others(table) for table in tables(star.parent))
+    unposed = {name: values for name, values in columns.items() if "Angle" not in name and "Origin" not in name}
+    written(star.parent, optics, unposed | {"rlnDefocusAngle": columns["rlnDefocusAngle"]})
+    recipe = recipe_of(star, observation="movie")
+    asked = recipe.model_copy(update={"embed": recipe.embed.model_copy(update={"modes_from": "images"})})
+    with pytest.raises(RecipeError, match=r"makes a map of the images at their poses, and .* has none"):
+        particles.check(asked, tmp_path)
 
 
 def test_a_docked_structure_is_brought_to_the_middle(movie, small_run, foreign, recipe_of, imported):

@@ -68,6 +68,7 @@ def _optics(movie: xarray.Dataset) -> dict[str, Any]:
         "tempicaScattering": exact_text(float(movie["scatterer_amplitude_A"].sum())),
         "tempicaImageScale": exact_text(image.encoding.get("scale_factor", 1.0)),
         "tempicaImageOffset": exact_text(image.encoding.get("add_offset", 0.0)),
+        **({"tempicaScatterers": exact_text(movie.sizes["atom"])} if movie.sizes["gaussian"] == 1 else {}),  # beads
         **({"tempicaImageLevels": np.iinfo(stored).max} if stored.kind == "u" else {}),
     }
 

@@ -25,7 +25,10 @@ KEPT = {
     "turn_deg": "tempicaTurnDeg",
 }
 OF_POSES = {name: KEPT[name] for name in ("pose_error_deg", "pose_error_A", "turn_deg")}  # not of the images
-EXACT = ("tempicaImageScale", "tempicaImageOffset", "tempicaImageLevels", "tempicaScattering", *KEPT.values())
+EXACT = (
+    "tempicaImageScale", "tempicaImageOffset", "tempicaImageLevels", "tempicaScattering", "tempicaScatterers",
+    *KEPT.values(),
+)  # fmt: skip
 KEPT_TABLES = {"frequency": "tempicaFrequency", "noise_power": "tempicaNoisePower", "dqe": "tempicaDqe"}
 UNIFORM = {"frequency": np.zeros(1), "noise_power": np.ones(1), "dqe": np.ones(1)}  # where there are no such tables
 

@@ -49,12 +49,23 @@ def rings_of(image: np.ndarray, transfer: np.ndarray, power: np.ndarray) -> Ring
 
     `power` (D, D//2 + 1) is `power_on_plane` of the molecule.
     """
+    return _rings(image, power * np.square(transfer).sum(0, dtype=np.float64))
+
+
+def rings_of_models(image: np.ndarray, model: np.ndarray) -> Rings:
+    """The same of images and what a model shows in each of them (F, D, D), without noise, at whatever poses."""
+    return _rings(image, _power(model))
+
+
+def _power(image: np.ndarray) -> np.ndarray:
+    return np.square(np.abs(fft.rfft2(image.astype(np.float32)))).sum(0, dtype=np.float64)
+
+
+def _rings(image: np.ndarray, model: np.ndarray) -> Rings:
     n = image.shape[-1]
     ring = ring_numbers(n).ravel()
     weight = np.broadcast_to(plane_weights(n) * n**2, (n, n // 2 + 1)).ravel()
-    measured = np.square(np.abs(fft.rfft2(image.astype(np.float32)))).sum(0, dtype=np.float64)
-    model = power * np.square(transfer).sum(0, dtype=np.float64)
-    sums = [np.bincount(ring, weight * x, n // 2 + 1)[: n // 2] for x in (measured.ravel(), model.ravel(), 1.0)]
+    sums = [np.bincount(ring, weight * x, n // 2 + 1)[: n // 2] for x in (_power(image).ravel(), model.ravel(), 1.0)]
     return Rings(sums[0], sums[1], len(image) * sums[2])
 
 

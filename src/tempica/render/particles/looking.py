@@ -15,7 +15,7 @@ from tempica import imaging
 from tempica.errors import FormatError
 from tempica.exchange.mrc import open_stack
 from tempica.imaging.linearise import Scatterers
-from tempica.imaging.strength import Rings, power_on_plane, rings_of, strength_of
+from tempica.imaging.strength import Rings, power_on_plane, rings_of, rings_of_models, strength_of
 from tempica.recipe.particles import ParticlesRecipe
 from tempica.runs.reading import read
 from tempica.stores import files
@@ -24,6 +24,7 @@ SCALE_FRAMES = 500  # particles from which the scale of a stack is learned where
 POWER_FRAMES = 2000  # and where they are not
 SCALE_STRUCTURES = 16  # structures of the ensemble that are expected in them
 POWER_STRUCTURES = 4
+AGREES = 0.7  # correlation below which poses are doubted: less is left where they are 12° off
 CERTAIN = 5.0  # standard errors of that scale below which the images do not show the molecule
 HANDS = ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))  # a molecule and its mirror images
 VIEW = ("pose_quaternion", "pose_shift_A", "defocus_u_A", "defocus_v_A", "defocus_angle")
@@ -104,6 +105,9 @@ def look_block(
             model = _model(turned, plan, optics, replica, first + chosen)
             model -= model.mean((1, 2), keepdims=True)
             hand[:] = (image[chosen] * model).sum((1, 2)), np.square(model).sum((1, 2))
+            if flip == HANDS[0]:
+                sums = rings_of_models(image[chosen], model)
+                rings = np.stack([sums.power, sums.model, sums.count])
     seen = {"squares": np.square(background).sum(), "count": background.size, "overlap": overlap, "rings": rings}
     files.save_arrays(out, digital=digital, **seen)
 
@@ -148,6 +152,23 @@ def strength_at_poses(about: ParticlesRecipe, seen: list[dict[str, np.ndarray]],
         )
     _check_hand(hands, star)
     return strength
+
+
+def doubt_of_poses(strength: float, seen: list[dict[str, np.ndarray]], star: Path) -> str | None:
+    """A warning where images show far more of a molecule than is seen of it at the stated poses; else none.
+
+    The strength at the poses over that by power, which needs no poses, is the correlation of the molecule with what
+    images show beyond noise, where their noise is white.
+    """
+    whole = strength_of(Rings(*np.sum([part["rings"] for part in seen], axis=0)))
+    if whole.strength < CERTAIN * whole.error or abs(strength) >= AGREES * (whole.strength - 2 * whole.error):
+        return None
+    share = abs(strength) / whole.strength
+    return (
+        f"warning: where the poses of {star} say, images correlate with the molecule by {share:.2f} alone, noise taken"
+        " out. Poses may be off, of another convention or of mirrored images, or the molecule another, or a part. If"
+        " they are not to be relied on, write particles.poses = 'hidden'"
+    )
 
 
 def _check_hand(hands: np.ndarray, star: Path) -> None:

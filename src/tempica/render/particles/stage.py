@@ -18,7 +18,7 @@ from tempica.errors import FormatError, RecipeError
 from tempica.exchange.mrc_volume import read_volume
 from tempica.exchange.particle_file import Particles, read_particles
 from tempica.exchange.relion import KEPT, OF_POSES, UNIFORM
-from tempica.imaging.fits import check_box, check_grid
+from tempica.imaging.fits import check_beads, check_box, check_grid
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.molecule import ArmsRecipe, MapRecipe
 from tempica.recipe.particles import ParticlesRecipe
@@ -30,6 +30,7 @@ from tempica.render.particles.looking import (
     Beads,
     as_levels,
     beads_of,
+    doubt_of_poses,
     expected_power,
     images,
     look_block,
@@ -56,6 +57,11 @@ def check(recipe: Recipe, folder: Path) -> None:
     if about.structure == "docked" and isinstance(molecule, ArmsRecipe | MapRecipe):
         kind = "arms" if isinstance(molecule, ArmsRecipe) else "a map's pseudo-atoms"
         raise RecipeError(f"particles.structure = 'docked' needs a structure file, and a molecule of {kind} has none.")
+    if recipe.embed.modes_from == "images" and particles.pose == "hidden":
+        raise RecipeError(
+            f"embed.modes_from = 'images' makes a map of the images at their poses, and {star} has none. Write"
+            " embed.modes_from = 'structure': poses are then found from the images."
+        )
     b_factor(about, particles, star)
     phase_shift(particles, star)
     rows = arrange(recipe, particles, star).row.ravel()
@@ -87,6 +93,8 @@ def run(work: Work) -> None:
     _say_what_is_used(work, particles, plan, star)
     kind = "structure" if isinstance(recipe.simulate.molecule, MapRecipe) else "ensemble"
     beads = beads_of(work.run, kind)
+    if kind == "ensemble" and "tempicaScatterers" in particles.store:
+        check_beads(len(beads.bead_width), int(particles.store["tempicaScatterers"]), "The structure")
     optics = imaging.Optics(
         n_pixels=open_stacks(particles, star)[0].n_pixels,
         **particles.optics,
@@ -112,8 +120,10 @@ def run(work: Work) -> None:
         stored = _as_floats(particles, strength(about, seen, star), seen)
         if particles.place:
             work.progress.say(f"render: warning: {not_ours(star)}")
-    if hidden and (kind == "structure" or stored.levels is None):
-        work.progress.say(f"render: {star} has no poses: the sign of protein is taken from particles.contrast")
+    if kind == "structure" or stored.levels is None:
+        assumed = f"{star} has no poses: the sign of protein is taken from particles.contrast"
+        if said := assumed if hidden else doubt_of_poses(strength_at_poses(about, seen, star), seen, star):
+            work.progress.say(f"render: {said}")
     movie = _create_movie(work, particles, plan, optics, stored, beads)
     store.write(movie, {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")} | views)
     work.run_chains(
@@ -237,12 +247,3 @@ def _views(
         "pose_shift_A": shift,
         **{name: getattr(particles, name)[plan.row] for name in VIEW[2:]},
     }
-
-
-def _as_levels(image: np.ndarray, levels: imaging.Scale) -> np.ndarray | None:
-    """The digital levels that images were made of, if they give exactly these images."""
-    level = np.rint((image.astype(np.float64) - levels.offset) / levels.factor)
-    if level.min() < 0 or level.max() > levels.levels:
-        return None
-    same = (level * levels.factor + levels.offset).astype(np.float32) == image
-    return level.astype(levels.dtype) if same.all() else None
