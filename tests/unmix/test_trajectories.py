@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mdtraj
 import numpy as np
+import openmm
 import pytest
 
 from tempica.errors import DataError, StructureError
@@ -92,6 +93,49 @@ def test_each_file_is_a_series_and_directions_are_counted_on_held_out_frames(swi
     assert np.bincount(frames.replicas).tolist() == [N, N]
     assert frames.counted is not None
     assert 1 <= frames.counted[0] <= 5
+
+
+@pytest.mark.parametrize("coordinates", ["torsions", "distances"])
+def test_a_bias_has_the_value_of_its_source(coordinates: str, swinging, tmp_path: Path) -> None:
+    trajectory, _, folder = swinging
+    asked = {"topology": STRUCTURE, "coordinates": coordinates, "methods": ["tica"], "components": 2}
+    result = unmix(folder / "t.xtc", out=tmp_path / "axes", **asked)
+    system = openmm.System()
+    for _ in range(trajectory.n_atoms):
+        system.addParticle(1.0)
+    force = openmm.XmlSerializer.deserialize((result.folder / "bias" / "source_2.xml").read_text())
+    system.addForce(force)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setParameter("tempica_k", 10.0)
+    context.setParameter("tempica_target", 1.0)
+    text = (result.folder / "bias" / "source_2.dat").read_text()
+    for frame in (0, 7, 200):
+        context.setPositions(trajectory.xyz[frame].astype(float))
+        (value,) = force.getCollectiveVariableValues(context)
+        source = result.sources[frame, 1]
+        assert value == pytest.approx(source, abs=2e-4)
+        energy = context.getState(getEnergy=True).getPotentialEnergy()._value
+        assert energy == pytest.approx(5 * (value - 1) ** 2, rel=1e-6)
+        assert _plumed(text, trajectory.xyz[frame].astype(float)) == pytest.approx(source, abs=2e-4)
+
+
+def _plumed(text: str, position: np.ndarray) -> float:
+    """What PLUMED would make of the last COMBINE of an input, for the few actions that it uses."""
+    known: dict[str, float] = {}
+    for line in text.splitlines():
+        name, action, *words = line.replace(":", "").split()
+        given = dict(word.split("=") for word in words if "=" in word)
+        if action in ("DISTANCE", "TORSION"):
+            points = position[[int(atom) - 1 for atom in given["ATOMS"].split(",")]]
+            two = action == "DISTANCE"
+            known[name] = float(np.linalg.norm(points[1] - points[0]) if two else internal.dihedral(*points))
+        elif action == "CUSTOM":
+            known[name] = float(getattr(np, given["FUNC"].removesuffix("(x)"))(known[given["ARG"]]))
+        elif action == "COMBINE":
+            c, a = (np.array(given[key].split(","), dtype=float) for key in ("COEFFICIENTS", "PARAMETERS"))
+            return float(c @ (np.array([known[each] for each in given["ARG"].split(",")]) - a))
+    raise AssertionError(text)
 
 
 @pytest.mark.parametrize(

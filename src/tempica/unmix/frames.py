@@ -19,6 +19,23 @@ SAME_STEP = 0.01  # share of the usual step in time up to which two steps count 
 
 
 @dataclass(frozen=True)
+class Internal:
+    """What X is of a molecule's internal coordinates v: X = M (v − v̄).
+
+    Attributes:
+        kind: torsions, distances or aligned coordinates.
+        atoms: (coordinate, 2 or 4) numbers of atoms, as the trajectory numbers them; None for aligned coordinates.
+        matrix: (feature, value) M.
+        mean: (value,) v̄.
+    """
+
+    kind: str
+    atoms: np.ndarray | None
+    matrix: np.ndarray
+    mean: np.ndarray
+
+
+@dataclass(frozen=True)
 class Frames:
     """Rows of latents in the order in which they are fitted: by series and time where there is a time.
 
@@ -39,6 +56,7 @@ class Frames:
         table: the STAR file or table that further columns came from. None without.
         table_row: (frame,) its row that each frame is. None without.
         n_table: how many rows it has.
+        internal: what X is of a molecule, of trajectories. None else.
         counted: number of sources and the sentence that says how it was found, where the reader has counted. None else.
         notes: what a reader of the results should know.
     """
@@ -59,6 +77,7 @@ class Frames:
     table: Path | None = None
     table_row: np.ndarray | None = None
     n_table: int = 0
+    internal: Internal | None = None
     counted: tuple[int, str] | None = None
     notes: tuple[str, ...] = ()
 

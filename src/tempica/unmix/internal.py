@@ -25,6 +25,7 @@ class Coordinates:
     kind: str
     names: list[str]
     measure: Measure
+    atoms: np.ndarray | None = None  # (coordinate, 2 or 4), of distances and torsions
 
 
 def candidates(topology: mdtraj.Topology, reference: np.ndarray) -> list[Coordinates]:
@@ -48,7 +49,7 @@ def torsions(topology: mdtraj.Topology) -> Coordinates:
         angle = dihedral(*(position[:, quads[:, i]] for i in range(4)))
         return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
-    return Coordinates("torsions", [f"sin {name}" for name in told] + [f"cos {name}" for name in told], measure)
+    return Coordinates("torsions", [f"sin {name}" for name in told] + [f"cos {name}" for name in told], measure, quads)
 
 
 def distances(topology: mdtraj.Topology) -> Coordinates:
@@ -66,7 +67,7 @@ def distances(topology: mdtraj.Topology) -> Coordinates:
         return np.linalg.norm(position[:, pairs[:, 0]] - position[:, pairs[:, 1]], axis=-1)
 
     names = [f"{topology.atom(a)}–{topology.atom(b)}" for a, b in pairs.tolist()]
-    return Coordinates("distances", names, measure)
+    return Coordinates("distances", names, measure, pairs)
 
 
 def aligned(topology: mdtraj.Topology, reference: np.ndarray) -> Coordinates:

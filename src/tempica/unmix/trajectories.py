@@ -11,7 +11,7 @@ import numpy as np
 from tempica.errors import DataError, StructureError
 from tempica.simulate.foreign import files
 from tempica.simulate.foreign.wrapping import bonded_links, make_whole
-from tempica.unmix.frames import Frames
+from tempica.unmix.frames import Frames, Internal
 from tempica.unmix.internal import Coordinates, candidates
 
 BLOCK_FRAMES = 500
@@ -64,12 +64,15 @@ def read_trajectory(
     if not kinds:
         raise DataError(f"{paths[0]} has no {coordinates or 'internal coordinates'} that vary. Name others.")
     values = _measured(paths, numbers, atoms, links, structure.n_atoms, kinds)
-    reduced = [_principal(each) for each in values]
+    maps = [_principal(each) for each in values]
+    reduced = [(each - each.mean(0)) @ matrix.T for each, matrix in zip(values, maps, strict=True)]
     held_out = [_held_out(each, series, lag) for each in reduced]
     scores = [float((np.clip(each, 0, None) ** 2).sum(1).mean()) for each in held_out]
     best = int(np.argmax(scores))
     told = ", ".join(f"{kind.kind} {score:.2f}" for kind, score in zip(kinds, scores, strict=True))
-    X = _slowest(reduced[best], series, lag)
+    matrix, mean = _slowest(reduced[best], series, lag) @ maps[best], values[best].mean(0)
+    X = (values[best] - mean) @ matrix.T
+    own = kinds[best].atoms
     return Frames(
         source=", ".join(map(str, paths)),
         X=X,
@@ -77,6 +80,7 @@ def read_trajectory(
         row=np.arange(len(X)),
         n_rows=len(X),
         replicas=series,
+        internal=Internal(kinds[best].kind, None if own is None else atoms[own], matrix, mean),
         counted=_counted(held_out[best], lag),
         notes=(
             f"{kinds[best].kind} of {part.n_residues} residues; held-out VAMP-2 scores at lag {lag}: {told}",
@@ -135,23 +139,23 @@ def _measured(
 
 
 def _principal(values: np.ndarray) -> np.ndarray:
-    """Principal components (frame, component) of unit variance that hold most of the variance, as frames allow."""
+    """Map (component, value) to principal components of unit variance that hold most of it, as frames allow."""
     centred = values - values.mean(0)
     variance, direction = np.linalg.eigh(centred.T @ centred / len(centred))
     variance, direction = variance[::-1], direction[:, ::-1]
     enough = int(np.searchsorted(np.cumsum(variance) / variance.sum(), EXPLAINED)) + 1
     n = max(1, min(enough, MOST_FIRST, len(values) // FRAMES_EACH))
     largest = direction[np.abs(direction).argmax(0), np.arange(direction.shape[1])]
-    return centred @ (direction * np.sign(largest))[:, :n] / np.sqrt(variance[:n])
+    return ((direction * np.sign(largest))[:, :n] / np.sqrt(variance[:n])).T
 
 
 def _slowest(X: np.ndarray, series: np.ndarray, lag: int) -> np.ndarray:
-    """The slowest directions (frame, component) of components, those that hold most of the kinetic variance."""
+    """Map (direction, component) to the slowest directions of components, those with most of the kinetic variance."""
     from tempica.ica import TICA
 
     model = TICA(lag=lag).fit(X, replicas=series)
     share = np.cumsum(model.autocorrelation_**2) / (model.autocorrelation_**2).sum()
-    return model.transform(X)[:, : min(MOST_KEPT, int(np.searchsorted(share, KINETIC)) + 1)]
+    return model.components_[: min(MOST_KEPT, int(np.searchsorted(share, KINETIC)) + 1)]
 
 
 def _held_out(X: np.ndarray, series: np.ndarray, lag: int) -> np.ndarray:

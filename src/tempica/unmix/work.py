@@ -119,6 +119,10 @@ def _make(
         record |= {"leakage": _leakage(frames, main.sources)}
         attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
         writing.write_stores(work, frames, fits, attributes)
+        if frames.internal is not None:
+            from tempica.unmix.biasing import biases, write_biases
+
+            write_biases(work / "bias", biases(frames, main.model, main.sources, dict(find(main.name).options)))
         write_traversals(work / "traversals", traverse(frames, main.sources))
         writing.write_csv(work / "sources.csv", frames, main.sources)
         made = writing.script(main, frames, source.arguments, find(main.name).options, source.reader)
