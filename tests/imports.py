@@ -16,6 +16,7 @@ FLOORS = (
     ("runs",),
     ("simulate", "render", "embed", "ica", "evaluate", "report"),
     ("pipeline",),
+    ("designs",),
     ("cli", "__init__"),
 )
 ROOMS = FLOORS[6]
