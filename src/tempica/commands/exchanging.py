@@ -10,14 +10,17 @@ import click
 
 from tempica import terminal
 
-EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd")
+EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd", "models")
 
 
 @click.command("export")
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Choice(EXPORTS), required=True, help="Format or program.")
-def export_run(run_folder: Path, out: Path, to: str) -> None:
+@click.option(
+    "--models", "n_models", type=click.IntRange(2, 100), default=20, show_default=True, help="How many models."
+)
+def export_run(run_folder: Path, out: Path, to: str, n_models: int) -> None:
     """Write RUN's movie or trajectory for other programs into a new folder OUT.
 
     \b
@@ -25,11 +28,17 @@ def export_run(run_folder: Path, out: Path, to: str) -> None:
     cxi          patterns.cxi, diffraction patterns in the layout of the Coherent X-ray Imaging Data Bank
     mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
     dcd          the trajectory, one DCD file a replica, and topology.pdb
+    models       mmCIF: complete models with populations, and models along each recovered source for ChimeraX
     """
     from tempica.exchange.exporting import export
 
     with terminal.working():
-        made = export(run_folder, to, out)
+        if to == "models":
+            from tempica.unmix.models import export_models
+
+            made = export_models(run_folder, out, n_models=n_models)
+        else:
+            made = export(run_folder, to, out)
     terminal.tell(f"Done: {made}")
 
 

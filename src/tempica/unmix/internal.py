@@ -105,8 +105,12 @@ def dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.n
 
 def superposed(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Positions (t, a, 3) about their centroid, turned onto a reference (a, 3) by least squares (Kabsch 1976)."""
+    return (position - position.mean(1, keepdims=True)) @ turns_onto(position, reference)
+
+
+def turns_onto(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Rotations R (t, 3, 3) for which centred positions x (t, a, 3), as x R, are nearest to a reference (a, 3)."""
     centred = position - position.mean(1, keepdims=True)
-    target = reference - reference.mean(0)
-    left, _, right = np.linalg.svd(np.einsum("tai,aj->tij", centred, target))
-    right[:, -1] *= np.sign(np.linalg.det(left @ right))[:, None]  # rotations only
-    return centred @ (left @ right)
+    left, _, right = np.linalg.svd(np.einsum("tai,aj->tij", centred, reference - reference.mean(0)))
+    right[:, -1] *= np.sign(np.linalg.det(left @ right))[:, None]  # no mirror images
+    return left @ right
