@@ -3,8 +3,8 @@
     python tests/benchmarks/unmix_models.py RUN [--models 20]
 
 RUN is a folder of `tempica run` of a simulated molecule. Prints the RMSD (Å) of each model's alpha carbons, superposed,
-to the nearest true frame; beside it, that of the recipe's structure, which knows no motion, to the same frames; whether gemmi, where it is installed, reads as many atoms as MDTraj; and the sum of the
-populations. Ends with one line of JSON.
+to the nearest true frame; beside it, that of the recipe's structure, which knows no motion, to the same frames; how
+many atoms gemmi reads, where it is installed; and the sum of the populations. Ends with one line of JSON.
 """
 
 from __future__ import annotations
