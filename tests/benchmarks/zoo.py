@@ -4,8 +4,8 @@
     python tests/benchmarks/zoo.py --out /tmp/zoo --only arms_pump_probe --seed 2
 
 Runs that are complete in --out are not done again, and one that was interrupted goes on: give the same command. Prints
-a table in Markdown (held-out Spearman correlation with the truth, its 95 % interval, the 95 % quantile of its null and
-the single-frame ceiling), and ends with one line of JSON.
+a table in Markdown (held-out Spearman correlation with the truth, its 95 % interval, the 95 % quantiles of its null and
+of random rotations of what was recovered, and the single-frame ceiling), and ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def scores(run: Path) -> dict:
             "value": round(row["value"], 3),
             "interval": [round(end, 3) for end in row["interval"]],
             "null_95": round(row["null_95"], 3),
+            "rotation_null_95": row["rotation_null_95"] and round(row["rotation_null_95"], 3),
             "ceiling": row["ceiling"] and round(row["ceiling"], 3),
             "each": each,
         }
@@ -90,8 +91,8 @@ def scores(run: Path) -> dict:
 def table(figures: dict) -> str:
     """The scores in Markdown: a row a recipe and method."""
     lines = [
-        "| recipe | method | unmixed | smoothed | null, 95 % | ceiling | left ambiguous |",
-        "|---|---|---|---|---|---|---|",
+        "| recipe | method | unmixed | smoothed | null, 95 % | rotations, 95 % | ceiling | left ambiguous |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, figure in figures.items():
         methods = dict.fromkeys(key.split()[0] for key in figure["scores"])
@@ -100,9 +101,10 @@ def table(figures: dict) -> str:
             smoothed = figure["scores"].get(f"{method} smoothed")
             if unmixed is None or method == "pca_pixels":
                 continue
-            ceiling = unmixed["ceiling"]
+            ceiling, rotations = unmixed["ceiling"], unmixed["rotation_null_95"]
             told = figure["said"].get(method, {}).get("ambiguity", "")
             cells = [name, method, _cell(unmixed), _cell(smoothed), f"{unmixed['null_95']:.2f}"]
+            cells.append(f"{rotations:.3f}" if rotations else "–")
             lines.append(f"| {' | '.join([*cells, f'{ceiling:.3f}' if ceiling else '–', told])} |")
     return "\n".join(lines)
 
