@@ -2,7 +2,8 @@
 
 Where molecules have several frames, each image is expanded about the posterior given all of them: at low SNR the
 maximum of one image's own posterior lies far off, and an expansion there misleads. The latents are nevertheless those
-of single frames, whose errors are independent in time.
+of single frames, whose errors are independent in time. Motion that the modes leave out is marginalised in the last
+expansion; before, it would only slow down the search for where to expand.
 
 Shape legend: F frame, K mode.
 """
@@ -16,10 +17,10 @@ import numpy as np
 
 from tempica.embed.modes.state_space import apply, single_frames
 from tempica.embed.poses.settling import PosePrior, settle
-from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without_pose
+from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without, without_pose
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of
-from tempica.embed.setting import Setting, Span, molecules, observed_of
+from tempica.embed.setting import EXACT, Setting, Span, molecules, observed_of
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 from tempica.runs.reading import read
@@ -57,6 +58,7 @@ def embed_span(run: Path, setting_file: Path, state_file: Path, poses: Path, out
         (given["rotation"], given["shift_A"]),
         prior_of(given),
         n,
+        setting.rest,
     )
     files.save_arrays(out, **vars(found))
 
@@ -70,6 +72,7 @@ def embed(
     pose: tuple[np.ndarray, np.ndarray],
     prior: PosePrior | None,
     n_expansions: int,
+    rest: np.ndarray | None = None,
 ) -> Embedded:
     """Posteriors of amplitudes under the prior N(0, I), expanded about the posterior under autoregressions.
 
@@ -78,20 +81,25 @@ def embed(
         molecule: (F,) labels.
         pose: rotations (F, 3, 3) and shifts (F, 2).
         prior: of the poses, which are then estimated too; none where they are known.
+        n_expansions: at the most, and the last with `rest`.
+        rest: (L, N, 3) displacements in nm of amplitudes ~ N(0, 1) that the modes leave out.
     """
     n_modes = len(modes.shape)
     amplitude = np.zeros((len(observed), n_modes))
     rotation, shift_A = pose
+    steady = False
     for number in range(n_expansions):
+        last = steady or number == n_expansions - 1
         if prior is not None:
             position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
             rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
-        expansion, full = _expand(observed, scatterers, modes, amplitude, rotation, shift_A, prior)
+        shape = modes.shape if rest is None or not last else np.concatenate([modes.shape, rest])
+        expansion, full = _expand(observed, scatterers, modes, amplitude, shape, (rotation, shift_A), prior)
         evidence = expansion.evidence + (expansion.information @ amplitude[..., None])[..., 0]
         known = apply(expansion.information, evidence, molecule, np.zeros(n_modes), np.eye(n_modes), rho)
-        change = np.sqrt(((known.mean - amplitude) ** 2).mean())
-        if change < SETTLED or number == n_expansions - 1:
+        if last:
             break
+        steady = bool(np.sqrt(((known.mean - amplitude) ** 2).mean()) < SETTLED)
         amplitude = known.mean
     latent, covariance = single_frames(evidence, expansion.information)
     timeless = not rho.any()
@@ -102,7 +110,7 @@ def embed(
         expansion.misfit / observed.disc.n_values,
         rotation,
         shift_A,
-        _pose_covariance(full, n_modes),
+        _pose_covariance(full, n_modes, prior),
         nothing if timeless else known.mean,
         nothing if timeless else np.diagonal(known.covariance, axis1=1, axis2=2),
     )
@@ -113,22 +121,29 @@ def _expand(
     scatterers: Scatterers,
     modes: Modes,
     amplitude: np.ndarray,
-    rotation: np.ndarray,
-    shift_A: np.ndarray,
+    shape: np.ndarray,
+    pose: tuple[np.ndarray, np.ndarray],
     prior: PosePrior | None,
 ) -> tuple[Expansion, np.ndarray]:
-    """Expansion in the amplitudes alone, and the information (F, K + 5, K + 5) with the pose, or (F, 0, 0)."""
+    """Expansion in the amplitudes alone, and the information (F, K + 5, K + 5) with the pose, or (F, 0, 0).
+
+    The displacements `shape` begin with the modes; the rest of them are marginalised.
+    """
     position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
-    seen = linearise(observed, scatterers, position, rotation, shift_A, modes.shape, pose=prior is not None)
+    seen = linearise(observed, scatterers, position, *pose, shape, pose=prior is not None)
+    if len(shape) > len(modes.shape):
+        seen = without(seen, slice(len(modes.shape), len(shape)))
     if prior is None:
         return seen, np.zeros((len(observed), 0, 0))
-    seen = prior.added_to(seen, rotation, shift_A)
+    seen = prior.added_to(seen, *pose)
     return without_pose(seen, np.zeros((POSE, POSE))), seen.information
 
 
-def _pose_covariance(full: np.ndarray, n_modes: int) -> np.ndarray:
-    if full.shape[1] == 0:
+def _pose_covariance(full: np.ndarray, n_modes: int, prior: PosePrior | None) -> np.ndarray:
+    """Covariances (F, 5, 5), 0 of what is exact."""
+    if prior is None:
         return np.zeros((len(full), POSE, POSE))
     whole = full.copy()
     whole[:, range(n_modes), range(n_modes)] += 1
-    return np.linalg.inv(whole)[:, n_modes:, n_modes:]
+    free = (prior.precision < EXACT**-2.0).astype(float)
+    return np.linalg.inv(whole)[:, n_modes:, n_modes:] * np.outer(free, free)

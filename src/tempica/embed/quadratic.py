@@ -251,6 +251,20 @@ def without_pose(expansion: Expansion, prior: np.ndarray) -> Expansion:
     )
 
 
+def without(expansion: Expansion, which: slice) -> Expansion:
+    """The expansion of ∫ p(y | θ, b) p(b) db, in the normal approximation, where b ~ N(0, 1) are now 0."""
+    kept = np.delete(np.arange(expansion.evidence.shape[1]), which)
+    information, evidence = expansion.information, expansion.evidence
+    inner = information[:, which, which] + np.eye(information[0, which, which].shape[0])
+    outer = information[:, kept, which]
+    gain = np.linalg.solve(inner, outer.swapaxes(1, 2)).swapaxes(1, 2)
+    return Expansion(
+        information[:, kept[:, None], kept] - gain @ outer.swapaxes(1, 2),
+        evidence[:, kept] - (gain @ evidence[:, which, None])[..., 0],
+        expansion.misfit,
+    )
+
+
 def as_real(wave: np.ndarray) -> np.ndarray:
     """Complex coefficients (…, M) as real vectors (…, 2 M) with the same inner products."""
     return np.ascontiguousarray(wave).view(np.float32)

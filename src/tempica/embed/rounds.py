@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tempica.embed.modes import state as modes
+from tempica.embed.modes.leftover import widened
 from tempica.embed.modes.n_sources import choose_n_sources
 from tempica.embed.poses.settling import PosePrior, settle
 from tempica.embed.posterior import compress
@@ -22,10 +23,11 @@ def expand_block(
 ) -> None:
     """H and u (see `state_space`) of a span, whose frames are those `at` of the state, with the poses that fit them.
 
+    Beads are as wide as what is not known of their places makes them; see `leftover`.
     `poses` holds `rotation`, `shift_A` and a prior's `stated_rotation`, `stated_shift_A` and `precision`.
     """
     setting, state = Setting.load(setting_file), load_state(state_file)
-    observed, scatterers = observed_of(run, setting, span), setting.scatterers
+    observed, scatterers = observed_of(run, setting, span), widened(setting.scatterers, modes.unsure(state))
     if detail := modes.resolution_A(state):
         observed = observed.within(int(np.ceil(observed.disc.n_pixels * observed.disc.pixel_A / detail)))
     amplitude = state.amplitude[at]

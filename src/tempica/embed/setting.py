@@ -21,6 +21,8 @@ from tempica.stores import files
 if TYPE_CHECKING:
     import xarray
 
+EXACT = np.repeat([1e-4, 1e-3], [3, 2])  # rad and Å: deviation of a stated rotation or shift that has no error
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -80,12 +82,15 @@ def observed_of(run: Path, setting: Setting, span: Span) -> Observed:
 
 
 def stated_precision(movie: xarray.Dataset) -> np.ndarray:
-    """Precision (5,) of the poses that a movie states, 1/rad² and 1/Å²; 0 where they are known, or hidden."""
-    about, precision = movie.attrs, np.zeros(5)
-    if about["pose"] == "approximate":
-        deviation = np.repeat([np.radians(about["pose_error_deg"]), about["pose_error_A"]], [3, 2])
-        precision = np.where(deviation > 0, 1 / np.maximum(deviation, 1e-9) ** 2, 0.0)
-    return precision
+    """Precision (5,) of the poses that a movie states, 1/rad² and 1/Å²; 0 where they are known, or hidden.
+
+    Where a rotation or a shift alone has an error, the other is exact: it may be off by `EXACT`.
+    """
+    about = movie.attrs
+    if about["pose"] != "approximate":
+        return np.zeros(5)
+    deviation = np.repeat([np.radians(about["pose_error_deg"]), about["pose_error_A"]], [3, 2])
+    return np.asarray(np.maximum(deviation, EXACT) ** -2.0)
 
 
 def molecules(movie: xarray.Dataset, spans: Iterable[Span]) -> np.ndarray:

@@ -144,7 +144,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
             if number > earliest and converged(load_state(after)):
                 break
     refined = plan.file("setting-2")
-    task = partial(start.refine_noise, recipe, work.run, setting, state, after, spans, parts, refined)
+    task = partial(start.refine_noise, recipe, work.run, setting, after, spans, parts, refined)
     work.run_chains(None, [[("noise", task)]])
     return refined, after
 

@@ -12,9 +12,10 @@ from tempica import imaging
 from tempica.embed.maps.from_images import Start, map_radius, start_from_images
 from tempica.embed.maps.maps import scale_of, scaled
 from tempica.embed.modes import state as modes
-from tempica.embed.modes.leftover import rest_scale, rest_shapes
-from tempica.embed.modes.state import State
+from tempica.embed.modes.leftover import place_variance, rest_shapes, turn_variance, widened
+from tempica.embed.modes.state import State, unsure
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
+from tempica.embed.posterior import posterior
 from tempica.embed.quadratic import model_waves
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
@@ -86,26 +87,32 @@ def refine_noise(
     recipe: EmbedRecipe,
     run: Path,
     setting_file: Path,
-    before_file: Path,
     state_file: Path,
     spans: list[Span],
     poses: list[Path],
     out: Path,
 ) -> None:
-    """The setting with the noise and the motion that learned modes leave over.
+    """The setting with the noise and the motion that learned modes leave over, and beads as wide as this and the
+    posteriors of single frames make them.
 
-    `poses` holds the expansions of the last round, which led from the state in `before_file` to that in `state_file`.
+    `poses` holds those of the last round, which led to the state in `state_file`.
     """
-    setting = Setting.load(setting_file)
-    learned, _ = modes_of(load_state(state_file))
+    setting, state = Setting.load(setting_file), load_state(state_file)
+    learned, _ = modes_of(state)
     views, found = _views(run, spans, poses)
-    noise = _left_over(views, setting.scatterers, learned, found, recipe.n_iterations)
-    before = load_state(before_file)
-    blocks = [files.load_arrays(path) for path in poses]
-    seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
-    scale = rest_scale(seen["information"], seen["evidence"], before.amplitude)
-    rest = rest_shapes(load_state(state_file).shape, learned.shape, scale)
-    replace(setting, noise_variance=np.array(noise.variance), noise_power=noise.power, rest=rest).save(out)
+    blurred = widened(setting.scatterers, unsure(state))
+    noise = _left_over(views, blurred, learned, found, recipe.n_iterations)
+    observed, place = views.observe(noise, int(setting.radius)), (found["rotation"], found["shift_A"])
+    seen = posterior(observed, blurred, learned, *place, recipe.n_iterations, prior_of(found))
+    variance = place_variance(state.shape, learned.shape, seen.covariance.mean(0), state.rest)
+    variance += turn_variance(learned.mean, seen.pose_covariance.mean(0))
+    replace(
+        setting,
+        width_A=widened(setting.scatterers, variance).width_A,
+        noise_variance=np.array(noise.variance),
+        noise_power=noise.power,
+        rest=rest_shapes(state.shape, learned.shape, state.rest),
+    ).save(out)
 
 
 def first_state(recipe: EmbedRecipe, run: Path, form: np.ndarray | None = None) -> State:

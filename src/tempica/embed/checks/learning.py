@@ -9,7 +9,8 @@ import numpy as np
 
 from tempica.embed.checks.frames import Sample
 from tempica.embed.modes import state as modes
-from tempica.embed.modes.state import MOST_ROUNDS, State, converged, product
+from tempica.embed.modes.leftover import widened
+from tempica.embed.modes.state import MOST_ROUNDS, State, converged, product, unsure
 from tempica.embed.poses.grids import Grid
 from tempica.embed.poses.search import search
 from tempica.embed.poses.settling import settle
@@ -38,7 +39,8 @@ def learn_model(
             position = state.reference + np.tensordot(state.amplitude, state.shape, 1)
             rotation, shift = settle(sample.observed, scatterers, position, rotation, shift, sample.prior)
         basis = Modes(state.reference, state.shape)
-        seen = compress(sample.observed, scatterers, basis, state.amplitude, rotation, shift, sample.prior)
+        blurred = widened(scatterers, unsure(state))
+        seen = compress(sample.observed, blurred, basis, state.amplitude, rotation, shift, sample.prior)
         information, evidence = seen[0].astype(np.float32), seen[1]
         timeless = snapshots or number < first_timed
         state = modes.step(state, information, evidence, sample.molecule, n_modes, timeless=timeless)

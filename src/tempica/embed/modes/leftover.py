@@ -1,7 +1,14 @@
-"""Motion that the learned modes leave out: how strong it is in the directions of the basis, and its displacements.
+"""Motion that the learned modes leave out, and how far one knows where beads are.
 
 Beside c = μ + W s the amplitudes have a rest z ~ N(0, α² I) that is new in each frame. Without it posteriors would be
 too narrow: what it does to an image would count as if the modes had done it.
+
+What is not known of a bead's place, of the rest and of a posterior, blurs the image that one expects: the mean of a
+Gaussian over a normal distribution of its centre is a wider Gaussian. The derivative of that mean image is the mean of
+the derivatives, so that an expansion about a posterior with widened beads is the statistical linearisation over it.
+Sharp beads would promise detail that no one foresees: expansions overshoot, and modes of little motion grow on noise.
+Sources: García-Fernández, Svensson, Morelande & Särkkä, IEEE Trans. Signal Process. 63, 5561 (2015) for the
+linearisation; Read, Acta Cryst. A42, 140 (1986) for the same in crystals.
 
 Shape legend: F frame, B basis, K source, L direction of the rest, N bead.
 """
@@ -9,6 +16,8 @@ Shape legend: F frame, B basis, K source, L direction of the rest, N bead.
 from __future__ import annotations
 
 import numpy as np
+
+from tempica.imaging.linearise import Scatterers
 
 STEPS = 12  # of EM
 FEWEST = 1e-3  # share of the strongest direction's displacement below which another is left out
@@ -32,9 +41,41 @@ def rest_shapes(basis: np.ndarray, shape: np.ndarray, scale: float) -> np.ndarra
 
     Those of modes (K, N, 3) are taken out of them.
     """
-    flat, modes = basis.reshape(len(basis), -1), shape.reshape(len(shape), -1)
-    inside, _ = np.linalg.qr(modes.T)
-    outside = scale * (flat - (flat @ inside) @ inside.T)
+    outside = scale * _outside(basis, shape)
     _, size, direction = np.linalg.svd(outside, full_matrices=False)
     kept = size > FEWEST * size[0]
     return (size[kept, None] * direction[kept]).reshape(-1, *basis.shape[1:])
+
+
+def place_variance(basis: np.ndarray, shape: np.ndarray, covariance: np.ndarray, scale: float) -> np.ndarray:
+    """Variance (N,) in nm² along an axis, on average over axes, of where beads are.
+
+    Of amplitudes of modes (K, N, 3) with a covariance (K, K), and of a rest of strength α in a basis (B, N, 3).
+    """
+    of_modes = np.einsum("kl,kni,lni->n", covariance, shape, shape)
+    of_rest = scale**2 * (_outside(basis, shape) ** 2).reshape(len(basis), -1, 3).sum((0, 2))
+    return np.asarray(of_modes + of_rest) / 3
+
+
+def turn_variance(position: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Variance (N,) in nm² along an axis of the view of beads (N, 3) in nm whose pose has a covariance (5, 5).
+
+    Averaged over views: turns about the axes of the view by w move a bead by w × x, and r² of its distance r from the
+    origin falls to each axis alike.
+    """
+    about_x, about_y, about_z, along_x, along_y = np.diagonal(covariance)
+    square = (position**2).sum(1) / 3
+    return np.asarray(square * (about_x + about_y + 2 * about_z) / 2 + (along_x + along_y) / 200)
+
+
+def widened(scatterers: Scatterers, variance: np.ndarray) -> Scatterers:
+    """Beads as they are seen on average where their places have a variance (N,) in nm² along an axis."""
+    width = np.sqrt(scatterers.width_A**2 + 100 * variance.reshape(-1, *[1] * (scatterers.width_A.ndim - 1)))
+    return Scatterers(scatterers.amplitude, width)
+
+
+def _outside(basis: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Displacements (B, 3N) of a basis (B, N, 3) without the part that lies in the span of modes (K, N, 3)."""
+    flat = basis.reshape(len(basis), -1)
+    inside, _ = np.linalg.qr(shape.reshape(len(shape), -1).T)
+    return np.asarray(flat - (flat @ inside) @ inside.T)

@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from tempica.embed.modes.elastic import CUTOFF_NM, RMS_NM, Isometry, Network, elastic_modes, network, rigid_motions
+from tempica.embed.modes.leftover import place_variance, rest_scale
 from tempica.embed.modes.state_space import Learned, learn, project, single_frames
 from tempica.imaging.modes import Modes
 
-MOST_ROUNDS = 10
+MOST_ROUNDS = 14
 TOLERANCE = 0.05
 MOVES = 6  # rounds that move the reference
 # detail that the first rounds look at: a wave tells where a bead is as far as about a third of its length off
@@ -68,6 +69,7 @@ class State:
     change: np.ndarray = field(
         default_factory=lambda: np.empty(0)
     )  # (R,) rms move of structures in a round, in rms motions
+    rest: float = 0.0  # α of the motion in this basis that the learned modes leave out; see `leftover`
 
 
 def start(basis: Modes, n_frames: int) -> State:
@@ -107,10 +109,11 @@ def step(
 ) -> State:
     """One round from the expansions of all frames at `state.amplitude`; parameters and errors are those of `learn`."""
     learned = learn(information, evidence, molecule, n_sources, start=state.learned, **options)
-    new = replace(state, learned=learned, amplitude=learned.amplitude)
+    every = max(1, len(evidence) // SAMPLE)
+    rest = rest_scale(information[::every], evidence[::every], state.amplitude[::every])
+    new = replace(state, learned=learned, amplitude=learned.amplitude, rest=rest)
     if state.elastic is not None and len(state.change) < MOVES:
         new = _moved(new, state.elastic)
-    every = max(1, len(evidence) // SAMPLE)
     before, after = (s.reference + np.tensordot(s.amplitude[::every], s.shape, 1) for s in (state, new))
     change = np.sqrt(((after - before) ** 2).mean() / max(((after - after.mean(0)) ** 2).mean(), 1e-300))
     return replace(new, change=np.append(state.change, change))
@@ -139,6 +142,13 @@ def product(state: State) -> Modes:
     return Modes(state.reference + np.tensordot(centre, state.shape, 1), np.tensordot(weight.T, state.shape, 1))
 
 
+def unsure(state: State) -> np.ndarray:
+    """Variance (N,) in nm² along an axis of where beads are, given the frames that were learned from; 0 before that."""
+    if state.learned is None:
+        return np.zeros(len(state.reference))
+    return place_variance(state.shape, product(state).shape, state.learned.covariance.mean(0), state.rest)
+
+
 def latents(learned: Learned, information: np.ndarray, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Amplitudes (F, K) of the learned modes and covariances (F, K, K), each frame for itself under the prior N(0, 1).
 
@@ -149,7 +159,7 @@ def latents(learned: Learned, information: np.ndarray, evidence: np.ndarray) -> 
 
 def as_arrays(state: State) -> dict[str, np.ndarray]:
     """A state as arrays to be saved; `from_arrays` makes it again."""
-    arrays = {name: getattr(state, name) for name in ("reference", "shape", "amplitude", "change")}
+    arrays = {name: np.asarray(getattr(state, name)) for name in ("reference", "shape", "amplitude", "change", "rest")}
     if state.learned is not None:
         arrays |= {f"learned_{name}": value for name, value in vars(state.learned).items()}
     if state.elastic is not None:
@@ -166,7 +176,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> State:
     if "form" in arrays:
         springs = Network(**part("springs_"))
         elastic = Elastic(arrays["form"], springs, bool(arrays["rigid"]), float(arrays["rms_nm"]))
-    return State(arrays["reference"], arrays["shape"], arrays["amplitude"], learned, elastic, arrays["change"])
+    reference, shape, amplitude = (arrays[name] for name in ("reference", "shape", "amplitude"))
+    return State(reference, shape, amplitude, learned, elastic, arrays["change"], float(arrays["rest"]))
 
 
 def _moved(state: State, elastic: Elastic) -> State:

@@ -23,7 +23,7 @@ from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Pl
 from tempica.embed.poses.motion_learning import learn_drift, learn_motion
 from tempica.embed.poses.rotations import turned
 from tempica.embed.poses.second_look import astray_frames, bridge, total_near
-from tempica.embed.quadratic import Expansion, Observed, linearise
+from tempica.embed.quadratic import Expansion, Observed, linearise, without
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
 
@@ -111,20 +111,6 @@ def smooth_poses(
     empty = np.einsum("fm,fm->f", target, target, dtype=np.float64)
     last = None if nuisance is None else expand_all
     return smooth_chain(expand, start, molecule, motion, dynamics, last, empty=empty, n_steps=n_steps, learn=learn)
-
-
-def without(expansion: Expansion, which: slice) -> Expansion:
-    """The expansion of ∫ p(y | θ, b) p(b) db, in the normal approximation, where b ~ N(0, 1) are now 0."""
-    kept = np.delete(np.arange(expansion.evidence.shape[1]), which)
-    information, evidence = expansion.information, expansion.evidence
-    inner = information[:, which, which] + np.eye(information[0, which, which].shape[0])
-    outer = information[:, kept, which]
-    gain = np.linalg.solve(inner, outer.swapaxes(1, 2)).swapaxes(1, 2)
-    return Expansion(
-        information[:, kept[:, None], kept] - gain @ outer.swapaxes(1, 2),
-        evidence[:, kept] - (gain @ evidence[:, which, None])[..., 0],
-        expansion.misfit,
-    )
 
 
 def smooth_chain(
