@@ -58,6 +58,7 @@ CASES = {
     "hidden-3deg-0.03": case("3deg", "0.03", "hidden", "structure"),
     "hidden-3deg-0.01": case("3deg", "0.01", "hidden", "structure"),
     "approximate-structure-0.1": case("random", "0.1", "approximate", "structure"),
+    "approximate-images-0.1": case("random", "0.1", "approximate", "images"),
     "known-3deg-0.1": case("3deg", "0.1", "known", "ensemble"),
     "known-10deg-0.1": case("10deg", "0.1", "known", "ensemble"),
 }

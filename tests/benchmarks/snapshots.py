@@ -134,8 +134,7 @@ def scores(content: dict) -> dict:
             "null_95": round(row["null_95"], 3),
             "ceiling": row["ceiling"] and round(row["ceiling"], 3),
             "each": [
-                round(abs(line[i]), 3) if i >= 0 else 0.0
-                for line, i in zip(matrix["matrix"], matrix["assignment"], strict=True)
+                round(abs(matrix["matrix"][i][j]), 3) if i >= 0 else 0.0 for j, i in enumerate(matrix["assignment"])
             ],
         }
     poses = [s for s in content.get("poses", {}).get("splits", []) if s["split"] == "held_out"]

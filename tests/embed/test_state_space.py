@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.linalg import block_diag
 
 from tempica import kalman
+from tempica.embed.modes.labelled import levels
 from tempica.embed.modes.n_sources import choose_n_sources
 from tempica.embed.modes.state_space import apply, learn, project, single_frames
 from tempica.errors import DataError
@@ -156,3 +158,43 @@ def test_what_cannot_be_learned_from_is_named():
     evidence[3, 2] = np.nan
     with pytest.raises(DataError, match="must be finite"):
         learn(information, evidence, molecule, 2)
+
+
+def snapshots(rng, share=(0.7, 0.4), n_labels=20, each=100):
+    """Labels (F,) and sources (F, K) of unit variance, of which that share lies between labels."""
+    label = np.repeat(np.arange(n_labels), each)
+    share = np.array(share)
+    level = rng.normal(size=(n_labels, len(share)))
+    level = np.linalg.qr(level - level.mean(0))[0] * np.sqrt(n_labels)  # uncorrelated, of unit variance
+    return label, np.sqrt(share) * level[label] + np.sqrt(1 - share) * rng.normal(size=(len(label), len(share)))
+
+
+def test_levels_of_labels_are_those_of_one_normal_distribution():
+    rng = np.random.default_rng(2)
+    label, rho = np.array([0, 1, 0, 0, 1]), np.array([0.7, 0.2])
+    root = rng.normal(size=(5, 2, 2))
+    lam, eta = root @ root.swapaxes(1, 2), rng.normal(size=(5, 2))
+    prior = np.kron((label[:, None] == label).astype(float), np.diag(rho)) + np.kron(np.eye(5), np.diag(1 - rho))
+    covariance = np.linalg.inv(np.linalg.inv(prior) + block_diag(*lam))
+    found = levels(eta, lam, label, rho)
+    np.testing.assert_allclose(found.mean.ravel(), covariance @ eta.ravel(), atol=1e-10)
+    for t in range(5):
+        part = slice(2 * t, 2 * t + 2)
+        np.testing.assert_allclose(found.covariance[t], covariance[part, part], atol=1e-10)
+
+
+def test_labels_teach_directions_and_tell_sources_apart():
+    """From frames that are too noisy and too few for what they show without labels."""
+    rng = np.random.default_rng(3)
+    label, source = snapshots(rng)
+    weight, centre = rng.normal(size=(30, 2)), rng.normal(size=30)
+    view = np.sqrt(0.02) * rng.normal(size=(len(label), 4, 30))
+    seen = (view @ (centre + source @ weight.T)[..., None])[..., 0] + rng.normal(size=(len(label), 4))
+    information, evidence = view.swapaxes(1, 2) @ view, (view.swapaxes(1, 2) @ seen[..., None])[..., 0]
+    alone = np.arange(len(label))
+    plain = learn(information, evidence, alone, 2, timeless=True, n_steps=40)
+    found = learn(information, evidence, alone, 2, timeless=True, label=label, n_steps=40)
+    assert (found.autocorrelation == 0).all()
+    assert sine(found.weight, weight) < sine(plain.weight, weight)
+    one = np.abs(np.linalg.pinv(weight) @ found.weight)
+    assert np.diag(one).min() > 4 * (one - np.diag(np.diag(one))).max()

@@ -79,6 +79,13 @@ def test_dynamics_are_those_of_the_series_whatever_the_marginal():
     np.testing.assert_allclose(back[inside], bent[inside], atol=1e-6)
 
 
+def test_snapshots_have_no_memory():
+    variable = np.random.default_rng(0).normal(size=(50, 2))
+    found = temporal.learn_dynamics(variable, np.arange(50))
+    assert (found.rho == 0).all()
+    np.testing.assert_array_equal(found.quantile, np.sort(variable, 0))
+
+
 def test_corrections_are_carried_from_the_coarse_nodes():
     rng = np.random.default_rng(1)
     dynamics = temporal.learn_dynamics(*series(rng, 10, 100))

@@ -125,6 +125,42 @@ def test_features_that_repeat_others_are_left_out(rng, sources):
         TICA(3).fit(wide)
 
 
+def posterior(rng, latents, precision):
+    """Posterior means and covariances under the prior N(0, 1) of frames seen with a precision (frame, n, n)."""
+    covariance = np.linalg.inv(precision + np.eye(latents.shape[1]))
+    noise = (np.linalg.cholesky(precision) @ rng.normal(size=(*latents.shape, 1)))[..., 0]
+    evidence = (precision @ latents[..., None])[..., 0] + noise
+    return (covariance @ evidence[..., None])[..., 0], covariance
+
+
+def test_posterior_means_are_unmixed_as_if_they_were_known(rng, sources):
+    """Views that tell of some sums of sources more than of others draw sources together."""
+    direction = np.array([[1.0, 1.0, 0.0], [0.0, 1.0, -1.0]])[rng.integers(0, 2, len(sources))]
+    precision = 0.3 * np.eye(3) + 3 * direction[:, :, None] * direction[:, None]
+    turn = linalg.qr(MIXING)[0]
+    mean, covariance = posterior(rng, sources @ turn.T, turn @ precision @ turn.T)
+    plain, corrected = TICA().fit(mean), TICA().fit(mean, covariance=covariance)
+
+    def mixed(model):
+        left = np.abs(model.components_ @ turn)
+        return ((left.sum(1) - left.max(1)) / left.max(1)).max()
+
+    assert mixed(corrected) < 0.15 < 0.3 < mixed(plain)
+    np.testing.assert_allclose(corrected.autocorrelation_, RHO, atol=0.05)
+    np.testing.assert_allclose(corrected.transform(mean).std(0), 1.0)
+    same = TICA().fit(mean, covariance=np.zeros((3, 3)))
+    np.testing.assert_allclose(same.components_, plain.components_, atol=1e-9)
+
+
+def test_a_direction_that_frames_do_not_tell_of_is_not_slow(rng, sources):
+    """What noise leaves of its autocorrelation is not blown up to that of a source."""
+    precision = np.broadcast_to(np.diag([2.0, 2.0, 1e-3]), (2000, 3, 3))
+    mean, covariance = posterior(rng, sources[:2000, [0, 1, 2]], precision)
+    found = TICA().fit(mean, covariance=covariance).autocorrelation_
+    assert found[2] < 0.4
+    assert abs(found[:2] - RHO[:2]).max() < 0.1
+
+
 def test_transform_covariance_is_that_of_noisy_input(rng, sources):
     X = sources[:1000] @ MIXING.T
     model = TICA(2).fit(X)

@@ -61,13 +61,14 @@ def learn_round(
     molecule: np.ndarray,
     n_sources: int | None,
     choose: range | None,
+    label: np.ndarray | None = None,
     *,
     timeless: bool,
 ) -> None:
     """The next state, from what all blocks say.
 
     `n_sources` is that of the state before if none; with `choose` it is the number among these that foretells best
-    frames that are held out, and learning begins anew with it.
+    frames that are held out, and learning begins anew with it. `label` (F,) is that of snapshots; see `labelled`.
     """
     blocks = [files.load_arrays(part) for part in parts]
     seen = joined({name: block[name] for name in ("information", "evidence")} for block in blocks)
@@ -78,4 +79,4 @@ def learn_round(
     elif n_sources is None:
         assert state.learned is not None
         n_sources = state.learned.weight.shape[1]
-    save_state(out, modes.step(state, *likelihoods, n_sources, timeless=timeless))
+    save_state(out, modes.step(state, *likelihoods, n_sources, timeless=timeless, label=label))

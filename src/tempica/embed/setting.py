@@ -109,6 +109,13 @@ def molecules(movie: xarray.Dataset, spans: Iterable[Span]) -> np.ndarray:
     return np.array(labels)
 
 
+def labels_of(movie: xarray.Dataset, spans: Iterable[Span]) -> np.ndarray | None:
+    """Labels (F,) of the frames of spans one after the other; none where all have the same."""
+    label = movie["label"].values
+    found = np.concatenate([label[span.replica, span.first : span.last] for span in spans])
+    return found if np.ptp(found) else None
+
+
 def joined(parts: Iterable[dict[str, np.ndarray]]) -> dict[str, Any]:
     """Arrays over frames of several files, one after the other."""
     parts = list(parts)

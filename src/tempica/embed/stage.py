@@ -13,7 +13,7 @@ from tempica.embed.maps.from_images import add_spans
 from tempica.embed.modes.state import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
 from tempica.embed.saved import load_motion, load_state, modes_of
-from tempica.embed.setting import Setting, Span, molecules, stated_precision
+from tempica.embed.setting import Setting, Span, labels_of, molecules, stated_precision
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     last = np.cumsum([len(span) for span in spans]).tolist()
     places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]
     snapshots = len(np.unique(molecule)) == len(molecule)
+    label = labels_of(plan.movie, spans) if snapshots else None
     first_timed = 0 if recipe.modes_from == "ensemble" else TIMELESS_ROUNDS
     earliest = max(first_timed, SEARCH_AGAIN * (plan.pose == "hidden"))
     done = sum(work.is_done(plan.file(f"state-{number + 1}").stem) for number in range(MOST_ROUNDS))
@@ -137,7 +138,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
             after = plan.file(f"state-{number + 1}")
             timeless = snapshots or number < first_timed
             sources = _sources(work.recipe, number, max(earliest, 2))
-            step = partial(rounds.learn_round, state, parts, after, molecule, *sources, timeless=timeless)
+            step = partial(rounds.learn_round, state, parts, after, molecule, *sources, label, timeless=timeless)
             work.run_chains(None, [[(after.stem, step)]])
             if number >= done:
                 advance()

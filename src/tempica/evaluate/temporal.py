@@ -69,12 +69,17 @@ class Dynamics:
 
 
 def learn_dynamics(variable: np.ndarray, molecule: np.ndarray) -> Dynamics:
-    """From true collective variables (N, V) of training frames; labels (N,) of contiguous molecules in time order."""
+    """From true collective variables (N, V) of training frames; labels (N,) of contiguous molecules in time order.
+
+    Molecules that are each seen once have no memory: ρ = 0.
+    """
     score = np.empty(variable.shape)
     normal = _normal_quantiles(len(variable))
     np.put_along_axis(score, variable.argsort(0, kind="stable"), normal[:, None], 0)
-    first = pairs(molecule, 1)
-    rho = (score[first] * score[first + 1]).mean(0) / (score**2).mean(0)
+    rho = np.zeros(variable.shape[1])
+    if (np.diff(molecule) == 0).any():
+        first = pairs(molecule, 1)
+        rho = (score[first] * score[first + 1]).mean(0) / (score**2).mean(0)
     return Dynamics(np.sort(variable, 0).astype(np.float64), np.clip(rho, 0.0, 0.9999))
 
 

@@ -18,11 +18,12 @@ Shape legend: F frame, B basis, K source, S molecule.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tempica import kalman
+from tempica.embed.modes import labelled
 from tempica.errors import DataError
 from tempica.series import check_replicas, pairs, runs, spans
 
@@ -57,6 +58,7 @@ def learn(
     *,
     train: np.ndarray | None = None,
     timeless: bool = False,
+    label: np.ndarray | None = None,
     start: Learned | None = None,
     n_steps: int = STEPS,
     ridge: float = 1.0,
@@ -70,6 +72,7 @@ def learn(
         n_sources: K.
         train: mask (F,) of the frames that are learned from; all when None. All are smoothed.
         timeless: whether frames are snapshots, each for itself: ρ = 0.
+        label: (F,) of snapshots, each label with a level of its own, by which sources are told apart; see `labelled`.
         start: a model to go on from; if none, the strongest slow directions of a normal distribution fitted to c.
         n_steps: of EM.
         ridge: κ.
@@ -86,12 +89,25 @@ def learn(
         centre, weight, rho = start.centre, start.weight, start.autocorrelation
     if timeless:
         rho = np.zeros(n_sources)
+    share = np.full(n_sources, labelled.START)
     for _ in range(n_steps):
-        mean, covariance, cross = _smoothed(*project(H, u, centre, weight), series, rho)
+        about = project(H, u, centre, weight)
+        if label is None:
+            mean, covariance, cross = _smoothed(*about, series, rho)
+            shift, turn, rho = _expand(mean, covariance, cross, series, timeless)
+        else:
+            found = labelled.levels(*about, label[chosen], share)
+            mean, covariance = found.mean, found.covariance
+            shift, whole, between = labelled.moments(found)
+            turn, share = _unmixed(whole, between)
         centre, weight = _regress(H, u, mean, covariance, ridge)
-        shift, turn, rho = _expand(mean, covariance, cross, series, timeless)
         centre, weight = centre + weight @ shift, weight @ turn
-    return apply(information, evidence, labels, *_ordered(centre, weight, rho))
+    if label is None:
+        return apply(information, evidence, labels, *_ordered(centre, weight, rho))
+    centre, weight, share = _ordered(centre, weight, share)
+    known = apply(information, evidence, labels, centre, weight, np.zeros(n_sources))
+    found = labelled.levels(*project(information, evidence, centre, weight), label, share)
+    return replace(known, mean=found.mean, covariance=found.covariance)
 
 
 def apply(

@@ -15,10 +15,12 @@ from tempica.ica.base import (
     check_n_components,
     covariance_about,
     lagged_covariance,
+    transformed,
     whitening,
 )
 from tempica.series import check_replicas
 
+KNOWN = 0.1  # standard error of an autocorrelation up to which a direction's noise is taken out of it in full
 SPECTRAL_LAGS = 16  # fewer miss slow sources under noise, more fit the noise of close ones (both measured)
 
 
@@ -29,6 +31,11 @@ class TICA(LinearUnmixing):
     C_τ w = λ C₀ w; λ is the source's autocorrelation at the lag. Several lags are used together by averaging
     their C_τ. Identifies linearly mixed sources whose autocorrelations differ, and only those (Molgedey &
     Schuster 1994; Pérez-Hernández et al. 2013).
+
+    Frames that are posterior means, known to a covariance Σ_t, are sources drawn together by K = 1 − ⟨Σ⟩ P⁻¹, with
+    the prior P = C₀ + ⟨Σ⟩ by the law of total variance; and since K need not be diagonal in the sources, C₀ w and C_τ w
+    mix them. `fit` with `covariance` solves K⁻¹ C_τ K⁻ᵀ w = λ P w instead: moments that single frames would have if
+    they were known exactly.
 
     Parameters:
         n_components: number of sources; all directions that vary when None, as many as `count_sources` finds when
@@ -55,10 +62,12 @@ class TICA(LinearUnmixing):
         self.n_components = n_components
         self.lag = lag
 
-    def fit(self, X: Any, y: Any = None, *, replicas: Any = None) -> TICA:
+    def fit(self, X: Any, y: Any = None, *, replicas: Any = None, covariance: Any = None) -> TICA:
         """Fit to frames X (frame, feature); `replicas` (frame,) labels which series each belongs to.
 
-        Raises DataError for too short series, constant features or more components than directions that vary.
+        `covariance` (frame, feature, feature), or one for all frames: that of each frame, where X are posterior means.
+        Raises DataError for too short series, constant features, more components than directions that vary, or a
+        covariance that does not fit.
         """
         X = self._frames(X, fitting=True)
         labels = check_replicas(replicas, len(X))
@@ -68,9 +77,15 @@ class TICA(LinearUnmixing):
             self.n_components, len(white), X.shape[1], lambda: _count(X, labels, self.lag)
         )
         lagged = np.array([white @ lagged_covariance(X, mean, labels, lag) @ white.T for lag in lags])
+        if covariance is not None:
+            known, exact = _known_exactly(white, transformed(white, covariance), len(X))
+            lagged, white = exact @ lagged @ exact.T, known @ white
         value, vector = np.linalg.eigh(lagged.mean(0))
         value, vector = value[::-1][:n_components], vector[:, ::-1][:, :n_components]
-        self._settle(mean, vector.T @ white)
+        unmixing = vector.T @ white
+        if covariance is not None:  # rows of unit variance; those of the frames' own moments have it
+            unmixing /= np.sqrt(np.einsum("cf,fg,cg->c", unmixing, covariance_about(X, mean), unmixing))[:, None]
+        self._settle(mean, unmixing)
         self.autocorrelation_ = value
         at_first = np.einsum("zc,zy,yc->c", vector, lagged[0], vector)
         positive = np.clip(at_first, 1e-300, 1 - 1e-12)
@@ -187,6 +202,18 @@ class SOBI(LinearUnmixing):
         instant, lagged = instant / np.outer(scale, scale), lagged / np.outer(scale, scale)
         own = (np.diagonal(lagged, axis1=1, axis2=2) ** 2).sum(1)
         return float((own - (_off(lagged) ** 2).sum((1, 2))).mean() - (_off(instant[None]) ** 2).sum())
+
+
+def _known_exactly(white: np.ndarray, covariance: np.ndarray, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Maps of whitened posterior means to units of their prior: of themselves, and of them if known exactly.
+
+    Directions of which frames tell so little that autocorrelations would err by more than KNOWN are drawn out less.
+    """
+    spread = covariance.reshape(-1, len(white), len(white)).mean(0)
+    value, vector = np.linalg.eigh(np.eye(len(white)) + spread)  # the prior, where the means have unit variance
+    most = max(1.0, KNOWN * np.sqrt(n_frames))
+    known = vector.T / np.sqrt(value)[:, None]
+    return known, known * np.minimum(value, most)[:, None]
 
 
 def _count(X: np.ndarray, labels: np.ndarray, lag: Any) -> int:
