@@ -58,7 +58,7 @@ MORE = [
 # sources alone, (n, frames) of them, seeds; recipes, seeds; views of other programs
 SIZES = {
     "smoke": ([("laplace", 2), ("equal", 1)], (2, 2000), 1, [("arms_jump", "1", "known")], 1, 1),
-    "standard": (MIXED, (3, 10_000), 3, CAMERA, 1, 3),
+    "standard": (MIXED, (3, 10_000), 2, CAMERA, 1, 3),
     "full": ([*MIXED, *[(d, 4) for d in worlds.DYNAMICS]], (5, 2**15), 5, [*CAMERA, *MORE], 3, 14),
 }
 QUICK_STEPS = 200

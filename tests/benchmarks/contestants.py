@@ -8,9 +8,6 @@ the best affine map onto the truth; `smoothed` in time. So success is attributed
 from __future__ import annotations
 
 import inspect
-import json
-import subprocess
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -63,7 +60,7 @@ def judge(
         return {"smoothed": scored(world, world.embedded)}
     if name in peers.NAMES:
         assert peer_python is not None
-        S, said = _peer(name, world, peer_python)
+        S, said = peers.run(name, peer_python, world.X, learned, world.replica, n)
         return {"unmixed": scored(world, S)} | said
     row = methods.find(name)
     model, said = _fitted(row, world, seed, max_steps)
@@ -133,16 +130,3 @@ def _fitted(row: methods.Method, world: World, seed: int, max_steps: int | None)
 
 def _covariance(world: World) -> np.ndarray | None:
     return world.covariance if world.covariance.size else None
-
-
-def _peer(name: str, world: World, python: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        given, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
-        learned, n = world.split == "train", world.truth.shape[1]
-        np.savez(given, X=world.X, learned=learned, replica=world.replica, n=n)
-        command = [python, Path(peers.__file__), name, given, out]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{name} failed: {json.dumps(done.stderr.strip().splitlines()[-1:])}")
-        with np.load(out) as file:
-            return file["S"], {"cpu_s": round(float(file["cpu_s"]), 2), "peak_mb": int(file["peak_mb"])}

@@ -42,6 +42,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import peers
 import torch
 from cells import figures, kept, supervised, timed
 from scipy.signal import lfilter
@@ -63,16 +64,21 @@ def main() -> None:
     parser.add_argument("--views", nargs="+", help="numbers, as 001; all if not given")
     parser.add_argument("--walks", type=int, default=5, help="Laplace walks a view")
     parser.add_argument("--controls", type=int, default=1, help="walks a view of each other kind")
+    parser.add_argument("--env-peers", type=Path, metavar="DIR", help="environment of other programs, made if need be")
     parser.add_argument("--step", type=float, default=STEP, help="deviation of a step, in states")
     a = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
+    python = peers.environment(a.env_peers) if a.env_peers else None
     with threadpool_limits(1):
         for seed in range(1, 1 + max(a.walks, a.controls)):
             for kind in (kind for kind in WALKS if seed <= (a.walks if kind == "laplace" else a.controls)):
                 for view, latents in views(a.path, a.views):
                     path = a.out / f"step_{a.step:g}" / f"{view}_{kind}_{seed}.json"
                     cell = kept(path, partial(judge, latents, kind, seed, a.step))
+                    if python and kind == "laplace" and seed == 1:
+                        beside = path.with_stem(f"{path.stem}_peers")
+                        cell |= kept(beside, partial(judge_peers, latents, kind, seed, a.step, python))
                     rows.append({"view": view, "walk": kind, "seed": seed, **cell})
                     print(line(rows[-1]), file=sys.stderr, flush=True)
     print(table(rows))
@@ -143,6 +149,17 @@ def judge(latents: np.ndarray, kind: str, seed: int, step: float) -> dict[str, A
     return cell
 
 
+def judge_peers(latents: np.ndarray, kind: str, seed: int, step: float, python: Path) -> dict[str, Any]:
+    """Figures of other programs on one walk."""
+    X, truth = movie(latents, kind, seed, step)
+    learned, replicas = np.arange(N_FRAMES) < N_LEARNED, np.zeros(N_FRAMES, dtype=int)
+    cell = {}
+    for name in peers.NAMES:
+        S, said = peers.run(name, python, X, learned, replicas, truth.shape[1])
+        cell[name] = figures(S, truth, learned, ~learned, replicas) | said
+    return cell
+
+
 def line(row: dict[str, Any]) -> str:
     found = {name: row[name]["mcc"] for name in row if isinstance(row[name], dict)}
     return f"view {row['view']} {row['walk']} {row['seed']}: {json.dumps(found)}"
@@ -156,14 +173,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for kind in WALKS:
         some = [row for row in rows if row["walk"] == kind]
-        for name in (key for key in (some[0] if some else {}) if isinstance(some[0][key], dict)):
-            worst = min(some, key=lambda row: row[name]["mcc"])
-            middle = {key: np.median([row[name][key] for row in some]) for key in ("mcc", "pearson", "r2", "rotation")}
+        for name in methods_of(some):
+            those = [row | row[name] for row in some if name in row]
+            worst = min(those, key=lambda row: row["mcc"])
+            middle = {key: np.median([row[key] for row in those]) for key in ("mcc", "pearson", "r2", "rotation")}
             lines.append(
-                f"| {kind} | {name} | {middle['mcc']:.3f} | {worst[name]['mcc']:.3f} ({worst['view']}, {worst['seed']})"
+                f"| {kind} | {name} | {middle['mcc']:.3f} | {worst['mcc']:.3f} ({worst['view']}, {worst['seed']})"
                 f" | {middle['pearson']:.3f} | {middle['r2']:.3f} | {middle['rotation']:.3f} |"
             )
     return "\n".join(lines)
+
+
+def methods_of(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, dict)))
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -171,8 +193,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for kind in WALKS:
         some = [row for row in rows if row["walk"] == kind]
-        for name in (key for key in (some[0] if some else {}) if isinstance(some[0][key], dict)):
-            values = [row[name]["mcc"] for row in some]
+        for name in methods_of(some):
+            values = [row[name]["mcc"] for row in some if name in row]
             found[f"{kind} {name}"] = [round(float(f(values)), 4) for f in (np.median, np.min, np.max)]
         if some:
             found[f"{kind} fits"] = len(some)

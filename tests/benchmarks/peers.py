@@ -18,8 +18,10 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -69,6 +71,20 @@ def cebra(series: list[np.ndarray], Z: np.ndarray, n: int) -> np.ndarray:
     torch.manual_seed(0)
     model = CEBRA(output_dimension=n + 1, conditional="time", batch_size=512, device="cpu")
     return model.fit(np.concatenate(series)).transform(Z)
+
+
+def run(
+    name: str, python: Path, X: np.ndarray, learned: np.ndarray, replica: np.ndarray, n: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Sources S (frame, component) by a program in another environment, with its CPU time and memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder) / "in.npz", Path(folder) / "out.npz"
+        np.savez(given, X=X, learned=learned, replica=replica, n=n)
+        done = subprocess.run([python, __file__, name, given, out], capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{name} failed: {' '.join(done.stderr.strip().splitlines()[-1:])}")
+        with np.load(out) as file:
+            return file["S"], {"cpu_s": round(float(file["cpu_s"]), 2), "peak_mb": int(file["peak_mb"])}
 
 
 def environment(folder: Path) -> Path:

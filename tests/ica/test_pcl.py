@@ -13,8 +13,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from tempica.errors import DataError
 from tempica.ica import PCL, TICA
+from tempica.ica.contrastive import pair_models
 from tempica.ica.contrastive.contrast import Contrast
 from tempica.ica.training import kernels
+from tempica.ica.training.ladder import Rung
 from tempica.ica.training.networks import Features, PairScore, in_precision
 from tempica.ica.training.restarts import Restarts
 
@@ -312,6 +314,50 @@ def test_another_restart_says_how_far_each_source_can_be_relied_on() -> None:
     assert len(pcl.validation_loss_) == 3
     alone = PCL(2, n_restarts=1, max_steps=20).fit(X, replicas=labels)
     assert np.isnan(alone.stability_).all()
+
+
+def test_the_mean_of_two_networks_is_one_network() -> None:
+    torch.manual_seed(0)
+    first, second = (Features(3, 2, width, 2, torch.randn(2, 3)).double() for width in (5, 4))
+    for p in (*first.parameters(), *second.parameters()):
+        torch.nn.init.normal_(p)
+    x, turned, shift = (torch.randn(*shape, dtype=torch.float64) for shape in ((50, 3), (2, 2), (2,)))
+    mean = first.mean_with(second, turned, shift)
+    with torch.no_grad():
+        assert torch.allclose(mean(x), (first(x) + second(x) @ turned.T + shift) / 2)
+        assert torch.allclose(mean.jacobian(x), (first.jacobian(x) + turned @ second.jacobian(x)) / 2)
+
+
+def test_the_mean_of_the_two_best_is_kept_where_it_is_better() -> None:
+    """Copies of the frames with noise of their own are the best two; a network that has found nothing is refused."""
+    s, labels = sparse([0.7, 0.7], 500, 4, seed=6)
+    rng = np.random.default_rng(0)
+    X = np.column_stack([s + 0.5 * rng.normal(size=s.shape) for _ in range(2)])
+    held_out = labels == labels.max()
+    contrast = Contrast(torch.as_tensor(X, dtype=torch.float32), labels, held_out, (1,))
+
+    def network(columns: list[int]) -> Features:
+        return Features(4, 2, 4, 1, torch.eye(4)[columns])
+
+    def rung(rival: Features) -> Rung:
+        scores = torch.nn.ModuleList([PairScore(2)])
+        contrast.training(
+            scores, network([0, 1]), scores, batch_size=128, max_steps=300, learning_rate=3e-2, seed=0
+        ).advance()
+        model = torch.nn.ModuleList([network([0, 1]), scores])
+        return Rung(model, None, contrast.held_out(model), [], torch.nn.ModuleList([rival, scores]))
+
+    better = pair_models.averaged(contrast, rung(network([2, 3])))
+    assert better.alone is not None
+    assert mcc(better.model[0](contrast.Z).detach().numpy(), s) > mcc(X[:, :2], s) + 0.03
+    nothing = rung(network([2, 3]))
+    with torch.no_grad():
+        for p in nothing.rival[0].parameters():
+            p.normal_()
+        nothing.rival[0].linear.zero_()
+    refused = pair_models.averaged(contrast, nothing)
+    assert refused.alone is None
+    assert refused.model is nothing.model
 
 
 @pytest.mark.parametrize(("precision", "least"), [("float64", 0.9), ("bfloat16", 0.9)])

@@ -151,6 +151,10 @@ class Contrast:
         """Those that are the first of a held-out pair."""
         return self._frames(self.asked[0])
 
+    def training_frames(self) -> Any:
+        """Those with which chunks of training pairs begin."""
+        return self._frames(self.starts)
+
     def _frames(self, at: Tensor) -> Tensor:
         return self.Z[at.to(self.Z.device) if isinstance(self.Z, Tensor) else at]
 

@@ -24,7 +24,7 @@ from tempica.ica.contrastive.image_networks import (
     train_image_networks,
 )
 from tempica.ica.contrastive.images import Images, Pixels, as_images
-from tempica.ica.contrastive.second_stage import Stage, fit_stage, matched
+from tempica.ica.contrastive.second_stage import Stage, fit_stage, matched, matching
 from tempica.ica.training.estimator import NetworkEstimator
 from tempica.ica.training.ladder import Plan, Rung, climb
 from tempica.ica.training.networks import in_precision
@@ -168,17 +168,25 @@ class ContrastiveEstimator(NetworkEstimator):
             return Z, self._features.jacobian(Z).double().numpy()
 
     def _stability(
-        self, X: Any, sources: np.ndarray, rival: Any, train: np.ndarray, labels: np.ndarray, held_out: np.ndarray
+        self, X: Any, sources: np.ndarray, rung: Rung, train: np.ndarray, labels: np.ndarray, held_out: np.ndarray
     ) -> np.ndarray:
         """Correlation (component,) of sources with those of the next best network, on held-out frames; NaN without.
 
-        The rival's second stage is fitted on the frames that `train` marks; `labels` are their runs.
+        The rival's second stage is fitted on the frames that `train` marks; `labels` are their runs. Where the sources
+        are a mean of both networks, it is the best one's own that are compared, in the order of the sources.
         """
-        if rival is None or self.model_ != "network":
+        if rung.rival is None or self.model_ != "network":
             return np.full(self.n_components_, np.nan)
-        features = self._through(X, rival[0].cpu())
-        other = fit_stage(self.second_stage_, features[train], labels)
-        return matched(sources[held_out], other(features)[held_out])
+
+        def sources_of(model: Any) -> np.ndarray:
+            features = self._through(X, model[0].cpu())
+            return fit_stage(self.second_stage_, features[train], labels)(features)[held_out]
+
+        other = sources_of(rung.rival)
+        if rung.alone is None:
+            return matched(sources[held_out], other)
+        own = sources_of(rung.alone)
+        return matched(own[:, matching(sources[held_out], own)], other)
 
     def _say(self, kind: str, why: str, warn: bool = True) -> None:
         """Keep what is left unidentified, and warn of it."""

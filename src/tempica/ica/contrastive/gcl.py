@@ -238,7 +238,7 @@ class GCL(ContrastiveEstimator):
             stages, features, train, labels, lambda S: data.losses_of(S, plan.width, steps)
         )
         self.second_stage_ = self._stage.name
-        self.stability_ = self._stability(X, self._stage(features), rung.rival, train, labels, at[held])
+        self.stability_ = self._stability(X, self._stage(features), rung, train, labels, at[held])
         n = features.shape[1]
         if tells_nothing(self._information):
             why = (

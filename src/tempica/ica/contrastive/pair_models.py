@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tempica.ica.contrastive.contrast import Contrast
-from tempica.ica.training.ladder import Plan, Rung, agreement, climb, pilot_steps, train_together
+from tempica.ica.training.ladder import Plan, Rung, agreement, aligned, climb, gains, pilot_steps, train_together
 from tempica.ica.training.networks import Features, PairScore
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.restarts import Restarts
@@ -100,6 +100,22 @@ def deeper(contrast: Contrast, plan: PairPlan, progress: Progress, linear: Rung,
     plan = replace(plan, n_layers=plan.n_layers + 2, options=options, score_function=kind)
     deep = network(contrast, plan, progress, linear, "deep network")
     return deep if climb({"shallow": shallow.losses, "deep": deep.losses}) == "deep" else shallow
+
+
+def averaged(contrast: Contrast, rung: Rung) -> Rung:
+    """The mean of the best restart's features and the nearest affine map of the second best's, if that is better.
+
+    Networks err apart on what noise or too few frames leave open; where they have found different things, their mean
+    is worse than either. Kept if the held-out contrast gains more than its standard error.
+    """
+    if rung.rival is None:
+        return rung
+    features, own = rung.model
+    _, _, weight = aligned(features, rung.rival[0], contrast.training_frames())
+    turned, shift = torch.as_tensor(weight).to(features.linear).split([len(weight) - 1, 1])
+    model = nn.ModuleList([features.mean_with(rung.rival[0], turned.mT, shift[0]), own])
+    losses = contrast.held_out(model)
+    return replace(rung, model=model, losses=losses, alone=rung.model) if gains(rung.losses, losses) else rung
 
 
 def needs_free(contrast: Contrast, rung: Rung) -> bool:

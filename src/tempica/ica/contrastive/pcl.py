@@ -59,10 +59,12 @@ class PCL(ContrastiveEstimator):
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
     sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
     losses go on to the end, the better is kept, and the other tells how far each source can be relied on. Where the
-    two have found different features, up to an affine map, a deeper network is trained in the same way, for longer. A
-    richer model is kept only if the held-out contrast gains more than its standard error: under strong noise a
-    network would otherwise be chosen by chance. With score_function "auto", its sources after the best second stage
-    must not lose either under the score that suits them: a network that only bends sources to suit a score is left.
+    two have found different features, up to an affine map, a deeper network is trained in the same way, for longer. The
+    mean of the two, aligned by an affine map, takes the place of the better one if it is better still: they err apart
+    where frames are few or noisy. A richer model is kept only if the held-out contrast gains more than its standard
+    error: under strong noise a network would otherwise be chosen by chance. With score_function "auto", its sources
+    after the best second stage must not lose either under the score that suits them: a network that only bends sources
+    to suit a score is left.
 
     B_i is the score of an autoregression whose innovations are Laplace, normal or between (`PairScore`), with
     parameters of each component; or free, any function of two numbers, where the sources change in another way: when
@@ -202,7 +204,7 @@ class PCL(ContrastiveEstimator):
         network = pair_models.network(contrast, plan, progress, rungs["linear"])
         if self._options().n_layers is None:
             network = pair_models.deeper(contrast, plan, progress, rungs["linear"], network)
-        return rungs | {"network": network}
+        return rungs | {"network": pair_models.averaged(contrast, network)}
 
     def _of_images(self, contrast: Contrast, images: Images, plan: PairPlan, progress: Progress, linear: Any) -> Rung:
         """The best of several convolutional networks."""
@@ -270,7 +272,7 @@ class PCL(ContrastiveEstimator):
         )
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
-        self.stability_ = self._stability(X, sources, rung.rival, train, runs(replicas, train), held_out)
+        self.stability_ = self._stability(X, sources, rung, train, runs(replicas, train), held_out)
         found = find_ambiguity(sources, replicas, lag, self.second_stage_, self._information)
         self.subspaces_ = found.subspaces
         self._say(found.kind, found.why, bool(found.subspaces))

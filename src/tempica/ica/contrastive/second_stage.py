@@ -149,9 +149,18 @@ def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, info
 
 def matched(S: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Absolute correlation (n,) of each column of S with the column of the other that goes with it best."""
+    alike = _alike(S, other)
+    return alike[np.arange(len(alike)), matching(S, other)]
+
+
+def matching(S: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Column (n,) of the other that goes best with each column of S, each taken once."""
+    return np.asarray(linear_sum_assignment(-_alike(S, other))[1])
+
+
+def _alike(S: np.ndarray, other: np.ndarray) -> np.ndarray:
     n = S.shape[1]
-    alike = np.abs(np.nan_to_num(np.corrcoef(S.T, other.T)[:n, n:]))
-    return alike[np.arange(n), linear_sum_assignment(-alike)[1]]
+    return np.abs(np.nan_to_num(np.corrcoef(S.T, other.T)[:n, n:]))
 
 
 def gaussian_sources(S: np.ndarray, labels: np.ndarray, lag: int) -> list[int]:

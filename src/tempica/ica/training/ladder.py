@@ -27,6 +27,7 @@ class Rung:
     losses: np.ndarray
     restarts: list[float]
     rival: Any = None
+    alone: Any = None  # the best restart's own model, where the model is its mean with the rival
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,13 @@ def agreement(features: Any, rival: Any, frames: Any) -> float:
     """
     if rival is None:
         return 1.0
+    h, other, weight = aligned(features, rival, frames)
+    nearest = np.column_stack([other, np.ones(len(other))]) @ weight
+    return float(min(np.corrcoef(x, y)[0, 1] for x, y in zip(h.T, nearest.T, strict=True)))
+
+
+def aligned(features: Any, rival: Any, frames: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features (frame, N) of frames, the rival's, and the affine map (N + 1, N) that brings these nearest to those."""
     with torch.no_grad():
         h, other = (each(frames).double().cpu().numpy() for each in (features, rival))
-    design = np.column_stack([other, np.ones(len(other))])
-    aligned = design @ np.linalg.lstsq(design, h, rcond=None)[0]
-    return float(min(np.corrcoef(x, y)[0, 1] for x, y in zip(h.T, aligned.T, strict=True)))
+    return h, other, np.linalg.lstsq(np.column_stack([other, np.ones(len(other))]), h, rcond=None)[0]

@@ -72,6 +72,28 @@ class Features(nn.Module):
             J = self.out.weight @ inner
         return J + self.linear
 
+    def mean_with(self, other: Features, turned: Tensor, shift: Tensor) -> Features:
+        """The network whose features are ½ (h(x) + turned h′(x) + shift), h′ those of another of the same depth.
+
+        `turned` is (N, N), `shift` (N,). Both run side by side: layers of both widths together, without links between.
+        """
+        width = sum(len(network.hidden[0].bias) // 2 for network in (self, other))
+        with torch.random.fork_rng(devices=[]):
+            mean = Features(self.linear.shape[1], len(self.linear), width, len(self.hidden), self.linear)
+        mean.to(self.linear)
+        with torch.no_grad():
+            mean.linear.copy_((self.linear + turned @ other.linear) / 2)
+            for place, (layer, one, two) in enumerate(zip(mean.hidden, self.hidden, other.hidden, strict=True)):
+                # a unit's two maps lie half the layer apart
+                halves = zip(one.weight.chunk(2), two.weight.chunk(2), strict=True)
+                together = [torch.block_diag(*pair) if place else torch.cat(pair) for pair in halves]
+                layer.weight.copy_(torch.cat(together))
+                biases = zip(one.bias.chunk(2), two.bias.chunk(2), strict=True)
+                layer.bias.copy_(torch.cat([bias for pair in biases for bias in pair]))
+            mean.out.weight.copy_(torch.cat([self.out.weight, turned @ other.out.weight], 1) / 2)
+            mean.out.bias.copy_((self.out.bias + turned @ other.out.bias + shift) / 2)
+        return mean
+
 
 class PairScore(nn.Module):
     """Separable score of all pairs of two sets of features, r(a, b) = Σ_i B_i(a_i, b_i), and its contrast.
