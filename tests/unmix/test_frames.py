@@ -112,3 +112,18 @@ def test_columns_that_say_nothing_useful_are_refused(changes, asked, told) -> No
         return
     with pytest.raises((DataError, FormatError), match=told):
         read(table, **asked)
+
+
+@pytest.mark.parametrize("ending", ["csv", "star"])
+def test_a_table_of_no_wanted_column_still_has_its_rows(ending: str, tmp_path: Path) -> None:
+    if ending == "star":
+        path = star(tmp_path, list(range(N)))
+    else:
+        path = tmp_path / "table.csv"
+        pandas.DataFrame({"k": range(N)}).to_csv(path, index=False)
+    frames = read(Z, star=path)
+    assert frames.table_row is not None
+    assert frames.table_row.tolist() == list(range(N))
+    assert frames.n_table == N
+    with pytest.raises(DataError, match="they must be of the same particles"):
+        read(Z[:-1], star=path)

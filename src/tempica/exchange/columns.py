@@ -15,6 +15,7 @@ from tempica.exchange import particle_columns
 Columns = dict[str, np.ndarray]  # (row,) each, numbers or text
 IMAGE_NAMES = ("rlnImageName", "_rlnImageName", "image_name", "blob/path")
 _OF_CRYOSPARC = re.compile(r"^\d{15,}_")  # the number that cryoSPARC puts before the names of imported files
+ROW = "row of the table"
 READABLE = (".star", ".cs", ".npy", ".csv", ".tsv", ".parquet")
 
 
@@ -40,7 +41,10 @@ def read_columns(path: str | Path, wanted: Iterable[str]) -> Columns:
         columns = columns_of_records(records)
     else:
         columns = columns_of_frame(read_frame(path))
-    return choose(columns, wanted, path) | {name: columns[name] for name in row_names(columns)}
+    if not columns:
+        raise FormatError(f"{path} has no columns. Give a table with a row for each particle or frame.")
+    rows = {ROW: np.arange(len(next(iter(columns.values()))))}  # so that no column wanted still has a length
+    return choose(columns, wanted, path) | {name: columns[name] for name in row_names(columns)} | rows
 
 
 def choose(columns: Columns, wanted: Sequence[str], source: object) -> Columns:
@@ -65,8 +69,7 @@ def _of_star(path: Path, wanted: Sequence[str]) -> Columns:
     columns = {name: as_numbers(found.values[label]) for name, label in labels.items()}
     if "rlnImageName" in found:
         columns["rlnImageName"] = np.array(found.values["rlnImageName"].tolist())
-    columns.setdefault("row of the table", np.arange(found.n))  # so that a table of no wanted column has a length
-    return columns
+    return columns | {ROW: np.arange(found.n)}
 
 
 def read_frame(path: Path) -> Any:

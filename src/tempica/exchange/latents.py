@@ -15,6 +15,7 @@ from tempica.exchange.columns import Columns, columns_of_frame, columns_of_recor
 from tempica.exchange.plain_pickle import read_pickle
 
 _COMPONENT = re.compile(r"components_mode_(\d+)/value")
+MOST_TOLD = 12  # features that a note names
 _ZDIM = re.compile(r"zdim_(\d+)")
 
 
@@ -197,17 +198,19 @@ def _flat(tree: dict[Any, Any], above: str = "") -> dict[str, Any]:
 
 
 def _of_frame(source: str, frame: Any, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
-    columns = columns_of_frame(frame)
+    columns, notes = columns_of_frame(frame), tuple[str, ...]()
     if features is None:
         without = {name for each in (*other, *row_names(columns)) for name in (each, f"_{each}", each.lstrip("_"))}
         features = [name for name, each in columns.items() if each.dtype.kind in "fiub" and name not in without]
+        shown = ", ".join(features[:MOST_TOLD]) + (", …" if len(features) > MOST_TOLD else "")
+        notes = (f"all columns of numbers that have no other use are latents: {shown}; --features names others",)
     absent = [name for name in features if name not in columns or columns[name].dtype.kind not in "fiub"]
     if absent or not features:
         named = f"has no column of numbers '{absent[0]}'" if absent else "has no column of numbers"
         raise FormatError(f"{source} {named}. Its columns: {', '.join(columns)}. Name latents with --features.")
     values = np.stack([columns[name] for name in features], axis=1).astype(np.float64)
     rest = {name: each for name, each in columns.items() if name not in features}
-    return Latents(source, values, list(features), rest)
+    return Latents(source, values, list(features), rest, notes=notes)
 
 
 def _of_records(path: Path, values: np.ndarray, features: Sequence[str] | None) -> Latents:

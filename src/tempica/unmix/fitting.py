@@ -17,6 +17,7 @@ from tempica.unmix.choosing import WITHOUT_TIME
 from tempica.unmix.frames import Frames
 
 N_NULL, NULL_ROWS = 20, 5000  # sets of normal numbers, and rows of each at most, that negentropies are compared with
+STABLE = 0.9  # correlation of a source with that of another restart
 QUOTED = ("model", "ambiguity", "ambiguity_why", "second_stage", "stability", "rank", "timescales", "autocorrelation")
 
 
@@ -91,6 +92,7 @@ def fit(name: str, frames: Frames, parameters: Mapping[str, Any], state: Path | 
     about |= {"title": row.title, "identifies": row.identifies, "theorem": row.theorem}
     about["warnings"] = list(dict.fromkeys(str(one.message) for one in caught))
     verdict, why = judge(row, model, frames, sources, about)
+    why += unstable(np.asarray(getattr(model, "stability_", []), dtype=np.float64))
     return Fitted(name, call_of(name, parameters), model, sources, verdict, why, about)
 
 
@@ -116,6 +118,12 @@ def judge(row: Method, model: Any, frames: Frames, sources: np.ndarray, about: d
     slow = ", ".join(f"{value:.3g}" for value in getattr(model, "timescales_", np.empty(0))[:8])
     told = f" Timescales, from the autocorrelation at the lag: {slow} frames." if slow else ""
     return "assumed", f"{row.title} identifies {row.identifies}. That this holds here was not tested.{told}"
+
+
+def unstable(stability: np.ndarray) -> str:
+    """What to add of axes (component,) that another restart found otherwise; nothing where there are none."""
+    weak = [f"source_{i + 1} (|ρ| = {value:.2f})" for i, value in enumerate(stability) if value < STABLE]
+    return f" Another restart of the training found otherwise: {', '.join(weak)}. Do not rely on these." if weak else ""
 
 
 def labelled(verdict: str, why: str, n: int, n_labels: int) -> tuple[str, str]:
