@@ -9,7 +9,7 @@ import numpy as np
 
 from tempica import seeds
 from tempica.audit import dynamics, halves, independence, ranks, rotation, signal, verdict
-from tempica.audit.features import Features, learn
+from tempica.audit.features import Features, linear, networks, with_halves
 from tempica.audit.given import Given, given
 from tempica.audit.results import Audit, Pipeline, Test
 from tempica.errors import DataError
@@ -17,7 +17,9 @@ from tempica.ica.linear.dimension import SourceCount, count_sources
 from tempica.progress import Progress
 
 METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
-STEPS = ("signal", "number of sources", "features", "axes", "independence", "halves", "dynamics", "verdict")
+N_STEPS = 7
+N_ROUGH = 20  # shifted series with which fits are compared
+CLEAN = 0.15  # leak up to which a map counts as the right one: of it, a correlation of 0.99 is left
 SEPARATE = 3.0  # standard errors by which decays must differ where autocorrelations alone have given the axes
 
 
@@ -66,7 +68,7 @@ def audit(
         raise DataError(f"method = {method!r} must be {', '.join(METHODS)}.")
     data = given(X, replicas, labels, covariance, lag)
     rng = seeds.generator(random_state, "audit")
-    with progress.task("audit", "steps", len(STEPS), 0) if progress else nullcontext(lambda: None) as advance:
+    with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
         tests = signal.signal_tests(data, rng)
         advance()
         count = count_sources(data.X, replicas=data.replicas, lag=data.lag) if data.timed else None
@@ -80,12 +82,15 @@ def audit(
         if n == 0:
             return _nothing(tests, data)
         moving = any(test.passed for test in tests if test.name.startswith("signal"))
-        nonlinear = moving and method in ("auto", "pcl", "tcl")
-        features = learn(data, count.directions[:n], seed=random_state, network=nonlinear)
+        fits = _candidates(data, count.directions[:n], method, moving, random_state)
+        features, axes, _ = max(fits, key=lambda fit: _worth(*fit))
         advance()
-        found = _axes(features, data, method, moving, rng, random_state)
+        features = with_halves(features, data, seed=random_state)
         advance()
-        return _judged(features, found, tests, data, rng, random_state, advance)
+        return _judged(features, axes, tests, data, rng, random_state, advance)
+
+
+Fit = tuple[Features, rotation.Axes, independence.Dependence]
 
 
 def _judged(
@@ -99,8 +104,9 @@ def _judged(
 ) -> Audit:
     """Test the sources of the axes, and judge."""
     S = features.h @ axes.U.T
+    dependence = independence.measure(S, data, rng)
     tests.append(_pairs_of_axes(axes))
-    tests.append(independence.independence_test(S, data, rng))
+    tests.append(independence.independence_test(dependence, data))
     advance()
     tests.append(halves.halves_test(features, axes.finder, data, seed=seed))
     advance()
@@ -115,9 +121,8 @@ def _judged(
         tests.append(ranks.rank_test(S, data, rng))
     advance()
     named = {test.name: test for test in tests}
-    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), named)
+    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), dependence, named)
     whole, each = verdict.judge(evidence)
-    advance()
     notes = tuple(note for note in (data.note,) if note)
     return Audit(whole, each, evidence.confidence(), tuple(tests), _pipeline(features, axes, data), S, data.rows, notes)
 
@@ -154,13 +159,30 @@ def _normal(X: np.ndarray) -> bool:
     return bool(np.abs(fourth).max() < bound * np.sqrt(24) and np.abs(third).max() < bound * np.sqrt(15))
 
 
-def _axes(
-    features: Features, data: Given, method: str, moving: bool, rng: np.random.Generator, seed: int
-) -> rotation.Axes:
-    """The axes that the data fix best: most pairs told apart, then least leak from source to source."""
+def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, seed: int) -> list[Fit]:
+    """Features with axes: linear ones, and networks' only where those leave sources that depend on one another.
+
+    A linear map whose sources are independent needs no network; and where nothing moves none can be taught.
+    """
+    n = len(directions)
+    networked = method in ("pcl", "tcl")
+    found = [] if networked else _with_axes(linear(data, directions), data, method, moving, seed)
+    if n < 2 or not moving or method not in ("auto", "pcl", "tcl"):
+        return found
+    untried = networks(data, n, seed=seed)
+    while not any(_clean(dependence) for _, _, dependence in found):
+        features = next(untried, None)
+        if features is None:
+            break
+        found += _with_axes(features, data, "auto", moving, seed)
+    return found or _with_axes(linear(data, directions), data, "auto", moving, seed)
+
+
+def _with_axes(features: Features, data: Given, method: str, moving: bool, seed: int) -> list[Fit]:
+    """Features with the axes of every finder that suits the data, and how the sources depend on one another."""
     names = rotation.finders(data)
     if features.method != "linear":  # no estimator has a stage of variances after a network
-        names = [name for name in names if name != "variances"]
+        names = [name for name in names if name != "variances"] if data.timed else ["values"]
     if not moving:
         names = ["values"]
     only = {"fastica": "values", "sobi": "spectra", "nonstationary": "variances"}.get(method)
@@ -168,16 +190,23 @@ def _axes(
         if not data.timed and only == "spectra":
             raise DataError("method = 'sobi' needs frames in order of time: give replicas beside labels.")
         names = [only]
-    found = [rotation.find_axes(name, features.h, data, seed=seed) for name in names]
-    if len(found) == 1 or features.h.shape[1] < 2:
-        return found[0]
+    found = []
+    for name in names:
+        axes = rotation.find_axes(name, features.h, data, seed=seed)
+        S = features.h @ axes.U.T
+        found.append((features, axes, independence.measure(S, data, np.random.default_rng(seed), N_ROUGH)))
+    return found
 
-    def worth(axes: rotation.Axes) -> tuple[int, float]:
-        test = independence.independence_test(features.h @ axes.U.T, data, np.random.default_rng(seed), 20)
-        spoiled = float(np.sum(np.square(test.details["leak"]))) + float(np.sum(axes.leak)) / (4 * axes.n_parts)
-        return int(axes.determined.sum()), -spoiled
 
-    return max(found, key=worth)
+def _worth(features: Features, axes: rotation.Axes, dependence: independence.Dependence) -> tuple[int, float]:
+    """What makes a fit better: more pairs of axes that are told apart, then less leak, then axes that scatter less."""
+    scatter = float(axes.leak.sum()) / (2 * axes.n_parts)
+    return int(axes.determined.sum()), -float((dependence.leak**2).sum()) - scatter
+
+
+def _clean(dependence: independence.Dependence) -> bool:
+    """Whether a map has left nothing to undo."""
+    return bool(dependence.leak.max(initial=0) < CLEAN and dependence.coupled < independence.TOLERATED)
 
 
 def _determined(axes: rotation.Axes, tests: dict[str, Test]) -> np.ndarray:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tempica.ica.base import linear_map, whitening
 
 RESTARTS, STEPS = 2, 1500  # of the networks of an audit, whose frames are thinned: more gain little there
 HALF_STEPS = 800
+DEPTH = 3  # hidden layers
 
 
 @dataclass(frozen=True)
@@ -26,41 +28,46 @@ class Features:
     method: str  # linear, pcl or tcl
     h: np.ndarray
     parameters: dict[str, Any]
-    gain: float  # nats of held-out contrast that the network has over a linear map
-    halves: tuple[np.ndarray, np.ndarray]
+    halves: tuple[np.ndarray, np.ndarray] | None = None
     affine: float = 1.0
 
 
-def learn(data: Given, directions: np.ndarray, *, seed: int, network: bool = True) -> Features:
-    """Features of n components: linear unless a network holds more on held-out frames, by more than its error.
+def linear(data: Given, directions: np.ndarray) -> Features:
+    """White features along directions (n, feature) of the whitened frames."""
+    h = white(data.X) @ directions.T
+    return Features("linear", h, {"n_components": len(directions)}, (h, h))
 
-    `directions` (n, feature) of the whitened frames are those of the linear ones.
+
+def networks(data: Given, n: int, *, seed: int) -> Iterator[Features]:
+    """Features of networks of n components that hold more of a held-out contrast than a linear map does.
+
+    Of pairs of frames, with the score of an autoregression, then with a free one; or of labels.
     """
-    n = len(directions)
-    h = _white(data.X) @ directions.T
-    linear = Features("linear", h, {"n_components": n}, 0.0, (h, h))
-    if not network or n < 2:
-        return linear
-    method = "pcl" if data.timed else "tcl" if data.labels is not None else None
-    if method is None:
-        return linear
-    parameters: dict[str, Any] = {"n_components": n, "n_restarts": RESTARTS, "max_steps": STEPS, "random_state": seed}
-    if method == "pcl":
-        parameters |= {"lag": data.lag, "second_stage": "none"}
-    model = _fitted(method, parameters, data)
-    gain = model.candidates_["linear"] - model.candidates_["network"]
-    if model.model_ != "network":
-        return Features("linear", h, linear.parameters, float(gain), (h, h))
-    h = _white(model.transform(data.X, stage="features"))
-    if method == "pcl":
-        parameters["score_function"] = model.score_function_
+    given: dict[str, Any] = {"n_components": n, "n_restarts": RESTARTS, "max_steps": STEPS, "random_state": seed}
+    if not data.timed:
+        model = _fitted("tcl", given, data)
+        if model.model_ == "network":
+            yield Features("tcl", white(model.transform(data.X, stage="features")), given)
+        return
+    given |= {"lag": data.lag, "second_stage": "none", "training": {"n_layers": DEPTH}}
+    for score in ("reference", "free"):
+        parameters = given | {"score_function": score}
+        model = _fitted("pcl", parameters, data)
+        if model.model_ == "network":
+            yield Features("pcl", white(model.transform(data.X, stage="features")), parameters)
+
+
+def with_halves(features: Features, data: Given, *, seed: int) -> Features:
+    """The same, beside features that two halves of the data give, each fitted from other random starts."""
+    if features.method == "linear":
+        return features
     halves = []
     for k, mask in enumerate(data.parts(2)):
-        few = parameters | {"n_restarts": 1, "max_steps": HALF_STEPS, "random_state": seed + 1 + k}
-        half = _fitted(method, few, data.part(mask))
-        halves.append(_white(half.transform(data.X, stage="features")))
+        few = features.parameters | {"n_restarts": 1, "max_steps": HALF_STEPS, "random_state": seed + 1 + k}
+        half = _fitted(features.method, few, data.part(mask))
+        halves.append(white(half.transform(data.X, stage="features")))
     one, other = halves
-    return Features(method, h, parameters, float(gain), (one, other), affine_agreement(one, other))
+    return replace(features, halves=(one, other), affine=affine_agreement(one, other))
 
 
 def affine_agreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -87,6 +94,6 @@ def _fitted(method: str, parameters: dict[str, Any], data: Given) -> Any:
         return TCL(**parameters).fit(data.X, data.labels)
 
 
-def _white(h: np.ndarray) -> np.ndarray:
-    mean, white = whitening(h)
-    return linear_map(h, mean, white)
+def white(h: np.ndarray) -> np.ndarray:
+    mean, matrix = whitening(h)
+    return linear_map(h, mean, matrix)

@@ -14,6 +14,7 @@ def halves_test(features: Features, finder: str, data: Given, *, seed: int) -> T
     The difference is what the data do not identify. Features and axes are fitted anew in each half, from other random
     starts. Chance within the subspace is what random rotations reach.
     """
+    assert features.halves is not None
     found = []
     for k, (mask, h) in enumerate(zip(data.parts(2), features.halves, strict=True)):
         found.append(h @ axes(finder, h[mask], data.part(mask), seed + 100 + k).T)

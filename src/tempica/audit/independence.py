@@ -1,8 +1,9 @@
-"""Whether recovered sources are independent: of one another, in their innovations, and given the label."""
+"""Whether recovered sources are independent: of one another, of one another's past, and given the label."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
 
@@ -12,128 +13,79 @@ from tempica.series import pairs, spans
 
 N_WAVES = 5  # functions cos(kπu) of ranks u, for each source
 N_NULL = 99
+TOLERATED = 0.2  # correlation beyond chance of functions of two sources: 4 % of a variance
+AMPLIFIED = 2.0  # times a leak: what the best functions of both of two leaking sources correlate at, at most (measured)
 
 
-def independence_test(S: np.ndarray, data: Given, rng: np.random.Generator, n_null: int = N_NULL) -> Test:
-    """Dependence between the recovered sources: an assumption of every theorem, and what a wrong map leaves behind.
+@dataclass(frozen=True)
+class Dependence:
+    """How sources depend on one another.
 
-    It is compared with `n_null` shifted series.
-
-    `details` holds two kinds of it, each beyond what shifted series reach. leak: correlation of a source with the best
-    function of another; a map that bends or mixes sources leaves that. coupling: dependence that is no such leak, in
-    spread say, at the same time or from a frame to the next; no map mends that.
+    largest: canonical correlation of functions of two sources, of the pair where it is largest; null: what shifted
+    series reach in 99 of 100 cases; p of it. leak (n, n): correlation of source i with the best function of source j,
+    beyond chance: what a map leaves that bends or mixes sources. coupling, from_past: dependence that is no leak, in
+    spread say, at the same time and from another source's past to an innovation; no map mends that.
     """
+
+    pair: tuple[int, int]
+    largest: float
+    null: float
+    p: float
+    leak: np.ndarray
+    coupling: float
+    from_past: float
+
+    @property
+    def coupled(self) -> float:
+        """The larger of both kinds of coupling."""
+        return max(self.coupling, self.from_past)
+
+
+def measure(S: np.ndarray, data: Given, rng: np.random.Generator, n_null: int = N_NULL) -> Dependence:
+    """Dependence of sources (frame, n), against series shifted in time, or frames permuted within their label."""
     n = S.shape[1]
     if n < 2:
-        return Test("independence", "Sources are independent", None, "One source has nothing to depend on.")
-    waves = [_waves(column, data) for column in S.T]
-    here = list(combinations(range(n), 2))
-    plain = np.arange(len(S))
-    found, leaks = _measured(waves, waves, here, plain)
-    null = [_measured(waves, waves, here, _moved(data, rng)) for _ in range(n_null)]
-    threshold = float(np.quantile([each.max() for each, _ in null], 0.99))
-    leak_null = float(np.quantile([each.max() for _, each in null], 0.95))
-    leak = np.sqrt(np.maximum(0, leaks**2 - leak_null**2))
-    coupling = _coupling(found, leaks, threshold)
-    largest, from_past = float(found.max()), 0.0
-    if data.timed:
-        past, past_null = _from_past(S, waves, leaks, data, rng)
-        from_past = _excess(past, past_null)
-    i, j = here[int(found.argmax())]
-    given = " given the label" if data.labels is not None else ""
-    p = float((1 + sum(each.max() >= largest for each, _ in null)) / (1 + n_null))
-    coupled = max(coupling, from_past)
-    words = f"Sources {i} and {j} depend on one another most{given}: functions of them correlate at {largest:.3f}"
-    words += f", where independent ones reach {threshold:.3f}."
-    if coupled > TOLERATED:
-        words += f" It is no leak of one into the other: they are coupled ({coupled:.2f})."
-    elif leak.max() > TOLERATED:
-        words += f" One leaks into the other ({leak.max():.2f})."
-    return Test(
-        "independence",
-        "Sources are independent",
-        max(coupled, float(leak.max())) < TOLERATED,
-        words,
-        largest,
+        return Dependence((0, 0), 0.0, 0.0, 1.0, np.zeros((n, n)), 0.0, 0.0)
+    waves = [_waves(column, data.labels) for column in S.T]
+    found, leaks = _correlations(waves, waves)
+    null = []
+    for _ in range(n_null):
+        moved = _moved(data, rng)
+        null.append(_correlations(waves, [each[moved] for each in waves]))
+    largest, leak_null = (np.array([each[kind].max() for each in null]) for kind in (0, 1))
+    threshold = float(np.quantile(largest, 0.99))
+    leak = np.sqrt(np.maximum(0, leaks**2 - np.quantile(leak_null, 0.95) ** 2))
+    both = np.maximum(leaks, leaks.T)
+    rest = np.sqrt(np.maximum(0, found**2 - (AMPLIFIED * both) ** 2))
+    i, j = np.unravel_index(int(found.argmax()), found.shape)
+    return Dependence(
+        (int(min(i, j)), int(max(i, j))),
+        float(found.max()),
         threshold,
-        p,
-        details={"leak": leak, "coupling": coupling, "from_past": from_past},
+        float((1 + (largest >= found.max()).sum()) / (1 + n_null)),
+        leak,
+        float(np.max(np.where(found > threshold, rest, 0))),
+        _from_past(S, waves, float(leaks.max()), data, rng) if data.timed else 0.0,
     )
 
 
-TOLERATED = 0.2  # correlation beyond chance of functions of two sources: 4 % of a variance
-AMPLIFIED = 1.5  # how much more than a leak the best functions of both of two leaking sources correlate, at most
-
-
-def _measured(
-    one: list[np.ndarray], other: list[np.ndarray], which: list[tuple[int, int]], moved: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Canonical correlation (pair,), and correlation of either source with functions of the other, the larger."""
-    canonical, leak = np.empty(len(which)), np.empty(len(which))
-    for k, (i, j) in enumerate(which):
-        cross = one[i].T @ other[j][moved] / len(moved)
-        canonical[k] = np.linalg.svd(cross, compute_uv=False)[0]
-        # cos πu is all but the source itself, in ranks
-        leak[k] = max(np.linalg.norm(cross[0]), np.linalg.norm(cross[:, 0]))
-    return canonical, leak
-
-
-def _coupling(found: np.ndarray, leaks: np.ndarray, threshold: float) -> float:
-    """Largest dependence that leaks do not explain, where it exceeds chance."""
-    rest = np.sqrt(np.maximum(0, found**2 - (AMPLIFIED * leaks) ** 2))
-    return float(np.max(np.where(found > threshold, rest, 0)))
-
-
-def _excess(value: float, threshold: float) -> float:
-    return float(np.sqrt(max(0.0, value**2 - threshold**2)))
-
-
-def _from_past(
-    S: np.ndarray, waves: list[np.ndarray], leaks: np.ndarray, data: Given, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Largest correlation of functions of an innovation with functions of another source's past, and of chance."""
-    first = pairs(data.replicas, data.lag)
-    new = innovations(S, data)
-    moves = [_waves(column, None) for column in new.T]
-    n = S.shape[1]
-    which = [(i, j) for i in range(n) for j in range(n) if i != j]
-    now, _ = _measured(moves, [each[first] for each in waves], which, np.arange(len(first)))
-    null = []
-    for _ in range(N_NULL // 3):
-        offset = int(rng.integers(len(first) // 10 + 1, max(len(first) // 10 + 2, len(first) - len(first) // 10)))
-        moved = (np.arange(len(first)) + offset) % len(first)
-        null.append(_measured(moves, [each[first] for each in waves], which, moved)[0].max())
-    # what leaks of one into the other make of their own dynamics is no coupling
-    return float(np.sqrt(max(0.0, now.max() ** 2 - (AMPLIFIED * leaks.max()) ** 2))), float(np.max(null))
-
-
-def _waves(column: np.ndarray, data: Given | None) -> np.ndarray:
-    """Functions cos(kπu) (frame, 5), k = 1 … 5, of a source's ranks u, within each label where there are labels."""
-    u = np.empty(len(column))
-    if data is None or data.labels is None:
-        u[np.argsort(column, kind="stable")] = (np.arange(len(column)) + 0.5) / len(column)
-    else:
-        order = np.lexsort((column, data.labels))
-        start, length = spans(data.labels[order])
-        u[order] = (np.arange(len(order)) - np.repeat(start, length) + 0.5) / np.repeat(length, length)
-    waves = np.cos(np.pi * np.outer(u, np.arange(1, N_WAVES + 1)))
-    return (waves - waves.mean(0)) / waves.std(0)
-
-
-def _moved(data: Given, rng: np.random.Generator) -> np.ndarray:
-    """Rows (frame,) moved round their replica by a random offset; snapshots are permuted within their label."""
-    rows = np.arange(len(data.X))
-    if not data.timed and data.labels is not None:
-        order = np.argsort(data.labels, kind="stable")
-        shuffled = np.lexsort((rng.random(len(rows)), data.labels))
-        moved = np.empty_like(rows)
-        moved[order] = shuffled
-        return moved
-    start, length = spans(data.replicas)
-    least = np.maximum(1, length // 10)
-    offset = rng.integers(least, np.maximum(least + 1, length - least))
-    within = rows - start[data.replicas]
-    return start[data.replicas] + (within + offset[data.replicas]) % length[data.replicas]
+def independence_test(found: Dependence, data: Given) -> Test:
+    """An assumption of every theorem, and what tells a wrong map."""
+    title = "Sources are independent"
+    if len(found.leak) < 2:
+        return Test("independence", title, None, "One source has nothing to depend on.")
+    i, j = found.pair
+    given = " given the label" if data.labels is not None else ""
+    words = f"Sources {i} and {j} depend on one another most{given}: functions of them correlate at {found.largest:.3f}"
+    words += f", where independent ones reach {found.null:.3f} in one of 100 cases."
+    leak = float(found.leak.max())
+    if found.coupled > TOLERATED:
+        words += f" It is no leak of one into the other: they are coupled ({found.coupled:.2f})."
+    elif leak > TOLERATED:
+        words += f" One leaks into another ({leak:.2f})."
+    details = {"leak": found.leak, "coupling": found.coupling, "from_past": found.from_past}
+    passed = max(found.coupled, leak) < TOLERATED
+    return Test("independence", title, passed, words, found.largest, found.null, found.p, details=details)
 
 
 def innovations(S: np.ndarray, data: Given) -> np.ndarray:
@@ -141,7 +93,59 @@ def innovations(S: np.ndarray, data: Given) -> np.ndarray:
     first = pairs(data.replicas, data.lag)
     found = []
     for column in S.T:
-        basis = np.c_[np.ones(len(first)), column[first], _waves(column, data)[first]]
+        basis = np.c_[np.ones(len(first)), column[first], _waves(column, None)[first]]
         there = column[first + data.lag]
         found.append(there - basis @ np.linalg.lstsq(basis, there, rcond=None)[0])
     return np.stack(found, axis=1)
+
+
+def _waves(column: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    """Functions cos(kπu) (frame, 5), k = 1 … 5, of a source's ranks u, within each label where there are labels."""
+    u = np.empty(len(column))
+    if labels is None:
+        u[np.argsort(column, kind="stable")] = (np.arange(len(column)) + 0.5) / len(column)
+    else:
+        order = np.lexsort((column, labels))
+        start, length = spans(labels[order])
+        u[order] = (np.arange(len(order)) - np.repeat(start, length) + 0.5) / np.repeat(length, length)
+    waves = np.cos(np.pi * np.outer(u, np.arange(1, N_WAVES + 1)))
+    return (waves - waves.mean(0)) / waves.std(0)
+
+
+def _correlations(one: list[np.ndarray], other: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Canonical correlation (n, n) of functions of two sources, and correlation of i with functions of j; 0 for i = j.
+
+    Functions of ranks are uncorrelated as they are, and cos πu is all but the source itself.
+    """
+    n = len(one)
+    canonical, leak = np.zeros((n, n)), np.zeros((n, n))
+    for i, j in permutations(range(n), 2):
+        cross = one[i].T @ other[j] / len(one[i])
+        canonical[i, j] = np.linalg.svd(cross, compute_uv=False)[0]
+        leak[i, j] = np.linalg.norm(cross[0])
+    return canonical, leak
+
+
+def _from_past(S: np.ndarray, waves: list[np.ndarray], leak: float, data: Given, rng: np.random.Generator) -> float:
+    """Largest correlation of an innovation with another source's past, in functions of both, beyond chance."""
+    first = pairs(data.replicas, data.lag)
+    moves = [_waves(column, None) for column in innovations(S, data).T]
+    past = [each[first] for each in waves]
+    found = float(_correlations(moves, past)[0].max())
+    shifts = rng.integers(len(first) // 10 + 1, len(first) - len(first) // 10, size=N_NULL // 3)
+    null = [_correlations(moves, [np.roll(each, shift, axis=0) for each in past])[0].max() for shift in shifts]
+    return float(np.sqrt(max(0.0, found**2 - (AMPLIFIED * leak) ** 2 - np.max(null) ** 2)))
+
+
+def _moved(data: Given, rng: np.random.Generator) -> np.ndarray:
+    """Rows (frame,) moved round their replica by a random offset; snapshots are permuted within their label."""
+    rows = np.arange(len(data.X))
+    if not data.timed and data.labels is not None:
+        moved = np.empty_like(rows)
+        moved[np.argsort(data.labels, kind="stable")] = np.lexsort((rng.random(len(rows)), data.labels))
+        return moved
+    start, length = spans(data.replicas)
+    least = np.maximum(1, length // 10)
+    offset = rng.integers(least, np.maximum(least + 1, length - least))
+    within = rows - start[data.replicas]
+    return start[data.replicas] + (within + offset[data.replicas]) % length[data.replicas]

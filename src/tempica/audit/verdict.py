@@ -9,7 +9,7 @@ import numpy as np
 
 from tempica.audit.features import Features
 from tempica.audit.given import Given
-from tempica.audit.independence import TOLERATED
+from tempica.audit.independence import TOLERATED, Dependence
 from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, SUBSPACE, Test, Verdict
 from tempica.audit.rotation import Axes, unresolved
 
@@ -38,6 +38,7 @@ class Evidence:
     features: Features
     axes: Axes
     determined: np.ndarray  # (n, n)
+    dependence: Dependence
     tests: dict[str, Test]
 
     @property
@@ -48,19 +49,7 @@ class Evidence:
     @property
     def leak(self) -> np.ndarray:
         """(n,) of each source: root of the summed squares of what leaks into it from others."""
-        n = len(self.axes.U)
-        found = np.zeros((n, n))
-        if n > 1:
-            found[np.triu_indices(n, 1)] = self.tests["independence"].details["leak"]
-        return np.sqrt((found + found.T) ** 2 @ np.ones(n))
-
-    @property
-    def coupled(self) -> float:
-        """Dependence that no map removes."""
-        if len(self.axes.U) < 2:
-            return 0.0
-        details = self.tests["independence"].details
-        return float(max(details["coupling"], details["from_past"]))
+        return np.sqrt((self.dependence.leak**2).sum(1))
 
     def correlations(self) -> np.ndarray:
         """Estimate (n,) of each source's correlation with the truth.
@@ -77,8 +66,9 @@ class Evidence:
         return self.features.affine * turned * np.sqrt(np.maximum(0, 1 - np.minimum(1, self.leak) ** 2))
 
     def confidence(self) -> float:
-        """Estimate of the mean correlation with the true sources, if there are independent ones."""
-        return float(self.correlations().mean() * (1 - self.coupled if self.coupled > TOLERATED else 1))
+        """Estimate of the mean correlation with the true sources; what is coupled counts against it."""
+        coupled = self.dependence.coupled
+        return float(self.correlations().mean() * (1 - coupled if coupled > TOLERATED else 1))
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, tuple[Verdict, ...]]:
@@ -135,11 +125,11 @@ def _hopeless(evidence: Evidence) -> Verdict | None:
             "Record frames in order of time, a fraction of the relaxation time apart, or under at least"
             f" {2 * n + 1} conditions that act on the sources separately.",
         )
-    if evidence.coupled > TOLERATED:
+    if evidence.dependence.coupled > TOLERATED:
         return Verdict(
             NOT,
-            f"The sources that are found depend on one another ({evidence.coupled:.2f} beyond chance) in a way that no"
-            " map undoes: there are no independent axes to find.",
+            "The sources that are found depend on one another in a way that no map undoes"
+            f" ({evidence.dependence.coupled:.2f} beyond chance): there are no independent axes to find.",
             "every theorem of ICA assumes independent sources",
             ("independence",),
             "Read the coupled variables as one subspace, or control one of them.",
