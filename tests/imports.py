@@ -15,6 +15,7 @@ FLOORS = (
     ("exchange",),
     ("runs",),
     ("simulate", "render", "embed", "ica", "evaluate", "report"),
+    ("audit",),
     ("unmix",),
     ("pipeline",),
     ("designs",),

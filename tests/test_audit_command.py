@@ -78,10 +78,10 @@ def test_what_cannot_be_audited_is_refused_in_one_sentence(small_run: Path, tmp_
     np.save(few, np.zeros((3, 2)))
     for arguments, says in (
         ((tmp_path / "none.npy",), "There is no file"),
-        ((text,), "no table of numbers"),
-        ((empty,), "cannot be read"),
+        ((text,), "has no column of numbers"),
+        ((empty,), "is empty"),
         ((few,), "constant"),
-        ((tmp_path,), "is no tempica run"),
+        ((tmp_path,), "no output folder"),
         ((small_run, "--labels", text), "a run knows its own"),
     ):
         done = tempica("audit", *arguments)

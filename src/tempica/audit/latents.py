@@ -8,109 +8,83 @@ from typing import Any
 import numpy as np
 
 from tempica.audit.auditing import audit
-from tempica.errors import DataError, StoreError
+from tempica.errors import DataError, FormatError, StoreError
+from tempica.exchange.latents import Latents, read_latents
 from tempica.progress import Progress
 from tempica.stores import files
 from tempica.stores.reading import open_store
-
-ARRAYS = ("latents", "latent", "X", "z", "arr_0")  # names under which an .npz may hold them
 
 
 def audit_file(
     path: Path,
     *,
-    method: str,
-    components: int | None,
-    lag: int | None,
-    replicas: Path | None,
-    labels: Path | None,
-    out: Path | None,
+    method: str = "auto",
+    n_components: int | None = None,
+    lag: int | None = None,
+    replicas: str | None = None,
+    labels: str | None = None,
+    array: str | None = None,
+    features: str | None = None,
+    out: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[dict[str, Any], Path | None]:
-    """Audit the latents of a file, and write what was found if asked to; returns that, and where it was written.
+) -> dict[str, Any]:
+    """Audit the latents of a file, and write what was found if asked to; returns it as JSON holds it.
 
-    Raises StoreError for a file that is not there or would be overwritten, DataError for what cannot be audited.
+    `replicas` and `labels` are columns of the file, or files with one value a frame: .npy, or text with a line each.
+    Raises FormatError for a file that cannot be read, StoreError for one that would be overwritten, DataError for what
+    cannot be audited.
     """
     if out is not None and out.exists():
         raise StoreError(f"{out} exists already; nothing was changed. Give --out another name.")
-    X, covariance, own = read_latents(path)
-    series = own if replicas is None else read_column(replicas)
+    if path.suffix == ".zarr":
+        X, covariance, series = _of_store(path)
+        latents = Latents(str(path), X, [], {})
+    else:
+        other = [name for name in (replicas, labels) if name is not None]
+        names = None if features is None else features.split(",")
+        latents = read_latents(path, array=array, features=names, other=other)
+        X, covariance, series = np.asarray(latents.values), _diagonal(latents.variance), None
     found = audit(
         X,
         method=method,
-        replicas=series,
-        labels=None if labels is None else read_column(labels),
+        replicas=series if replicas is None else _column(replicas, latents),
+        labels=None if labels is None else _column(labels, latents),
         covariance=covariance,
-        n_components=components,
+        n_components=n_components,
         lag=lag or 1,
         progress=progress or Progress(),
     )
     told = {"name": path.name, **found.as_dict()}
     if out is not None:
         files.write_json(out, told)
-    return told, out
+    return told
 
 
-def read_latents(path: Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Latents (frame, feature), their covariances and replicas, the latter two where a latents.zarr tells them.
-
-    Raises StoreError for a file that is not there, DataError for one without an array (frame, feature).
-    """
-    if path.suffix == ".zarr":
-        latents = open_store(path, "latents")
-        mean, covariance = latents["latent"].values, latents["latent_covariance"].values
-        n = mean.shape[-1]
-        return mean.reshape(-1, n), covariance.reshape(-1, n, n), np.repeat(np.arange(len(mean)), mean.shape[1])
-    return _array(path), None, None
+def _of_store(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latents (frame, mode) of a latents.zarr, their covariances, and the replica of each frame."""
+    latents = open_store(path, "latents")
+    mean, covariance = latents["latent"].values, latents["latent_covariance"].values
+    n = mean.shape[-1]
+    return mean.reshape(-1, n), covariance.reshape(-1, n, n), np.repeat(np.arange(len(mean)), mean.shape[1])
 
 
-def read_column(path: Path) -> np.ndarray:
-    """One number or word a frame, from .npy or a text file with a line a frame."""
+def _diagonal(variance: np.ndarray | None) -> np.ndarray | None:
+    """Covariances (frame, feature, feature) of the variances that a program states."""
+    return None if variance is None else variance[..., None] * np.eye(variance.shape[1])
+
+
+def _column(name: str, latents: Latents) -> np.ndarray:
+    """A column of the file, or the values of another file, one a frame."""
+    for known in (name, f"_{name}", name.lstrip("_")):
+        if known in latents.columns:
+            return latents.columns[known]
+    path = Path(name)
     if not path.is_file():
-        raise StoreError(f"There is no file {path}. Give a .npy, or text with a line a frame.")
-    if path.suffix == ".npy":
-        return np.asarray(_loaded(path)).reshape(-1)
-    return np.array(path.read_text(encoding="utf-8").split())
-
-
-def _array(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise StoreError(f"There is no file or run folder {path}. Give a run, latents.zarr, .npy, .npz or text.")
-    if path.suffix in (".npy", ".npz"):
-        loaded = _loaded(path)
-        if path.suffix == ".npy":
-            return np.asarray(loaded)
-        names = [name for name in (*ARRAYS, *loaded.files) if name in loaded.files]
-        if not names:
-            raise DataError(f"{path} holds no array. Give latents (frame, feature).")
-        return np.asarray(loaded[names[0]])
+        there = f"its columns are {', '.join(latents.columns)}" if latents.columns else "it has no other columns"
+        raise FormatError(f"{latents.source} has no column {name}, and there is no such file; {there}.")
+    if path.suffix != ".npy":
+        return np.array(path.read_text(encoding="utf-8").split())
     try:
-        return _of_text(path)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is no table of numbers: {error}. Give .npy, .npz, or text with a line a frame."
-        ) from None
-
-
-def _of_text(path: Path) -> np.ndarray:
-    """Numbers of a text file, separated by commas or spaces; a first line of names is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comma = "," if lines and "," in lines[0] else None
-    head = [part.strip() for part in lines[0].split(comma)] if lines else []
-    named = any(part and not _number(part) for part in head)
-    return np.loadtxt(lines[int(named) :], delimiter=comma, ndmin=2)
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _loaded(path: Path) -> Any:
-    try:
-        return np.load(path, allow_pickle=False)
+        return np.asarray(np.load(path, allow_pickle=False)).reshape(-1)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read as an array: {error}.") from None
