@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -67,27 +68,32 @@ def audit(
     if method not in METHODS:
         raise DataError(f"method = {method!r} must be {', '.join(METHODS)}.")
     data = given(X, replicas, labels, covariance, lag)
-    rng = seeds.generator(random_state, "audit")
     with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
-        tests = signal.signal_tests(data, rng)
-        advance()
-        count = count_sources(data.X, replicas=data.replicas, lag=data.lag) if data.timed else None
-        if data.labels is not None:
-            by_label = count_sources(data.X, labels=data.labels)
-            count = by_label if count is None or by_label.n > count.n else count
-        assert count is not None
-        n = _number(n_components, count, data)
-        tests.append(_counted(count, n))
-        advance()
-        if n == 0:
-            return _nothing(tests, data)
-        moving = any(test.passed for test in tests if test.name.startswith("signal"))
-        fits = _candidates(data, count.directions[:n], method, moving, random_state)
-        features, axes, _ = max(fits, key=lambda fit: _worth(*fit))
-        advance()
-        features = with_halves(features, data, seed=random_state)
-        advance()
-        return _judged(features, axes, tests, data, rng, random_state, advance)
+        return _audited(data, method, n_components, random_state, advance)
+
+
+def _audited(data: Given, method: str, n_components: int | None, seed: int, advance: Callable[[], None]) -> Audit:
+    """Signal, number of sources, features and axes; then the tests of what they give."""
+    rng = seeds.generator(seed, "audit")
+    tests = signal.signal_tests(data, rng)
+    advance()
+    count = count_sources(data.X, replicas=data.replicas, lag=data.lag) if data.timed else None
+    if data.labels is not None:
+        by_label = count_sources(data.X, labels=data.labels)
+        count = by_label if count is None or by_label.n > count.n else count
+    assert count is not None
+    n = _number(n_components, count, data)
+    tests.append(_counted(count, n))
+    advance()
+    if n == 0:
+        return _nothing(tests, data)
+    moving = any(test.passed for test in tests if test.name.startswith("signal"))
+    fits = _candidates(data, count.directions[:n], method, moving, seed)
+    features, axes, _ = max(fits, key=lambda fit: _worth(*fit))
+    advance()
+    features = with_halves(features, data, seed=seed)
+    advance()
+    return _judged(features, axes, tests, data, rng, seed, advance)
 
 
 Fit = tuple[Features, rotation.Axes, independence.Dependence]
@@ -100,7 +106,7 @@ def _judged(
     data: Given,
     rng: np.random.Generator,
     seed: int,
-    advance: Any,
+    advance: Callable[[], None],
 ) -> Audit:
     """Test the sources of the axes, and judge."""
     S = features.h @ axes.U.T

@@ -36,6 +36,8 @@ def audit_file(
     """
     if out is not None and out.exists():
         raise StoreError(f"{out} exists already; nothing was changed. Give --out another name.")
+    covariance: np.ndarray | None
+    series: np.ndarray | None
     if path.suffix == ".zarr":
         X, covariance, series = _of_store(path)
         latents = Latents(str(path), X, [], {})
@@ -43,7 +45,8 @@ def audit_file(
         other = [name for name in (replicas, labels) if name is not None]
         names = None if features is None else features.split(",")
         latents = read_latents(path, array=array, features=names, other=other)
-        X, covariance, series = np.asarray(latents.values), _diagonal(latents.variance), None
+        X, series = np.asarray(latents.values), None
+        covariance = _diagonal(latents.variance)
     found = audit(
         X,
         method=method,

@@ -32,7 +32,7 @@ def audit_axes(run_or_latents: Path, **options: Any) -> None:
     """
     import json
 
-    from tempica import pipeline
+    from tempica import examining
     from tempica.audit.latents import audit_file
 
     if (run_or_latents / ".tempica").is_dir():
@@ -40,7 +40,7 @@ def audit_axes(run_or_latents: Path, **options: Any) -> None:
             if options.pop(name) is not None:
                 raise click.UsageError(f"--{name} is for latents in a file; a run knows its own.")
         with terminal.working():
-            path, done = pipeline.audit(run_or_latents, **options)
+            path, done = examining.audit(run_or_latents, **options)
         if not done:
             terminal.tell(f"{path} is up to date; nothing was done.")
         _show(json.loads(path.read_text(encoding="utf-8")))
