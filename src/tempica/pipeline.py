@@ -10,7 +10,6 @@ import contextlib
 import os
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from tempica._version import __version__
@@ -19,11 +18,10 @@ from tempica.progress import Progress
 from tempica.recipe import experiment
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
 from tempica.runs import locks, pool
-from tempica.runs.committing import Room, carry_out, carry_out_check, make, work_of
+from tempica.runs.committing import Room, carry_out, make, work_of
 from tempica.runs.folder import Run, open_run
 from tempica.runs.foreign import LARGE
-from tempica.runs.layout import fingerprint
-from tempica.runs.stages import CHECK, STAGES
+from tempica.runs.stages import STAGES
 
 
 def run(
@@ -159,52 +157,6 @@ def _import(
             shutil.rmtree(run.path, ignore_errors=True)
         raise
     return run.path, done
-
-
-def check(
-    folder: str | Path,
-    *,
-    frames: int = 600,
-    against: str | Path | None = None,
-    jobs: int | None = None,
-    progress: Progress | None = None,
-) -> tuple[Path, bool]:
-    """Test a run for bias: other molecules, noise alone and halves of the data, into its checks.json.
-
-    A report that is there is written anew.
-
-    Parameters:
-        folder: of a run that has been embedded.
-        frames: from which models are learned; half as many are held out.
-        against: structure file (PDB or mmCIF) of another form of the molecule, to begin with instead.
-        jobs, progress: as for `run`.
-
-    Returns the path of checks.json, and whether it was made now; raises as `run` does.
-    """
-    from tempica.embed.checks import tasks as room
-    from tempica.simulate.structures import load_molecule
-
-    if not Path(folder).is_dir():
-        raise StoreError(f"There is no run folder {folder}. Give the folder of a run, not its recipe.")
-    work, progress = open_run(Path(folder), None), progress or Progress()
-    if (refusal := CHECK.refuses(work.recipe)) is not None:
-        raise RecipeError(refusal)
-    other, name = (None, "") if against is None else (load_molecule(Path(against)).position, Path(against).name)
-    asked = fingerprint(work.fingerprints["embed"], frames, name, None if other is None else other.tolist())
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, work.claim(progress.say))
-        if not work.is_current("embed"):
-            raise StoreError(
-                f"check needs latents.zarr in {work.path}, missing or of another recipe."
-                f" Do all stages up to it with: tempica run {work.path} --until embed"
-            )
-        executor = stack.enter_context(pool.process_pool(jobs or pool.usable_cores()))
-        make = partial(room.run, n_frames=frames, other=other, other_name=name)
-        done = carry_out_check(work, make, asked, executor, progress)
-        if done and (work.path / "report.html").exists() and work.is_current("report"):
-            (work.path / "report.html").unlink()
-            carry_out(work, "report", _room("report"), executor, progress, "cpu")
-    return work.path / "checks.json", done
 
 
 def load_recipe(path: str | Path) -> tuple[Recipe, str]:

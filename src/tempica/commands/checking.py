@@ -21,10 +21,10 @@ def check_run(run_folder: Path, frames: int, against: Path | None, jobs: int | N
 
     What was found is in RUN's checks.json, and in its report if there is one.
     """
-    from tempica import pipeline
+    from tempica import examining
 
     with terminal.working():
-        path, done = pipeline.check(run_folder, frames=frames, against=against, jobs=jobs)
+        path, done = examining.check(run_folder, frames=frames, against=against, jobs=jobs)
     if not done:
         terminal.tell(f"{path} is up to date; nothing was done.")
     _show_checks(path)

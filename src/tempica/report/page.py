@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import checked, figures, placing, words
+from tempica.report import audited, checked, figures, placing, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples
 from tempica.report.recovered import Recovery, Truth, recoveries, splits, truths
@@ -28,15 +28,16 @@ def render_page(
     sources: xarray.Dataset,
     scores: dict[str, Any],
     checks: dict[str, Any] | None = None,
+    audit: dict[str, Any] | None = None,
     *,
     software: dict[str, str],
 ) -> str:
     """The report of a run as HTML: scores, example frames, sources over time, correlations, provenance.
 
     Datasets are the stores `trajectory`, `movie` and `sources` of the schema, `scores` the content of scores.json, and
-    `checks` that of checks.json, if there is one; of the movie, only the example frames are read. The page has no
-    script, no outside resource and no time of day: the same inputs give the same bytes. What comes from the recipe is
-    escaped.
+    `checks` and `audit` that of checks.json and audit.json, if there are; of the movie, only the example frames are
+    read. The page has no script, no outside resource and no time of day: the same inputs give the same bytes. What
+    comes from the recipe is escaped.
     """
     held_out = np.flatnonzero(splits(sources) == "held_out")
     titles = {about["name"]: about["title"] for about in scores["methods"]}  # by which readers know the methods
@@ -57,6 +58,7 @@ def render_page(
             _frames(recipe, trajectory, movie, held_out),
             placing.section(scores),
             checked.section(checks),
+            audited.section(audit),
             _traces(recipe, trajectory, truth, found, held_out, learned),
             _correlations(spearman, learned),
             _scatters(truth, found, held_out, learned),

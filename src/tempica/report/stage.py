@@ -29,16 +29,18 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
     poses = true_poses(run, "report", movie)
     movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    checks = _checks(run)
-    page = render_page(recipe, recipe_text, trajectory, movie, sources, scores, checks, software=store.software())
+    checks, audit = _beside(run, "checks.json", "embedded", "latents"), _beside(run, "audit.json", "audited", "sources")
+    page = render_page(
+        recipe, recipe_text, trajectory, movie, sources, scores, checks, audit, software=store.software()
+    )
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
     files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
 
 
-def _checks(run: Path) -> dict[str, Any] | None:
-    """Bias tests of the latents that the run has now, if they have been tested."""
-    path = run / "checks.json"
+def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:
+    """What was found about the store of a kind that the run has now, if that was asked for."""
+    path = run / name
     if not path.exists():
         return None
-    checks: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return checks if checks["embedded"] == read(run, "report", "latents").attrs["fingerprint"] else None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found if found[of] == read(run, "report", kind).attrs["fingerprint"] else None

@@ -16,7 +16,7 @@ from tempica.errors import TaskError, TempicaError
 from tempica.progress import Progress
 from tempica.runs import locks
 from tempica.runs.folder import Run, stamp
-from tempica.runs.stages import CHECK, READERS, STAGES
+from tempica.runs.stages import READERS, STAGES, Stage
 from tempica.runs.work import Lease, Work
 from tempica.stores import store
 
@@ -55,32 +55,32 @@ def carry_out(run: Run, stage: str, room: Room, executor: Executor, progress: Pr
     progress.say(f"{stage}: done in {seconds:.1f} s")
 
 
-def carry_out_check(run: Run, room: Room, digest: str, executor: Executor, progress: Progress) -> bool:
-    """Check a run from where an earlier check left it: checks.json, unless it is there; returns whether it was made.
+def carry_out_beside(run: Run, stage: Stage, room: Room, digest: str, executor: Executor, progress: Progress) -> bool:
+    """Do what is no stage of a run (CHECK, AUDIT) from where an earlier try left it; returns whether it was done.
 
-    Nothing that stages made is touched. A digest says what is checked, and how.
+    It makes one JSON file, unless that is there. Nothing that stages made is touched. A digest says what is asked.
     """
-    (name,) = CHECK.makes
-    folder, kept = run.hidden / f"{CHECK.name}-{digest}", run.path / name
+    (name,) = stage.makes
+    folder, kept = run.hidden / f"{stage.name}-{digest}", run.path / name
     if stamp(kept) == digest:
         return False
     run.set_aside([name])
-    for other in run.hidden.glob(f"{CHECK.name}-*"):
+    for other in run.hidden.glob(f"{stage.name}-*"):
         if other != folder:
             shutil.rmtree(other)
     folder.mkdir(exist_ok=True)
     started = time.monotonic()
-    run.log(stage=CHECK.name, event="started", fingerprint=digest)
+    run.log(stage=stage.name, event="started", fingerprint=digest)
     token = locks.renew(run.lease, say=progress.say)
     lease = (run.lease.resolve(), token)
     work = Work(
-        CHECK.name, run.path.resolve(), folder.resolve(), run.recipe, run.recipe_text, digest, executor, progress, lease
+        stage.name, run.path.resolve(), folder.resolve(), run.recipe, run.recipe_text, digest, executor, progress, lease
     )
     make(run, room, work)
     locks.renew(run.lease, say=progress.say)
     os.rename(folder / name, kept)
     shutil.rmtree(folder)
-    run.log(stage=CHECK.name, event="done", seconds=round(time.monotonic() - started, 2))
+    run.log(stage=stage.name, event="done", seconds=round(time.monotonic() - started, 2))
     return True
 
 

@@ -142,4 +142,14 @@ CHECK = Stage(
 )
 """No stage of a run, which is complete without it: what is done with one that has been embedded."""
 
-READERS = STAGES | {CHECK.name: CHECK}
+AUDIT = Stage(
+    "audit",
+    room="audit",
+    reads=("movie", "latents", "sources"),
+    makes=("audit.json",),
+    help="Say whether the sources of a run can be believed.",
+    rules=_IMAGES_EMBED,
+)
+"""No stage either: what is done with a run that has been trained, without its truth."""
+
+READERS = STAGES | {CHECK.name: CHECK, AUDIT.name: AUDIT}

@@ -1,4 +1,4 @@
-"""JSON Schemas of the recipe, of every store, of scores.json and of checks.json."""
+"""JSON Schemas of the recipe, of every store, of scores.json, checks.json and audit.json."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, LATENTS_OPTIONAL, MOVIE_OPTICS, MOVIE_OPTIONAL
+from tempica.stores.audits import AUDITS
 from tempica.stores.checks import CHECKS
 from tempica.stores.schema import FILES, STORES
 from tempica.stores.scores import SCORES
 
 
 def all_schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schemas by file name: the recipe, scores.json, checks.json, and one a store."""
+    """JSON Schemas by file name: the recipe, scores.json, checks.json, audit.json, and one a store."""
     from tempica.recipe.experiment import Recipe
 
     recipe = Recipe.model_json_schema() | {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {"recipe": recipe, "scores": SCORES, "checks": CHECKS} | {kind: _store_schema(kind) for kind in STORES}
+    return {"recipe": recipe, "scores": SCORES, "checks": CHECKS, "audit": AUDITS} | {
+        kind: _store_schema(kind) for kind in STORES
+    }
 
 
 def write_schemas(folder: Path) -> list[Path]:

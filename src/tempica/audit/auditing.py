@@ -1,0 +1,259 @@
+"""The audit: tests, the axes that the data prefer, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from tempica import seeds
+from tempica.audit import dynamics, halves, independence, ranks, rotation, signal, verdict
+from tempica.audit.features import Features, linear, networks, with_halves
+from tempica.audit.given import Given, given
+from tempica.audit.results import Audit, Pipeline, Test
+from tempica.errors import DataError
+from tempica.ica.linear.dimension import SourceCount, count_sources
+from tempica.progress import Progress
+
+METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
+N_STEPS = 7
+N_ROUGH = 20  # shifted series with which fits are compared
+CLEAN = 0.15  # leak up to which a map counts as the right one: of it, a correlation of 0.99 is left
+SEPARATE = 3.0  # standard errors by which decays must differ where autocorrelations alone have given the axes
+
+
+def audit(
+    X: Any,
+    *,
+    method: str = "auto",
+    replicas: Any = None,
+    labels: Any = None,
+    covariance: Any = None,
+    n_components: int | None = None,
+    lag: int = 1,
+    random_state: int = 0,
+    progress: Progress | None = None,
+) -> Audit:
+    """Say whether the axes that temporal ICA finds in latents can be believed, without a truth.
+
+    Features are linear, or a network's where that holds more of a held-out contrast. Axes are sought in them by what
+    can fix any (innovations, values, autocorrelations, variances), each in up to eight disjoint parts of the data from
+    random starts; two axes are told apart where parts agree better than random rotations would. The sources that
+    result are tested for what the theorems assume, and the losses that the tests show make the estimate `confidence`.
+
+    Parameters:
+        X: latents (frame, feature), in order of time within each replica.
+        method: "auto", or the only method to audit: fastica, sobi, nonstationary, pcl or tcl.
+        replicas: label (frame,) of the series that each frame belongs to; one series when None.
+        labels: label (frame,) of the segment, condition or delay of each frame. With labels and no replicas, frames
+            are snapshots without an order of time.
+        covariance: of each frame's noise (frame, feature, feature), or one for all (feature, feature).
+        n_components: number of sources; counted when None.
+        lag: between the two frames of a pair.
+        random_state: seed of all that is drawn.
+        progress: where to say what is being done; nowhere when None.
+
+    Of more than 20,000 frames, 20 stretches spread evenly are used. Raises DataError, in one sentence, for what cannot
+    be audited. Sources: the theorems that `Verdict.theorem` names.
+
+    Example:
+        >>> from tempica.evaluate import audit
+        >>> import numpy as np
+        >>> noise = np.random.default_rng(0).normal(size=(2000, 2))
+        >>> audit(noise).verdict.kind
+        'nothing moves'
+    """
+    if method not in METHODS:
+        raise DataError(f"method = {method!r} must be {', '.join(METHODS)}.")
+    data = given(X, replicas, labels, covariance, lag)
+    with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
+        return _audited(data, method, n_components, random_state, advance)
+
+
+def _audited(data: Given, method: str, n_components: int | None, seed: int, advance: Callable[[], None]) -> Audit:
+    """Signal, number of sources, features and axes; then the tests of what they give."""
+    rng = seeds.generator(seed, "audit")
+    tests = signal.signal_tests(data, rng)
+    advance()
+    count = count_sources(data.X, replicas=data.replicas, lag=data.lag) if data.timed else None
+    if data.labels is not None:
+        by_label = count_sources(data.X, labels=data.labels)
+        count = by_label if count is None or by_label.n > count.n else count
+    assert count is not None
+    n = _number(n_components, count, data)
+    tests.append(_counted(count, n))
+    advance()
+    if n == 0:
+        return _nothing(tests, data)
+    moving = any(test.passed for test in tests if test.name.startswith("signal"))
+    fits = _candidates(data, count.directions[:n], method, moving, seed)
+    features, axes, _ = max(fits, key=lambda fit: _worth(*fit))
+    advance()
+    features = with_halves(features, data, seed=seed)
+    advance()
+    return _judged(features, axes, tests, data, rng, seed, advance)
+
+
+Fit = tuple[Features, rotation.Axes, independence.Dependence]
+
+
+def _judged(
+    features: Features,
+    axes: rotation.Axes,
+    tests: list[Test],
+    data: Given,
+    rng: np.random.Generator,
+    seed: int,
+    advance: Callable[[], None],
+) -> Audit:
+    """Test the sources of the axes, and judge."""
+    S = features.h @ axes.U.T
+    dependence = independence.measure(S, data, rng)
+    tests.append(_pairs_of_axes(axes))
+    tests.append(independence.independence_test(dependence, data))
+    advance()
+    tests.append(halves.halves_test(features, axes.finder, data, seed=seed))
+    advance()
+    tests.append(dynamics.gaussianity_test(S, data))
+    if data.timed:
+        tests += [
+            dynamics.separation_test(S, data),
+            dynamics.rate_ratio_test(S, data),
+            dynamics.stationarity_test(S, data, rng),
+        ]
+    if data.labels is not None:
+        tests.append(ranks.rank_test(S, data, rng))
+    advance()
+    named = {test.name: test for test in tests}
+    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), dependence, named)
+    whole, each = verdict.judge(evidence)
+    notes = tuple(note for note in (data.note,) if note)
+    return Audit(whole, each, evidence.confidence(), tuple(tests), _pipeline(features, axes, data), S, data.rows, notes)
+
+
+def _nothing(tests: list[Test], data: Given) -> Audit:
+    said = verdict.nothing({test.name: test for test in tests})
+    notes = tuple(note for note in (data.note,) if note)
+    return Audit(said, (), 0.0, tuple(tests), None, np.empty((len(data.X), 0)), data.rows, notes)
+
+
+def _number(asked: int | None, count: SourceCount, data: Given) -> int:
+    """Of sources: as many as are asked for or counted; all directions where nothing but values may tell them apart."""
+    most = len(count.directions)
+    if asked is not None:
+        if not (isinstance(asked, int | np.integer) and 1 <= asked <= most):
+            raise DataError(f"n_components = {asked!r} must be from 1 to {most}, the directions in which frames vary.")
+        return int(asked)
+    if count.n > 0:
+        return count.n
+    return most if not _normal(data.X) else 0
+
+
+def _normal(X: np.ndarray) -> bool:
+    """Whether no principal component of the frames, and no axis that FastICA finds, is of other than normal shape."""
+    from tempica.ica.base import linear_map, whitening
+
+    mean, white = whitening(X)
+    z = linear_map(X, mean, white)
+    i, j = np.triu_indices(z.shape[1])
+    fourth = (z**2).T @ z**2 / len(z) - 1 - 2 * np.eye(z.shape[1])
+    third = (z[:, i] * z[:, j]).T @ z / len(z)
+    # of normal frames, moments have deviations of about √24 (kurtosis), 2 and less, and √15 (third), all over √frames
+    bound = 5 / np.sqrt(len(z))
+    return bool(np.abs(fourth).max() < bound * np.sqrt(24) and np.abs(third).max() < bound * np.sqrt(15))
+
+
+def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, seed: int) -> list[Fit]:
+    """Features with axes: linear ones, and networks' only where those leave sources that depend on one another.
+
+    A linear map whose sources are independent needs no network; and where nothing moves none can be taught.
+    """
+    n = len(directions)
+    networked = method in ("pcl", "tcl")
+    found = [] if networked else _with_axes(linear(data, directions), data, method, moving, seed)
+    if n < 2 or not moving or method not in ("auto", "pcl", "tcl"):
+        return found
+    untried = networks(data, n, seed=seed)
+    while not any(_clean(dependence) for _, _, dependence in found):
+        features = next(untried, None)
+        if features is None:
+            break
+        found += _with_axes(features, data, "auto", moving, seed)
+    return found or _with_axes(linear(data, directions), data, "auto", moving, seed)
+
+
+def _with_axes(features: Features, data: Given, method: str, moving: bool, seed: int) -> list[Fit]:
+    """Features with the axes of every finder that suits the data, and how the sources depend on one another."""
+    names = rotation.finders(data)
+    if features.method != "linear":  # no estimator has a stage of variances after a network
+        names = [name for name in names if name != "variances"] if data.timed else ["values"]
+    if not moving:
+        names = ["values"]
+    only = {"fastica": "values", "sobi": "spectra", "nonstationary": "variances"}.get(method)
+    if only is not None:
+        if not data.timed and only == "spectra":
+            raise DataError("method = 'sobi' needs frames in order of time: give replicas beside labels.")
+        names = [only]
+    found = []
+    for name in names:
+        axes = rotation.find_axes(name, features.h, data, seed=seed)
+        S = features.h @ axes.U.T
+        found.append((features, axes, independence.measure(S, data, np.random.default_rng(seed), N_ROUGH)))
+    return found
+
+
+def _worth(features: Features, axes: rotation.Axes, dependence: independence.Dependence) -> tuple[int, float]:
+    """What makes a fit better: more pairs of axes that are told apart, then less leak, then axes that scatter less."""
+    scatter = float(axes.leak.sum()) / (2 * axes.n_parts)
+    return int(axes.determined.sum()), -float((dependence.leak**2).sum()) - scatter
+
+
+def _clean(dependence: independence.Dependence) -> bool:
+    """Whether a map has left nothing to undo."""
+    return bool(dependence.leak.max(initial=0) < CLEAN and dependence.coupled < independence.TOLERATED)
+
+
+def _determined(axes: rotation.Axes, tests: dict[str, Test]) -> np.ndarray:
+    """Pairs (n, n) of axes told apart; by autocorrelations only where what is free of noise differs too."""
+    if axes.finder != "spectra" or "separation" not in tests or len(axes.U) < 2:
+        return axes.determined
+    apart = np.asarray(tests["separation"].details["decay_apart"]) > SEPARATE
+    return axes.determined & (apart | np.eye(len(axes.U), dtype=bool))
+
+
+def _pairs_of_axes(axes: rotation.Axes) -> Test:
+    n = len(axes.U)
+    if n < 2:
+        return Test("axes", "Parts of the data give the same axes", None, "One source has no axes to turn.")
+    worst = float(axes.p.max())
+    loose = [(int(i), int(j)) for i, j in np.argwhere(np.triu(~axes.determined))]
+    words = "every pair of axes is told apart" if not loose else f"pairs {', '.join(map(str, loose))} are not"
+    chance = rotation.random_agreement(n, max(2, axes.n_parts))
+    return Test(
+        "axes",
+        "Parts of the data give the same axes",
+        not loose,
+        f"By {axes.finder}, axes of {axes.n_parts} parts of the data agree at {axes.agreement:.3f}, where random"
+        f" rotations reach {chance:.3f}: {words}.",
+        axes.agreement,
+        chance,
+        worst,
+        details={"finder": axes.finder, "leak": axes.leak, "p": axes.p, "n_parts": axes.n_parts},
+    )
+
+
+def _counted(count: SourceCount, n: int) -> Test:
+    least = float(count.threshold[-1]) if len(count.threshold) else None
+    return Test("number", "Some directions are not noise", n > 0, count.limits, float(count.n), least)
+
+
+def _pipeline(features: Features, axes: rotation.Axes, data: Given) -> Pipeline:
+    """What to run on all frames: the features' method with the stage that has fixed the axes."""
+    n, stage = len(axes.U), verdict.STAGE[axes.finder]
+    if features.method == "tcl":
+        return Pipeline("tcl", {"n_components": n}, "fastica")
+    if stage == "none" or features.method == "pcl" or (stage == "fastica" and n < data.X.shape[1] and data.timed):
+        return Pipeline("pcl", {"n_components": n, "lag": data.lag, "second_stage": stage}, stage)
+    return Pipeline(stage, {"n_components": n}, stage)

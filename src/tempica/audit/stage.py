@@ -1,0 +1,73 @@
+"""Audits a run: its latents, with what the movie tells of molecules and labels, beside the sources that it has."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempica import seeds
+from tempica.audit.auditing import audit
+from tempica.audit.features import raw_agreement
+from tempica.audit.results import plain
+from tempica.progress import Progress
+from tempica.recipe.experiment import Recipe
+from tempica.runs.reading import read
+from tempica.stores import files, schema
+
+if TYPE_CHECKING:
+    from tempica.runs.work import Work
+
+
+def run(work: Work, method: str, n_components: int | None, lag: int) -> None:
+    """One task: audit.json."""
+    out = work.folder / "audit.json"
+    task = partial(audit_run, work.recipe, work.run, work.fingerprint, out, method, n_components, lag)
+    work.run_chains("audit", [[("audit", task)]])
+
+
+def audit_run(
+    recipe: Recipe, run: Path, fingerprint: str, out: Path, method: str, n_components: int | None, lag: int
+) -> None:
+    """Audit the latents of a run, and say how far its methods' sources agree with the audit's."""
+    latents, movie = read(run, "audit", "latents"), read(run, "audit", "movie")
+    mean, covariance = latents["latent"].values, latents["latent_covariance"].values
+    n = mean.shape[-1]
+    molecule = movie["molecule"].values
+    begins = np.ones(molecule.shape, dtype=bool)
+    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
+    found = audit(
+        mean.reshape(-1, n),
+        method=method,
+        replicas=None if recipe.frames_per_molecule == 1 else np.cumsum(begins),
+        labels=movie["label"].values.reshape(-1) if recipe.labelled else None,
+        covariance=covariance.reshape(-1, n, n),
+        n_components=n_components,
+        lag=lag,
+        random_state=seeds.integer(recipe.seed, "audit"),
+        progress=Progress(),
+    )
+    sources = read(run, "audit", "sources")
+    about = {
+        "name": recipe.name,
+        "schema_version": schema.SCHEMA_VERSION,
+        "fingerprint": fingerprint,
+        "audited": str(sources.attrs["fingerprint"]),
+    }
+    files.write_json(
+        out, about | found.as_dict() | {"methods": plain(_agreements(sources, found.sources, found.frames))}
+    )
+
+
+def _agreements(sources: Any, audited: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Mean correlation of each method's sources, unmixed and smoothed, with those of the audit, matched."""
+    told = []
+    for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
+        for stage, series in zip(map(str, sources["stage"].values), of_method, strict=True):
+            kept = series[..., ~np.isnan(series).all((0, 1))]
+            if kept.shape[-1] and audited.shape[1]:
+                flat = kept.reshape(-1, kept.shape[-1])[rows]
+                told.append({"method": method, "stage": stage, "agreement": raw_agreement(flat, audited)})
+    return told

@@ -1,0 +1,139 @@
+"""Verdicts on made-up latents whose answer theory gives."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+
+from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, SUBSPACE
+from tempica.errors import DataError
+from tempica.evaluate import audit
+from tempica.evaluate.metrics import mcc
+from tempica.ica.synthetic import random_mixing
+
+N = 4000
+
+
+def series(rho: tuple[float, ...], *, seed: int = 0, n: int = N) -> np.ndarray:
+    """Normal AR(1) sources (frame, source) of unit variance."""
+    noise = np.random.default_rng(seed).normal(size=(n + 200, len(rho)))
+    columns = [lfilter([1], [1, -r], np.sqrt(1 - r * r) * e) for r, e in zip(rho, noise.T, strict=True)]
+    return np.stack(columns, axis=1)[200:]
+
+
+def mixed(S: np.ndarray, seed: int = 0) -> np.ndarray:
+    return random_mixing(S.shape[1], 1, seed=seed)(S)
+
+
+def test_distinct_rates_are_found_by_sobi() -> None:
+    S = series((0.95, 0.8, 0.3))
+    found = audit(mixed(S), method="sobi")
+    assert (found.verdict.kind, found.pipeline.stage) == (AFTER_STAGE, "sobi")
+    assert mcc(found.sources, S).score > 0.95
+    assert found.confidence > 0.95
+    assert all(one.kind == AFTER_STAGE for one in found.verdicts)
+
+
+def test_equal_rates_leave_a_subspace() -> None:
+    found = audit(mixed(series((0.8, 0.8, 0.8))), method="sobi")
+    assert found.verdict.kind == SUBSPACE
+    assert not found.test("separation").passed
+    assert found.verdict.mend
+
+
+def test_one_source_apart_from_two_alike_is_believed_alone() -> None:
+    S = series((0.95, 0.5, 0.5))
+    found = audit(mixed(S), method="sobi")
+    alone = int(np.argmax(np.abs(np.corrcoef(found.sources.T, S[:, 0])[:-1, -1])))
+    assert found.verdict.kind == SUBSPACE
+    assert alone not in found.verdict.subspace
+    assert {one.kind for i, one in enumerate(found.verdicts) if i == alone} == {AFTER_STAGE}
+
+
+def test_unequal_noise_is_not_taken_for_unequal_rates() -> None:
+    """Noise of another strength in one direction fixes axes, and the same ones in every part of the data."""
+    clean = series((0.8, 0.8), n=8000)
+    X = clean @ np.array([[1.0, 1.0], [1.0, -1.0]]) / np.sqrt(2)
+    X = X + np.random.default_rng(1).normal(size=X.shape) * [0.2, 1.5]
+    found = audit(X, method="sobi")
+    assert found.test("axes").passed
+    assert found.verdict.kind == SUBSPACE
+
+
+def test_noise_without_memory_does_not_move() -> None:
+    found = audit(np.random.default_rng(0).normal(size=(N, 3)))
+    assert (found.verdict.kind, found.pipeline, found.confidence) == (NOTHING, None, 0.0)
+
+
+def test_shuffled_frames_leave_linear_ica_alone() -> None:
+    S = np.random.default_rng(0).laplace(size=(N, 2))
+    found = audit(mixed(S))
+    assert found.verdict.kind == NOT
+    assert "only the tests of linear ICA apply" in found.verdict.sentence
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_labels_must_act_on_each_source(together: bool) -> None:
+    rng = np.random.default_rng(0)
+    scale = rng.uniform(0.1, 1, size=(40, 1, 1 if together else 2))
+    S = (scale * rng.normal(size=(40, 100, 2))).reshape(-1, 2)
+    found = audit(mixed(S), method="nonstationary", labels=np.repeat(np.arange(40), 100))
+    if together:
+        assert (found.verdict.kind, found.test("rank").statistic) == (NOT, 1)
+        assert "3 conditions" in found.verdict.mend
+    else:
+        assert found.verdict.kind == IDENTIFIABLE
+        assert mcc(found.sources, S).score > 0.98
+
+
+def test_sources_on_a_shell_are_coupled() -> None:
+    """Motion on a ring: no map makes its two coordinates independent."""
+    angle = np.cumsum(0.3 * np.random.default_rng(0).normal(size=N))
+    X = np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.05 * np.random.default_rng(1).normal(size=(N, 2))
+    found = audit(X, method="fastica")
+    assert found.verdict.kind == NOT
+    assert not found.test("independence").passed
+
+
+def test_what_is_said_is_json_and_the_same_each_time() -> None:
+    X = mixed(series((0.9, 0.4), n=1000))
+    one, other = (audit(X, method="sobi") for _ in range(2))
+    assert json.dumps(one.as_dict(), allow_nan=False) == json.dumps(other.as_dict(), allow_nan=False)
+    assert all(test.sentence for test in one.tests)
+
+
+def test_many_frames_are_thinned_and_it_is_said() -> None:
+    X = np.random.default_rng(0).normal(size=(100_000, 2))
+    found = audit(X)
+    assert len(found.frames) == 20_000
+    assert "20,000" in found.notes[0]
+
+
+X = np.random.default_rng(0).normal(size=(1000, 2))
+
+
+@pytest.mark.parametrize(
+    ("frames", "given", "says"),
+    [
+        (np.c_[X, np.ones(1000)], {}, "Feature 2 is constant"),
+        (np.where(np.arange(2000).reshape(1000, 2) == 7, np.nan, X), {}, r"X\[3, 1\] is nan"),
+        (X[:100], {}, "100 frames of 2 features are too few"),
+        (X.reshape(-1), {}, "shape"),
+        ([["a", "b"]] * 500, {}, "array of numbers"),
+        (X, {"labels": np.zeros(10)}, "one label for each of the 1000"),
+        (X, {"labels": np.zeros(1000)}, "have the label 0"),
+        (X, {"labels": np.arange(1000)}, "has 1 frames"),
+        (X, {"replicas": np.zeros(10)}, "one label for each of the 1000"),
+        (X, {"replicas": np.arange(1000)}, "no pair of frames"),
+        (X, {"lag": 1000}, "no pair of frames"),
+        (X, {"covariance": np.eye(3)}, r"covariance has shape \(3, 3\)"),
+        (X, {"n_components": 5}, "n_components = 5"),
+        (X, {"method": "magic"}, "method = 'magic'"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(frames: object, given: dict[str, object], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        audit(frames, **given)
