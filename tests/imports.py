@@ -17,6 +17,7 @@ FLOORS = (
     ("simulate", "render", "embed", "ica", "evaluate", "report"),
     ("unmix",),
     ("pipeline",),
+    ("designs",),
     ("commands",),
     ("cli", "__init__"),
 )

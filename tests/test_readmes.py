@@ -90,7 +90,7 @@ def check_command(arguments: list[str]) -> None:
 
 
 def test_every_room_has_one() -> None:
-    rooms = {stage.room for stage in STAGES.values()} | {"recipe", "exchange", "runs", "unmix"}
+    rooms = {stage.room for stage in STAGES.values()} | {"recipe", "exchange", "runs", "unmix", "designs"}
     assert {name_of(path) for path in READMES} == {".", "simulations", "data_schemas"} | {
         f"src/tempica/{room}" for room in rooms
     }

@@ -13,6 +13,7 @@ import click
 from tempica import terminal
 from tempica._version import __version__
 from tempica.commands.checking import check_run
+from tempica.commands.designing import design_recipe
 from tempica.commands.exchanging import export_run, import_files
 from tempica.commands.listings import methods, recipes, schema
 from tempica.commands.stages import COMMANDS, run
@@ -42,7 +43,7 @@ def cli() -> None:
     """
 
 
-for _verb in (run, *COMMANDS, check_run, export_run, import_files, unmix, recipes, methods, schema):
+for _verb in (run, *COMMANDS, check_run, design_recipe, export_run, import_files, unmix, recipes, methods, schema):
     cli.add_command(_verb)
 
 

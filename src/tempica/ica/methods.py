@@ -176,6 +176,17 @@ def mistakes(recipe: Recipe) -> list[str]:
     return wrong
 
 
+def lacks(name: str, recipe: Recipe) -> str | None:
+    """What the recipe's data lack of what a method needs, with a remedy; None where they have it."""
+    return _lacks(find(name).needs, recipe, recipe.train.lag)
+
+
+def takes_lag(name: str) -> bool:
+    """Whether the run gives a method its lag: those that choose lags themselves take none."""
+    lag = parameters(find(name)).get("lag")
+    return lag is not None and lag.default is not None
+
+
 def _longest(lag: Any, default: int) -> int:
     """The longest of a method's lags; what is no lag at all is another mistake."""
     lags = [each for each in (lag if isinstance(lag, list) else [lag]) if type(each) is int]
