@@ -99,6 +99,7 @@ class Design:
         return json.loads(json.dumps(asdict(self), default=float))
 
 
+# long: half of it says what it takes and gives
 def design(
     target: str | Path,
     *,

@@ -90,6 +90,9 @@ class Features(nn.Module):
                 layer.weight.copy_(torch.cat(together))
                 biases = zip(one.bias.chunk(2), two.bias.chunk(2), strict=True)
                 layer.bias.copy_(torch.cat([bias for pair in biases for bias in pair]))
+            assert mean.out is not None
+            assert self.out is not None
+            assert other.out is not None
             mean.out.weight.copy_(torch.cat([self.out.weight, turned @ other.out.weight], 1) / 2)
             mean.out.bias.copy_((self.out.bias + turned @ other.out.bias + shift) / 2)
         return mean
