@@ -175,7 +175,6 @@ def _scored(
     """Split and score of sources (replica, time, component); matching and affine map are those of training replicas."""
     told = {
         "n_null": recipe.evaluate.n_null,
-        "n_bootstrap": recipe.evaluate.n_bootstrap,
         "random_state": seeds.integer(recipe.seed, "score"),
     }
     for kind in KINDS:

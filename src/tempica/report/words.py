@@ -36,8 +36,8 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        "95 % interval of the score from a moving-block bootstrap of the held-out frames, which keeps"
-        " neighbouring frames together. It covers the finite length of the movies, not another training run.",
+        "95 % interval of the score, from how much each held-out frame contributes to it, and for how long neighbouring"
+        " frames contribute alike. It covers the finite length of the movies, not another training run.",
     ),
     (
         "Ceiling",

@@ -33,7 +33,7 @@ _ROW = {
         "items": {"type": "number"},
         "minItems": 2,
         "maxItems": 2,
-        "description": "95 %, moving-block bootstrap",
+        "description": "95 %, from the long-run variance of each frame's influence on the score",
     },
     "r2": {
         "type": "number",

@@ -69,48 +69,66 @@ class Autoregression:
 def fit(series: np.ndarray, start: np.ndarray, length: np.ndarray, rng: np.random.Generator) -> Autoregression:
     """Of a series (frame,) in replicas."""
     x = series - series.mean()
-    variance = float(x.var())
-    longest = int(length.max())
-    p, moments = _order(x, start, length, min(MOST_LAGS, max(0, longest - 2)))
-    if p == 0 or variance == 0:
+    n, variance = len(x), float(x.var())
+    most = min(MOST_LAGS, max(0, int(length.max()) - 2))
+    p = _order(x, start, length, most) if variance > 0 else 0
+    if p == 0:
         return Autoregression(np.empty(0), variance)
-    first = Autoregression(*_solved(_moments(x, start, length, p), p, len(x)))
-    first = Autoregression(_stationary(first.phi, len(x)), first.variance)
+    phi, noise = _solved(_moments(x, start, length, p), p)
+    first = Autoregression(_stationary(phi, n), noise)
     total = np.zeros(p)
     for _ in range(N_CORRECTIONS):
-        drawn = np.concatenate(
-            [first.simulate(rng.standard_normal((1, n)), rng.standard_normal((1, p)))[0] for n in length]
-        )
-        total += _solved(_moments(drawn - drawn.mean(), start, length, p), p, len(x))[0]
-    phi = _stationary(2 * first.phi - total / N_CORRECTIONS, len(x))
-    corrected = Autoregression(phi, 1.0)
+        drawn = _drawn(first, start, length, rng)
+        total += _solved(_moments(drawn - drawn.mean(), start, length, p), p)[0]
     # the persistence is corrected, the size of a step is as seen
-    return Autoregression(phi, first.variance) if corrected.deviation > 0 else first
+    return Autoregression(_stationary(2 * first.phi - total / N_CORRECTIONS, n), noise)
+
+
+def innovations(model: Autoregression, x: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """What each frame of x (frame,) brings that earlier ones do not tell; nothing where there are too few of these."""
+    e, p = np.zeros(len(x)), len(model.phi)
+    frame = _with_past(start, length, p)
+    e[frame] = x[frame] - sum((phi * x[frame - k - 1] for k, phi in enumerate(model.phi)), np.zeros(len(frame)))
+    return e
+
+
+def _drawn(model: Autoregression, start: np.ndarray, length: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A series (frame,) of the model in replicas."""
+    x = np.empty(int(length.sum()))
+    for n in np.unique(length):
+        first = start[length == n]
+        shape = len(first), n
+        x[first[:, None] + np.arange(n)] = model.simulate(
+            rng.standard_normal(shape), rng.standard_normal((len(first), len(model.phi)))
+        )
+    return x
+
+
+def _with_past(start: np.ndarray, length: np.ndarray, p: int) -> np.ndarray:
+    """Frames that have p others before them in their replica."""
+    return np.flatnonzero(np.arange(int(length.sum())) - np.repeat(start, length) >= p)
 
 
 def _moments(x: np.ndarray, start: np.ndarray, length: np.ndarray, p: int) -> np.ndarray:
-    """Σ_t x_{t−i} x_{t−j} (p + 1, p + 1) over all frames that have p before them in their replica."""
-    total = np.zeros((p + 1, p + 1))
-    for first, n in zip(start, length, strict=True):
-        if n > p:
-            lagged = np.stack([x[first + p - i : first + n - i] for i in range(p + 1)])
-            total += lagged @ lagged.T
-    return total
+    """Mean of x_{t−i} x_{t−j} (p + 1, p + 1) over all frames that have p before them in their replica."""
+    frame = _with_past(start, length, p)
+    lagged = np.stack([x[frame - i] for i in range(p + 1)])
+    return np.asarray(lagged @ lagged.T / len(frame))
 
 
-def _solved(moments: np.ndarray, p: int, n: int) -> tuple[np.ndarray, float]:
+def _solved(moments: np.ndarray, p: int) -> tuple[np.ndarray, float]:
     """φ (p,) and the variance of the innovations by least squares."""
     phi = np.linalg.lstsq(moments[1 : p + 1, 1 : p + 1], moments[1 : p + 1, 0], rcond=1e-12)[0]
-    return phi, max(float(moments[0, 0] - phi @ moments[1 : p + 1, 0]) / n, 1e-300)
+    return phi, max(float(moments[0, 0] - phi @ moments[1 : p + 1, 0]), 1e-300)
 
 
-def _order(x: np.ndarray, start: np.ndarray, length: np.ndarray, most: int) -> tuple[int, np.ndarray]:
+def _order(x: np.ndarray, start: np.ndarray, length: np.ndarray, most: int) -> int:
     """The number of lags that the criterion chooses, on the frames that have `most` before them."""
-    moments, n = _moments(x, start, length, most), int(np.maximum(length - most, 0).sum())
-    if n < 4 * (most + 1) or moments[0, 0] == 0:
-        return (min(1, most) if n else 0), moments
-    criterion = [n * np.log(_solved(moments, p, n)[1]) + p * np.log(n) for p in range(most + 1)]
-    return int(np.argmin(criterion)), moments
+    n = len(_with_past(start, length, most))
+    if n < 4 * (most + 1):
+        return min(1, most)
+    moments = _moments(x, start, length, most)
+    return int(np.argmin([n * np.log(_solved(moments, p)[1]) + p * np.log(n) for p in range(most + 1)]))
 
 
 def _companion(phi: np.ndarray) -> np.ndarray:
