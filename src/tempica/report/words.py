@@ -51,6 +51,12 @@ GLOSSARY = (
         " collective variables, and how fast each of them forgets. About the best that is possible at all.",
     ),
     (
+        "Told the truth",
+        "The score of a network that is trained on the truth of the training replicas, and sees the same latents, or"
+        " the same images, one at a time: what methods that are told nothing can hope for. Shares are given of bounds"
+        " above chance alone.",
+    ),
+    (
         "Bound",
         "The least error that an unbiased estimate of a pose can have from one frame, when the conformation is not"
         " known either (Cramér and Rao), with what the modes are known to do beforehand.",

@@ -31,7 +31,7 @@ import numpy as np
 from tempica.evaluate.metrics.arrays import COLLAPSED, Kind, correlation, standardised
 from tempica.evaluate.metrics.matching import assign, score
 
-RANKED_FRAMES = 5000  # of which rotated components are ranked; a difference of two scores is read off them, no score
+RANKED_FRAMES = 3000  # of which rotated components are ranked; a difference of two scores is read off them, no score
 COLLINEAR = 1e-10  # of the largest eigenvalue, below which a direction is rounding
 
 
@@ -116,7 +116,7 @@ def rotation_scores(
         random_state: seed.
 
     Spearman correlations of rotations in long series are the Pearson ones of all frames plus the difference between
-    the two kinds on about 5,000 evenly spaced frames.
+    the two kinds on about 3,000 evenly spaced frames.
     """
     k = subspace.whitening.shape[1]
     if k < 2:
