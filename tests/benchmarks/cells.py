@@ -59,9 +59,7 @@ def figures(
     quantile of the score of random rotations of that map's image: chance within the subspace.
     """
     matched = assign(correlation_matrix(S[learned], truth[learned], "spearman"))
-    found = mcc(
-        S[held_out], truth[held_out], replicas=replicas[held_out], assignment=matched, n_null=100, n_bootstrap=200
-    )
+    found = mcc(S[held_out], truth[held_out], replicas=replicas[held_out], assignment=matched, n_null=100)
     pearson = np.abs(correlation_matrix(S[held_out], truth[held_out], "pearson"))
     each = [abs(float(found.matrix[c, t])) if c >= 0 else 0.0 for t, c in enumerate(matched)]
     linear = [float(pearson[c, t]) if c >= 0 else 0.0 for t, c in enumerate(matched)]

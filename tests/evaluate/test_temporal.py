@@ -9,6 +9,7 @@ from scipy.special import ndtri
 from tempica import kalman
 from tempica.evaluate import temporal
 from tempica.evaluate.ceilings import Likelihoods, Prior, bayes_estimate
+from tempica.evaluate.metrics.mcc import diagonal_score
 from tempica.series import quadratic
 
 RHO, DEVIATION, K = np.array([0.8, 0.95]), np.array([0.3, 2.0]), 3
@@ -62,6 +63,8 @@ def test_equals_the_kalman_smoother_where_that_is_exact(n_variables, information
     error, best = (((each - world.truth) ** 2).mean(0) for each in (found, world.kalman))
     np.testing.assert_allclose(error, best, rtol=0.02)  # of the mean square, 1 % of the error
     np.testing.assert_allclose(found, world.kalman, atol=0.12 * DEVIATION[:n_variables].max())
+    ours, theirs = (diagonal_score(each, world.truth, "spearman") for each in (found, world.kalman))
+    assert ours == pytest.approx(theirs, rel=0.01)
     alone, _ = bayes_estimate(world.prior, world.frames)
     assert (((alone - world.truth) ** 2).mean(0) > 1.2 * best).all()  # neighbours tell something
 

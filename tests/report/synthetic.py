@@ -201,6 +201,7 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
                     interval = [max(0.0, value - 0.06), min(1.0, value + 0.04)]
                     ceiling = 0.93 if split == "held_out" else None
                     bounds = {"ceiling": ceiling, "ceiling_temporal": 0.96 if split == "held_out" else None}
+                    bounds |= {"supervised_latents": 0.97 if split == "held_out" else None, "supervised_images": None}
                     rows.append({**where, **row, "interval": interval, **bounds})
                     names = [str(name) for name in trajectory["cv"].values]
                     entry = {"matrix": matrix.tolist(), "collective_variables": names, "assignment": assignment}
@@ -210,6 +211,8 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
         "schema_version": schema.SCHEMA_VERSION,
         "fingerprint": "dddd4444",
         "ceiling_temporal_why": None,
+        "supervised_latents_why": None,
+        "supervised_images_why": "molecules are seen from many sides",
         "poses": poses_of(),
         "latents": [latents_of(split) for split in ("all", "held_out")],
         "methods": [about(name) for name in map(str, sources["method"].values)],

@@ -13,7 +13,7 @@ from tempica.report.figures import colour
 from tempica.report.frames import examples
 from tempica.report.page import render_page
 from tempica.report.recovered import fit_line, recoveries, truths
-from tempica.report.table import score_table
+from tempica.report.table import score_table, share
 
 from .synthetic import poses_of, recipe_of, stores_of
 
@@ -285,6 +285,19 @@ def test_the_temporal_ceiling_is_that_of_smoothed_scores(run, page):
     (row, *_) = [r for r in scores["rows"] if r["stage"] == "smoothed" and r["split"] == "held_out"]
     assert f"{row['value'] / 0.96:.2f}" in score_table([row], [row["method"]])
     assert f"{row['value'] / 0.93:.2f}" in score_table([row | {"ceiling_temporal": None}], [row["method"]])
+
+
+def test_shares_are_those_of_bounds_above_chance(run):
+    *_, scores = run[1]
+    (row, *_) = [r for r in scores["rows"] if r["method"] == "pcl" and r["split"] == "held_out"]
+    assert share(row, "supervised_latents") == row["value"] / 0.97
+    assert share(row | {"supervised_latents": 0.2}, "supervised_latents") is None  # chance reaches 0.21
+    assert share(row, "supervised_images") is None
+    table = score_table([row], ["pcl"])
+    assert "of told, latents" in table
+    assert "of told, images" not in table
+    bare = row | dict.fromkeys(("ceiling", "ceiling_temporal", "supervised_latents"))
+    assert "none could be computed" in score_table([bare], ["pcl"])
 
 
 def test_axes_are_credited_above_both_nulls_alone(run):

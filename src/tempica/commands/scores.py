@@ -13,7 +13,13 @@ HOW_TO_READ = (
     "chance: what 95 % of unrelated series stay below; rotations: what 95 % of random rotations of the recovered\n"
     "subspace do. Axes are found only above both. aligned: the score after the best affine map, whose R² is given."
 )
-CEILINGS = {"ceiling": "single frames", "ceiling_temporal": "whole movies"}
+BOUNDS = {
+    "Bayes estimates": {"ceiling": "from single frames", "ceiling_temporal": "from whole movies"},
+    "A network that is told the truth of training replicas": {
+        "supervised_latents": "from latents",
+        "supervised_images": "from images",
+    },
+}
 
 
 def show(folder: Path, *, report: bool) -> None:
@@ -36,9 +42,10 @@ def show(folder: Path, *, report: bool) -> None:
         right=NUMBERS,
         whole=("method", "stage", "95 % interval"),
     )
-    known = [f"{name} {row[key]:.3f}" for row in rows[:1] for key, name in CEILINGS.items() if row[key] is not None]
-    if known:
-        terminal.tell(f"Bayes ceiling: {', '.join(known)}")
+    for who, bounds in BOUNDS.items():
+        known = [f"{row[key]:.3f} {name}" for row in rows[:1] for key, name in bounds.items() if row[key] is not None]
+        if known:
+            terminal.tell(f"{who}: {', '.join(known)}")
     terminal.tell(HOW_TO_READ)
     if report:
         terminal.tell(f"Report: {folder / 'report.html'}")

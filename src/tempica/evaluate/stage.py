@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempica import imaging, seeds
-from tempica.evaluate import ceilings, embedding, metrics, temporal
+from tempica import seeds
+from tempica.evaluate import bounds, embedding, metrics
 from tempica.recipe.experiment import Recipe
-from tempica.runs.reading import read, true_poses
+from tempica.runs.reading import read
 from tempica.runs.work import blocks
 from tempica.stores import files, scores
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tempica.runs.work import Work
 
 SPLITS = ("train", "held_out")
-KINDS: tuple[metrics.Kind, ...] = ("spearman", "pearson")
 BLOCK_FRAMES = 50
 N_BOUND_FRAMES = 600  # of all replicas, at which the bound of poses is computed
 
@@ -35,11 +34,11 @@ def run(work: Work) -> None:
     # in stretches, where neighbours count; else spread over whatever the labels vary
     frames = np.arange(each) if recipe.frames_per_molecule != 1 else spread(n_frames, each)
     prior, dynamics = folder / "prior.npz", folder / "dynamics.npz"
-    work.run_chains("prior", [[("prior", partial(learn_prior, recipe, work.run, prior, dynamics))]])
+    work.run_chains("prior", [[("prior", partial(bounds.learn_prior, recipe, work.run, prior, dynamics))]])
     parts = [(r, frames[a:b]) for r in held_out.tolist() for a, b in blocks(len(frames), BLOCK_FRAMES)]
     paths = [folder / "ceiling" / f"{number}.npz" for number in range(len(parts))]
     chains = [
-        [(f"ceiling-{number}", partial(ceiling_block, work.run, prior, dynamics, path, r, which))]
+        [(f"ceiling-{number}", partial(bounds.ceiling_block, work.run, prior, dynamics, path, r, which))]
         for number, (path, (r, which)) in enumerate(zip(paths, parts, strict=True))
     ]
     work.run_chains("ceiling", chains)
@@ -51,8 +50,16 @@ def run(work: Work) -> None:
     ]
     work.run_chains("embedding", chains)
     ceiling = folder / "ceiling.json"
-    work.run_chains("ceilings", [[("ceilings", partial(score_ceilings, recipe, prior, dynamics, paths, ceiling))]])
-    task = partial(score, recipe, work.run, work.fingerprint, ceiling, compared, folder / "scores.json")
+    work.run_chains(
+        "ceilings", [[("ceilings", partial(bounds.score_ceilings, recipe, prior, dynamics, paths, ceiling))]]
+    )
+    told = {name: folder / f"supervised-{name}.json" for name in ("latents", "images")}
+    chains = [
+        [(f"supervised-{name}", partial(bounds.supervised_bound, recipe, work.run, name, path))]
+        for name, path in told.items()
+    ]
+    work.run_chains("supervised", chains)
+    task = partial(score, recipe, work.run, work.fingerprint, ceiling, told, compared, folder / "scores.json")
     work.run_chains("scores", [[("scores", task)]])
 
 
@@ -61,85 +68,21 @@ def spread(n_frames: int, n: int) -> np.ndarray:
     return np.unique(np.linspace(0, n_frames - 1, n).astype(int))
 
 
-def learn_prior(recipe: Recipe, run: Path, out: Path, dynamics: Path) -> None:
-    """What training replicas show of structures and collective variables, and of their memory."""
-    trajectory = read(run, "evaluate", "trajectory")
-    train = np.flatnonzero(np.array(recipe.splits) == "train")
-    position = trajectory["position"].values[train]
-    variable = trajectory["collective_variable"].values[train].astype(np.float64)
-    flat = variable.reshape(-1, variable.shape[-1])
-    files.save_arrays(out, **vars(ceilings.learn_prior(position.reshape(-1, *position.shape[2:]), flat)))
-    molecule = _molecules(trajectory["molecule"].values[train])
-    files.save_arrays(dynamics, **vars(temporal.learn_dynamics(flat, molecule.reshape(-1))))
-
-
-def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: int, frames: np.ndarray) -> None:
-    """Likelihoods of the collective variables of frames of a held-out replica, beside the truth."""
-    at = {"replica": replica, "time": frames}
-    movie, trajectory = read(run, "evaluate", "movie"), read(run, "evaluate", "trajectory")
-    view, poses, true = movie.isel(at), true_poses(run, "evaluate", movie).isel(at), trajectory.isel(at)
-    variable = true["collective_variable"].values.astype(np.float64)
-    seen = ceilings.Frames(
-        view["image"].values,
-        poses["pose_quaternion"].values,
-        poses["pose_shift_A"].values,
-        [view[name].values for name in imaging.FOCUS],
-        true["position"].values.astype(np.float64),
-        variable,
-    )
-    found = ceilings.likelihoods(
-        ceilings.Prior(**files.load_arrays(prior)),
-        imaging.camera_of(movie),
-        embedding.noise_variance(movie),
-        seen,
-        temporal.Dynamics(**files.load_arrays(dynamics)).coarse_values(),
-    )
-    molecule = _molecules(trajectory["molecule"].values)[replica, frames]
-    files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
-
-
-def _molecules(molecule: np.ndarray) -> np.ndarray:
-    """Numbers (replica, time) that differ between replicas too, and are not reused."""
-    begins = np.ones(molecule.shape, dtype=bool)
-    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
-    return np.cumsum(begins).reshape(molecule.shape)
-
-
-def score_ceilings(recipe: Recipe, prior_path: Path, dynamics_path: Path, paths: list[Path], out: Path) -> None:
-    """What Bayes estimates reach from single frames and from whole movies: `single` and `temporal` by metric, `why`."""
-    prior = ceilings.Prior(**files.load_arrays(prior_path))
-    dynamics = temporal.Dynamics(**files.load_arrays(dynamics_path))
-    parts = [files.load_arrays(path) for path in paths]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    truth, molecule = found.pop("truth"), found.pop("molecule")
-    frames = ceilings.Likelihoods(**found)
-    alone, effective = ceilings.bayes_estimate(prior, frames, dynamics.interpolation(dynamics.score(prior.library)))
-    together: np.ndarray | str = "each molecule is seen once"
-    if recipe.frames_per_molecule != 1:
-        together = temporal.smoothed_estimate(prior, dynamics, frames, truth, molecule)
-    # a library too sparse for what an image tells gives no estimate
-    told = {
-        "single": _agreement(alone if np.median(effective) >= 3 else None, truth),
-        "temporal": _agreement(None if isinstance(together, str) else together, truth),
-        "why": together if isinstance(together, str) else None,
-    }
-    files.write_json(out, told)
-
-
-def _agreement(estimate: np.ndarray | None, truth: np.ndarray) -> dict[str, float | None]:
-    """Mean absolute correlation of each variable's estimate with its truth, by metric."""
-    if estimate is None:
-        return {f"mcc_{kind}": None for kind in KINDS}
-    matrices = {f"mcc_{kind}": metrics.correlation_matrix(estimate, truth, kind=kind) for kind in KINDS}
-    return {name: float(np.abs(np.diagonal(matrix)).mean()) for name, matrix in matrices.items()}
-
-
-def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_path: Path, compared: list[Path], out: Path) -> None:
+def score(
+    recipe: Recipe,
+    run: Path,
+    fingerprint: str,
+    ceiling_path: Path,
+    told: dict[str, Path],
+    compared: list[Path],
+    out: Path,
+) -> None:
     """Embedding and every method and stage against the truth, into scores.json."""
     sources = read(run, "evaluate", "sources")
     truth = read(run, "evaluate", "trajectory")["collective_variable"]
     split = np.array([str(name) for name in sources["split"].values])
     ceiling = json.loads(ceiling_path.read_text(encoding="utf-8"))
+    told_truth = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in told.items()}
     rows: list[dict[str, Any]] = []
     matrices: list[dict[str, Any]] = []
     for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
@@ -150,10 +93,10 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_path: Path, compa
             for name, result in _scored(recipe, series, truth.values, split):
                 where = {"method": method, "stage": stage, "split": name}
                 metric = f"mcc_{result.kind}"
-                told = name == "held_out"
-                bounds = {"ceiling": ceiling["single"][metric] if told else None}
-                bounds["ceiling_temporal"] = ceiling["temporal"][metric] if told else None
-                rows.append(where | {"metric": metric} | _numbers(result) | bounds)
+                reached = {"ceiling": ceiling["single"], "ceiling_temporal": ceiling["temporal"]}
+                reached |= {f"supervised_{inputs}": found["scores"] for inputs, found in told_truth.items()}
+                best = {key: found[metric] if name == "held_out" else None for key, found in reached.items()}
+                rows.append(where | {"metric": metric} | _numbers(result) | best)
                 matrices.append(
                     where
                     | {
@@ -165,6 +108,7 @@ def score(recipe: Recipe, run: Path, fingerprint: str, ceiling_path: Path, compa
                 )
     about = {"recipe": recipe.name, "schema_version": scores.SCORES_VERSION, "fingerprint": fingerprint}
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
+    about |= {f"supervised_{inputs}_why": found["why"] for inputs, found in told_truth.items()}
     about |= {"ceiling_temporal_why": ceiling["why"]} | embedding.summarise(recipe, run, compared)
     files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
 
@@ -175,10 +119,9 @@ def _scored(
     """Split and score of sources (replica, time, component); matching and affine map are those of training replicas."""
     told = {
         "n_null": recipe.evaluate.n_null,
-        "n_bootstrap": recipe.evaluate.n_bootstrap,
         "random_state": seeds.integer(recipe.seed, "score"),
     }
-    for kind in KINDS:
+    for kind in bounds.KINDS:
         for name in SPLITS:
             S, T, replicas = _flat(series, truth, (split == "train") | (split == name))
             train = (split == "train")[replicas]

@@ -67,7 +67,6 @@ class TrainRecipe(Section):
 
 class EvaluateRecipe(Section):
     n_null: int = Field(default=400, ge=20, le=100_000, description="draws of the null distribution")
-    n_bootstrap: int = Field(default=400, ge=20, le=100_000, description="draws of the moving-block bootstrap")
     n_ceiling_frames: int = Field(
         default=2000,
         ge=50,

@@ -36,8 +36,8 @@ GLOSSARY = (
     ),
     (
         "Interval",
-        "95 % interval of the score from a moving-block bootstrap of the held-out frames, which keeps"
-        " neighbouring frames together. It covers the finite length of the movies, not another training run.",
+        "95 % interval of the score, from how much each held-out frame contributes to it, and for how long neighbouring"
+        " frames contribute alike. It covers the finite length of the movies, not another training run.",
     ),
     (
         "Ceiling",
@@ -49,6 +49,12 @@ GLOSSARY = (
         "Temporal ceiling",
         "The same from all frames of a movie at once: the exact smoother that knows how structures follow from the"
         " collective variables, and how fast each of them forgets. About the best that is possible at all.",
+    ),
+    (
+        "Told the truth",
+        "The score of a network that is trained on the truth of the training replicas, and sees the same latents, or"
+        " the same images, one at a time: what methods that are told nothing can hope for. Shares are given of bounds"
+        " above chance alone.",
     ),
     (
         "Bound",

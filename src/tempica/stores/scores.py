@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SCORES_VERSION = 6  # scores of an earlier one are made again, and nothing before them
+SCORES_VERSION = 7  # scores of an earlier one are made again, and nothing before them
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 
@@ -33,7 +33,7 @@ _ROW = {
         "items": {"type": "number"},
         "minItems": 2,
         "maxItems": 2,
-        "description": "95 %, moving-block bootstrap",
+        "description": "95 %, from the long-run variance of each frame's influence on the score",
     },
     "r2": {
         "type": "number",
@@ -46,6 +46,11 @@ _ROW = {
         **_NUMBER_OR_NULL,
         "description": "what the Bayes estimate from all frames of a molecule reaches, variables being autoregressions",
     },
+    "supervised_latents": {
+        **_NUMBER_OR_NULL,
+        "description": "what a network reaches on single latents that is told the truth of training replicas",
+    },
+    "supervised_images": {**_NUMBER_OR_NULL, "description": "the same on single images, all of one view"},
 }
 
 _INTERVAL_OR_NULL = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
@@ -129,6 +134,13 @@ SCORES: dict[str, Any] = {
         "schema_version": {"const": SCORES_VERSION},
         "fingerprint": {"type": "string"},
         "ceiling_temporal_why": {"type": ["string", "null"], "description": "why there is no temporal ceiling"},
+        **{
+            f"supervised_{inputs}_why": {
+                "type": ["string", "null"],
+                "description": f"why there is no bound on {inputs}",
+            }
+            for inputs in ("latents", "images")
+        },
         "poses": {
             "type": "object",
             "properties": {
@@ -167,6 +179,8 @@ SCORES: dict[str, Any] = {
         "schema_version",
         "fingerprint",
         "ceiling_temporal_why",
+        "supervised_latents_why",
+        "supervised_images_why",
         "poses",
         "latents",
         "methods",

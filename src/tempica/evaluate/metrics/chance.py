@@ -1,4 +1,4 @@
-"""Chance: how slow series are, shifts that keep that, and blocks that are drawn again."""
+"""Chance: how slow series are, and unrelated ones that are as slow: shifted, or simulated where shifts are too few."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from tempica.evaluate.metrics import autoregressions
 from tempica.evaluate.metrics.arrays import standardised
 
-GAP_TIMES = 2.0  # least shift of the null, and block of the bootstrap, in integrated autocorrelation times:
-BLOCK_TIMES = 2.0  # two are four decay times of an exponential, where e⁻⁴ of a correlation is left
+GAP_TIMES = 2.0  # least shift of the null, in integrated autocorrelation times: two are four decay times of an
+# exponential, where e⁻⁴ of a correlation is left
+MANY_TIMES = 50.0  # integrated autocorrelation times in all replicas, above which shifts are draws enough
+SIMULATED = 4_000_000  # numbers simulated at a time
 
 
 def correlation_time(series: np.ndarray, start: np.ndarray, length: np.ndarray) -> float:
@@ -77,28 +80,35 @@ def null_frames(
         yield meeting.frames(start, length)
 
 
-def bootstrap(
-    x: np.ndarray,
-    y: np.ndarray,
-    start: np.ndarray,
-    length: np.ndarray,
-    size: int,
-    n_draws: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Correlations (n_draws, pair) of x and y (frame, pair) over as many frames, drawn in blocks."""
-    moments = np.concatenate([x, y, x * x, y * y, x * y], axis=1)
-    block_sum = np.empty_like(moments)  # of the block that starts at each frame, round its replica
-    for first, n in zip(start, length, strict=True):
-        before = np.concatenate([np.zeros((1, moments.shape[1])), moments[first : first + n].cumsum(0)])
-        end = np.arange(n) + size
-        block_sum[first : first + n] = end[:, None] // n * before[n] + before[end % n] - before[:n]
-    n_blocks = math.ceil(len(x) / size)
-    mean = np.empty((n_draws, moments.shape[1]))
-    few = max(1, 4_000_000 // len(x))  # draws at a time: the numbers of times that each block is drawn take memory
-    for first in range(0, n_draws, few):
-        drawn = [np.bincount(rng.integers(len(x), size=n_blocks), minlength=len(x)) for _ in mean[first : first + few]]
-        mean[first : first + few] = np.array(drawn, dtype=np.float64) @ block_sum / (n_blocks * size)
-    mx, my, mxx, myy, mxy = np.split(mean, 5, axis=1)
-    variance = np.maximum(mxx - mx**2, 0) * np.maximum(myy - my**2, 0)
-    return np.where(variance > 1e-18, (mxy - mx * my) / np.sqrt(np.maximum(variance, 1e-18)), 0.0)
+def surrogates(
+    z: np.ndarray, start: np.ndarray, length: np.ndarray, n_draws: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield, n_draws times, normal series (frame, column) that are as slow as z (frame, column), and standardised.
+
+    Each column is an autoregression fitted to that of z; columns share innovations as much as those of z do.
+    """
+    models = [autoregressions.fit(column, start, length, rng) for column in z.T]
+    fresh = [autoregressions.innovations(m, x, start, length) for m, x in zip(models, z.T, strict=True)]
+    root = _shared(np.stack(fresh, 1))
+    at_once = max(1, SIMULATED // z.size)
+    for first in range(0, n_draws, at_once):
+        drawn = np.empty((min(at_once, n_draws - first), *z.shape))
+        for n in np.unique(length):
+            replicas = np.flatnonzero(length == n)
+            frames = start[replicas][:, None] + np.arange(n)
+            shape = len(drawn), len(replicas)
+            innovation = rng.standard_normal((*shape, n, z.shape[1])) @ root
+            before = rng.standard_normal((*shape, autoregressions.MOST_LAGS, z.shape[1])) @ root
+            for j, model in enumerate(models):
+                past = before[..., : len(model.phi), j].reshape(shape[0] * shape[1], len(model.phi))
+                drawn[:, frames, j] = model.simulate(innovation[..., j].reshape(-1, n), past).reshape(*shape, n)
+        drawn -= drawn.mean(1, keepdims=True)
+        deviation = drawn.std(1, keepdims=True)
+        yield from drawn / np.where(deviation > 0, deviation, 1.0)
+
+
+def _shared(e: np.ndarray) -> np.ndarray:
+    """Root (column, column) of the correlation matrix of innovations (frame, column)."""
+    z = standardised(e)
+    value, direction = np.linalg.eigh(z.T @ z / len(z))
+    return np.asarray(direction * np.sqrt(np.maximum(value, 0.0))).T

@@ -12,8 +12,7 @@ Example:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,8 @@ import numpy as np
 
 from tempica.errors import DataError
 from tempica.evaluate.metrics.arrays import Kind, check_counts, checked, correlation, split, standardised
-from tempica.evaluate.metrics.chance import BLOCK_TIMES, Meeting, bootstrap, correlation_time, meetings
+from tempica.evaluate.metrics.chance import MANY_TIMES, correlation_time, meetings, surrogates
+from tempica.evaluate.metrics.intervals import influence, interval
 from tempica.evaluate.metrics.matching import assign, checked_assignment, score
 from tempica.evaluate.metrics.rotations import fit_subspace, rotation_scores
 from tempica.series import check_replicas, runs, spans
@@ -39,28 +39,28 @@ class MCC:
         null_95: their 95th percentile.
         rotation_null: mean of `rotation_scores`; None where there are none.
         rotation_null_95: their 95th percentile; None where there are none.
-        interval: 95 % bootstrap interval of the score.
+        interval: 95 % interval of the score.
         r2: mean over truth columns of R² of the best affine map of all components onto the truth.
         aligned: mean over truth columns of |corr(truth_j, t̂_j)|, t̂ the components after that map.
         kind: "spearman" or "pearson".
         null_scores: (n_null,) scores of sources that are unrelated to the truth.
         rotation_scores: (n_null,) scores of random rotations of the subspace; (0,) where it has no two dimensions.
 
-    Null: each replica of S meets the truth of another replica of the same length (its own if there is none),
-    moved in time on a circle by a random offset of at least two integrated autocorrelation times (of the
-    slowest truth column; at most a third of the replica). That keeps the autocorrelation of every series, by
-    which slow series correlate by chance. All truth columns move together, which keeps their dependence on
-    each other too. The matching has the freedom that it had in the score: refitted in every draw if it was
-    fitted, kept if it was given.
+    Null: the truth is replaced by one that is as slow, and unrelated; slow series correlate by chance. Where all
+    replicas hold at least 50 integrated autocorrelation times of the slowest truth column, each replica of S meets the
+    truth of another replica of the same length (its own if there is none), moved in time on a circle by a random offset
+    of at least two such times (at most a third of the replica). All truth columns move together, which keeps their
+    dependence on each other. Shorter series have too few shifts, and the truth is replaced by normal autoregressions
+    fitted to it (`autoregressions`), whose innovations are as correlated as those of the truth. The matching has the
+    freedom that it had in the score: refitted in every draw if it was fitted, kept if it was given.
 
     Rotation null, chance within the subspace: u = whitened t̂, and Q u for orthogonal Q that are uniform (Haar), scored
     as S is. It is what a method gets that finds the subspace of the truth but not the axes in it; `rotations` has its
     definition. The affine map and the matching are fitted on `train`. A method is credited with axes where its score
     exceeds the 95th percentiles of both nulls: where R² is low, so is the rotation null.
 
-    Interval: percentiles of a circular moving-block bootstrap; blocks start at random frames of all replicas
-    and stay within theirs. Component and sign of each match are kept, ranks are those of all frames, taken
-    once, and the result is clipped to [0, 1].
+    Interval: from the influence of each frame on the score and its long-run variance (`intervals`). Component and sign
+    of each match are kept, and the result is clipped to [0, 1].
     """
 
     score: float
@@ -88,8 +88,6 @@ def mcc(
     train: Any = None,
     assignment: Any = None,
     n_null: int = 400,
-    n_bootstrap: int = 400,
-    block: int | None = None,
     random_state: int = 0,
 ) -> MCC:
     """Mean over truth columns of |corr(truth_j, S_σ(j))|, σ the assignment; an unmatched column counts as 0.
@@ -103,18 +101,15 @@ def mcc(
             frames are fitted and scored. Let whole replicas be one or the other.
         assignment: a matching (n_truth,) fitted elsewhere; fitted here if None.
         n_null: draws of either null.
-        n_bootstrap: draws of the interval.
-        block: frames of a block of the bootstrap; default two integrated autocorrelation times, at most the longest
-            replica.
-        random_state: seed of nulls and bootstrap.
+        random_state: seed.
 
     `MCC` says what nulls and interval are. Raises DataError for arrays that do not fit together, non-finite values, or
     fewer than three frames.
-    Source: Hyvärinen & Morioka, NIPS 2016 (MCC); Politis & Romano 1992 (circular blocks).
+    Source: Hyvärinen & Morioka, NIPS 2016 (MCC).
     """
     S, truth = checked(S, truth)
     check_kind(kind)
-    check_counts(n_null=n_null, n_bootstrap=n_bootstrap, block=block)
+    check_counts(n_null=n_null)
     labels = check_replicas(replicas, len(S))
     fitted, scored = split(train, len(S))
     subspace = fit_subspace(S[fitted], truth[fitted])
@@ -125,26 +120,20 @@ def mcc(
     z_S, z_truth = standardised(S, kind), standardised(truth, kind)
     matrix = correlation(z_S, z_truth)
     matching = assign(matrix) if given is None else given
-    time = correlation_time(truth, start, length)
-    null_seed, bootstrap_seed, rotation_seed = np.random.SeedSequence(random_state).spawn(3)
-    draws = meetings(start, length, time, n_null, np.random.default_rng(null_seed))
-    null_scores = _null_scores(z_S, z_truth, start, length, draws, given)
+    null_seed, interval_seed, rotation_seed = np.random.SeedSequence(random_state).spawn(3)
+    null_scores = _null_scores(z_S, z_truth, start, length, n_null, np.random.default_rng(null_seed), given)
     rotated = rotation_scores(
         subspace, S, truth, kind=kind, n_draws=n_null, refit=given is None, random_state=rotation_seed
     )
-    size = min(math.ceil(BLOCK_TIMES * time) if block is None else block, int(length.max()))
-    matched = matching >= 0
-    x = z_S[:, matching[matched]] * np.sign(matrix[matching[matched], matched])
-    rng = np.random.default_rng(bootstrap_seed)
-    scores = bootstrap(x, z_truth[:, matched], start, length, size, n_bootstrap, rng).sum(1) / truth.shape[1]
-    low, high = np.clip(np.percentile(scores, [2.5, 97.5]), 0, 1).tolist()
+    value, matched = score(matrix, matching), matching >= 0
+    sign = np.sign(matrix[matching[matched], matched])
+    u = (influence(z_S[:, matching[matched]], z_truth[:, matched], kind) * sign).sum(1) / truth.shape[1]
+    between = interval(value, u, start, length, np.random.default_rng(interval_seed))
     null, null_95 = float(null_scores.mean()), float(np.percentile(null_scores, 95))
     turned, turned_95 = (float(rotated.mean()), float(np.percentile(rotated, 95))) if len(rotated) else (None, None)
     r2, aligned = float(subspace.r2(S, truth).mean()), diagonal_score(subspace.aligned(S), truth, kind)
-    value = score(matrix, matching)
-    interval = low, high
     return MCC(
-        value, matrix, matching, null, null_95, turned, turned_95, interval, r2, aligned, kind, null_scores, rotated
+        value, matrix, matching, null, null_95, turned, turned_95, between, r2, aligned, kind, null_scores, rotated
     )
 
 
@@ -174,13 +163,30 @@ def _null_scores(
     z_truth: np.ndarray,
     start: np.ndarray,
     length: np.ndarray,
-    draws: Iterable[Meeting],
+    n_draws: int,
+    rng: np.random.Generator,
     assignment: np.ndarray | None,
 ) -> np.ndarray:
-    """Score of each draw."""
-    scores = []
-    for draw in draws:
-        products = [z_S[here].T @ z_truth[there] for here, there in draw.pieces(start, length)]
-        matrix = np.sum(products, axis=0) / len(z_S)
-        scores.append(score(matrix, assign(matrix) if assignment is None else assignment))
-    return np.array(scores)
+    """Scores (n_draws,) against a truth that is as slow, and unrelated."""
+    scores = np.empty(n_draws)
+    for draw, matrix in enumerate(_unrelated(z_S, z_truth, start, length, n_draws, rng)):
+        scores[draw] = score(matrix, assign(matrix) if assignment is None else assignment)
+    return scores
+
+
+def _unrelated(
+    z_S: np.ndarray,
+    z_truth: np.ndarray,
+    start: np.ndarray,
+    length: np.ndarray,
+    n_draws: int,
+    rng: np.random.Generator,
+) -> Iterator[np.ndarray]:
+    """Correlations (n_components, n_truth) of each draw."""
+    time = correlation_time(z_truth, start, length)
+    if len(z_S) < MANY_TIMES * time:
+        for drawn in surrogates(z_truth, start, length, n_draws, rng):
+            yield correlation(z_S, drawn)
+        return
+    for draw in meetings(start, length, time, n_draws, rng):
+        yield np.sum([z_S[here].T @ z_truth[there] for here, there in draw.pieces(start, length)], axis=0) / len(z_S)

@@ -31,7 +31,8 @@ import numpy as np
 from tempica.evaluate.metrics.arrays import COLLAPSED, Kind, correlation, standardised
 from tempica.evaluate.metrics.matching import assign, score
 
-RANKED_FRAMES = 5000  # of which rotated components are ranked; a difference of two scores is read off them, no score
+RANKED_FRAMES = 4000  # of which rotated components are ranked; a difference of two scores is read off them, no score
+N_EXACT = 4  # rotations of which all frames are ranked
 COLLINEAR = 1e-10  # of the largest eigenvalue, below which a direction is rounding
 
 
@@ -116,30 +117,42 @@ def rotation_scores(
         random_state: seed.
 
     Spearman correlations of rotations in long series are the Pearson ones of all frames plus the difference between
-    the two kinds on about 5,000 evenly spaced frames.
+    the two kinds on about 4,000 evenly spaced frames; how much the score is off is known from a few rotations whose
+    ranks are those of all frames.
     """
     k = subspace.whitening.shape[1]
     if k < 2:
         return np.empty(0)
-    rotation = haar(k, n_draws, np.random.default_rng(random_state))
-    u, z_truth = subspace.whitened(S), standardised(truth)
-    u = u - u.mean(0)
-    cross, covariance = u.T @ z_truth / len(u), u.T @ u / len(u)
+    rotation, u = haar(k, n_draws, np.random.default_rng(random_state)), subspace.whitened(S)
+    matchings = None if refit else [assign(Q @ subspace.expected) for Q in rotation]
+
+    def scores(matrices: np.ndarray) -> np.ndarray:
+        return np.array([score(m, assign(m) if matchings is None else matchings[i]) for i, m in enumerate(matrices)])
+
+    if kind == "pearson":
+        return scores(_pearson(rotation, u, truth))
     stride = -(-len(u) // RANKED_FRAMES)
-    some, z_some = u[::stride], {name: standardised(truth[::stride], name) for name in ("pearson", "spearman")}
-    scores = np.empty(n_draws)
-    for draw, Q in enumerate(rotation):
-        deviation = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", Q, covariance, Q), 1e-300))
-        matrix = Q @ cross / deviation[:, None]
-        if kind == "spearman":
-            turned = some @ Q.T
-            ranked = correlation(standardised(turned, "spearman"), z_some["spearman"])
-            if stride > 1:
-                plain = correlation(standardised(turned), z_some["pearson"])
-                ranked = np.sign(matrix) * np.clip(np.abs(matrix) + np.abs(ranked) - np.abs(plain), 0, 1)
-            matrix = ranked
-        scores[draw] = score(matrix, assign(matrix if refit else Q @ subspace.expected))
-    return scores
+    ranked = _spearman(rotation, u[::stride], truth[::stride])
+    if stride == 1:
+        return scores(ranked)
+    moved = np.abs(_pearson(rotation, u, truth)) - np.abs(_pearson(rotation, u[::stride], truth[::stride]))
+    near = scores(np.clip(np.abs(ranked) + moved, 0, 1))
+    exact = scores(_spearman(rotation[:N_EXACT], u, truth))
+    return np.clip(near + (exact - near[:N_EXACT]).mean(), 0, 1)
+
+
+def _pearson(rotation: np.ndarray, u: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Correlations (draw, k, n_truth) of rotated u (frame, k) with the truth, from moments alone."""
+    centred = u - u.mean(0)
+    covariance, cross = centred.T @ centred / len(u), centred.T @ standardised(truth) / len(u)
+    deviation = np.sqrt(np.maximum(np.einsum("dij,jk,dik->di", rotation, covariance, rotation), 1e-300))
+    return np.asarray(np.clip(rotation @ cross / deviation[..., None], -1, 1))
+
+
+def _spearman(rotation: np.ndarray, u: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The same of ranks."""
+    ranked = standardised(truth, "spearman")
+    return np.array([correlation(standardised(u @ Q.T, "spearman"), ranked) for Q in rotation])
 
 
 def haar(k: int, n: int, rng: np.random.Generator) -> np.ndarray:
