@@ -10,8 +10,9 @@ literature's mixing of two layers. camera: the committed recipes of arms up to t
 Scores are mean absolute Spearman correlations of what a method makes of single frames (unmixed) with the truth, on
 replicas that training never saw, matched on the training replicas. Beside each is the 95 % quantile of its rotation
 null: the same score of random rotations of the method's own subspace after its best affine map onto the truth. A method
-has found axes only where it is above. "pcl contrast" is what PCL's contrast leaves, before its second stage. Where the
-labels modulate amplitudes, it is |s| that theory promises, and |s| that is scored (on latents).
+has found axes only where it is above. "pcl contrast" is what PCL's contrast leaves, before its second stage. Where
+amplitudes are modulated it is |s| that theory promises, and |s| that is scored (on latents); elsewhere, and through the
+camera, TCL's sources with signs.
 
 Prints a table in Markdown: the median over seeds, in bold where theory says that the method finds the axes, in brackets
 where it excludes it. Ends with one line of JSON.
@@ -41,6 +42,7 @@ from threadpoolctl import threadpool_limits
 
 import tempica
 from tempica.evaluate.metrics import assign, correlation_matrix
+from tempica.evaluate.metrics.rotations import fit_subspace, haar, rotation_scores
 from tempica.ica import PCL, SOBI, TCL, TICA, FastICA, NonstationaryICA
 from tempica.ica.synthetic import random_mixing
 from tempica.recipe.experiment import load_recipe
@@ -49,9 +51,9 @@ from tempica.simulate.protocols import ar1
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "simulations"
 N, REPLICAS, HELD_OUT = 3, 8, 2
-N_DRAWS, MOST_RANKED = 400, 4000
+N_DRAWS, MOST_RANKED = 200, 2000
 EQUAL, DISTINCT = (0.8, 0.8, 0.8), (0.95, 0.8, 0.5)
-DELAYS, DECAYS = 20, (1.5, 4.0, 10.0)  # labels of a pump-probe experiment, and times of decay in frames
+DELAYS, DECAYS = 20, (2.5, 5.0, 10.0)  # labels of a pump-probe experiment, and times of decay in frames
 OFTEN, WELL_STEPS = 25, 0.02  # steps of Langevin motion between two frames, and their length
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray | None]]
@@ -99,12 +101,16 @@ def wells(rng: np.random.Generator, n_frames: int) -> tuple[np.ndarray, None]:
 
 
 def modulated(common: bool) -> Draw:
-    """Laplace sources whose amplitude every segment of 20 frames draws anew, for all of them or for each."""
+    """Sources whose amplitude every segment of 20 frames draws anew: Laplace ones each, or normal ones all together.
+
+    With one amplitude for all, Laplace sources could still be told apart by linear ICA, and only labels would fail.
+    """
 
     def draw(rng: np.random.Generator, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
         segment = np.arange(n_frames) // 20
         scale = rng.uniform(0, 1, size=(segment[-1] + 1, 1 if common else N))[segment]
-        series = np.stack([ar1(n_frames, 0.5, "laplace", rng, n_series=REPLICAS) for _ in range(N)], -1)
+        innovation = "gaussian" if common else "laplace"
+        series = np.stack([ar1(n_frames, 0.5, innovation, rng, n_series=REPLICAS) for _ in range(N)], -1)
         return scale * series, np.tile(segment, (REPLICAS, 1))
 
     return draw
@@ -125,25 +131,27 @@ def pumped(rng: np.random.Generator, n_frames: int) -> tuple[np.ndarray, np.ndar
     return jump * np.exp(-label[..., None] / np.array(DECAYS)) + 0.7 * rng.normal(size=shape), label
 
 
+# PCL's contrast begins at TICA's sources, and a separable score of normal series tells distinct rates apart by itself:
+# the mixture of theorem 2 is what it leaves where rates are equal
 SECOND_ORDER = ("raw", "tica", "sobi")
 CASES = {
     "equal rates": Case(
         driven("gaussian", EQUAL), "arms_equal_rates", (), (*SECOND_ORDER, "fastica", "pcl contrast", "pcl")
     ),
-    "distinct rates": Case(
-        driven("gaussian", DISTINCT), "arms_gaussian", ("tica", "sobi", "pcl"), ("raw", "fastica", "pcl contrast")
-    ),
+    "distinct rates": Case(driven("gaussian", DISTINCT), "arms_gaussian", ("tica", "sobi", "pcl"), ("raw", "fastica")),
     "double wells": Case(wells, "arms_double_well", ("fastica", "pcl"), (*SECOND_ORDER, "pcl contrast")),
     "laplace": Case(driven("laplace", EQUAL), None, ("pcl contrast", "pcl"), SECOND_ORDER),
-    "student": Case(driven("student", EQUAL), "arms_student", ("pcl contrast", "pcl"), SECOND_ORDER),
-    "jump": Case(
-        driven("jump", EQUAL, jump_probability=0.2), "arms_jump", ("pcl contrast", "pcl"), SECOND_ORDER
+    "student": Case(
+        driven("student", EQUAL, degrees_of_freedom=3.0), "arms_student", ("pcl contrast", "pcl"), SECOND_ORDER
     ),
+    "jump": Case(driven("jump", EQUAL, jump_probability=0.2), "arms_jump", ("pcl contrast", "pcl"), SECOND_ORDER),
     "modulated": Case(modulated(False), "arms_modulated", ("tcl", "nonstationary"), ("raw", "tica"), True),
-    "single control": Case(modulated(True), "arms_single_control", (), ("raw", "tica", "tcl", "nonstationary"), True),
+    "single control": Case(
+        modulated(True), "arms_single_control", (), ("raw", "tica", "fastica", "tcl", "nonstationary"), True
+    ),
     "temperature jump": Case(temperatures, "arms_temperature_jump", (), ("raw", "tcl", "nonstationary"), True),
-    "pump-probe": Case(pumped, "arms_pump_probe", ("tcl", "nonstationary"), ("raw",), True),
-}  # fmt: skip
+    "pump-probe": Case(pumped, "arms_pump_probe", ("tcl", "nonstationary"), ("raw",)),
+}
 BENT = {"raw", "tica", "sobi", "fastica", "nonstationary"}  # linear, hence excluded behind two layers
 
 
@@ -153,7 +161,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="CASE", choices=CASES, default=list(CASES))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--layers", type=int, nargs="+", default=[1, 2], help="of the mixing of latents")
-    parser.add_argument("--frames", type=int, default=4000, help="of each series of latents")
+    parser.add_argument("--frames", type=int, default=1600, help="of each series of latents")
     parser.add_argument("--out", type=Path, help="folder of the camera's runs")
     parser.add_argument("--jobs", type=int, default=2)
     a = parser.parse_args()
@@ -266,19 +274,15 @@ def score(S: np.ndarray, truth: np.ndarray, seen: np.ndarray, held: np.ndarray) 
 
 def rotation_null(S: np.ndarray, truth: np.ndarray, seen: np.ndarray, held: np.ndarray, absolute: bool) -> float:
     """95 % quantile of the scores of random rotations of the subspace, after its best affine map onto the truth."""
-    design = np.column_stack([S, np.ones(len(S))])
-    aligned = design @ np.linalg.lstsq(design[seen], truth[seen], rcond=None)[0]
-    aligned = (aligned - aligned[seen].mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(aligned[seen].T))).T
+    subspace = fit_subspace(S[seen], truth[seen])
     some = np.flatnonzero(held)[:: max(1, held.sum() // MOST_RANKED)]
-    aligned, truth = aligned[some], truth[some]
-    if absolute:
-        truth = _size(truth)
-    rng, n = np.random.default_rng(0), truth.shape[1]
-    scores = []
-    for _ in range(N_DRAWS):
-        turned = aligned @ np.linalg.qr(rng.normal(size=(n, n)))[0]
-        matrix = np.abs(correlation_matrix(np.abs(turned) if absolute else turned, truth))
-        scores.append(matrix[assign(matrix), range(n)].mean())
+    if not absolute:
+        scores = rotation_scores(subspace, S[some], truth[some], kind="spearman", n_draws=N_DRAWS, refit=False)
+        return float(np.quantile(scores, 0.95))
+    aligned, sizes, scores = subspace.whitened(S[some]), _size(truth)[some], []
+    for rotation in haar(aligned.shape[1], N_DRAWS, np.random.default_rng(0)):
+        matrix = np.abs(correlation_matrix(np.abs(aligned @ rotation.T), sizes))
+        scores.append(matrix[assign(matrix), range(sizes.shape[1])].mean())
     return float(np.quantile(scores, 0.95))
 
 
