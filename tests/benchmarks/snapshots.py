@@ -60,6 +60,8 @@ def adk() -> str:
         (RECIPES / "adenylate_kinase_known_poses.toml").read_text().replace('"structures/', f'"{RECIPES}/structures/')
     )
     text = text[: text.index("[[simulate.dynamics]]")] + RELAXING.lstrip() + text[text.index("[render]") :]
+    # of every frame another molecule, so that undriven motion need not fade within one
+    text = text.replace("steps_per_frame = 600", "steps_per_frame = 200").replace("= 350", "= 100")
     snapshots = 'segment_frames = 20\nobservation = { mode = "snapshots", decorrelation_frames = 1 }\n'
     text = text.replace("[simulate.molecule]", f"{snapshots}\n[simulate.molecule]")
     return text.replace('methods = ["tica", "pcl"]', 'methods = ["tcl", "ivae", "gcl"]')
