@@ -205,3 +205,11 @@ def test_the_command_prints_verdict_and_why_others_do_not_apply(series: Path, tm
     assert "Verdict: assumed." in said
     assert "rows have no order in time" in said
     assert json.loads((tmp_path / "axes" / "unmix.json").read_text())["given_out"] == "fastica"
+
+
+@pytest.mark.parametrize(("n_labels", "verdict"), [(2, "subspace"), (4, "subspace"), (5, "identifiable")])
+def test_the_verdict_of_labels_counts_them(n_labels: int, verdict: str) -> None:
+    found, why = fitting.labelled("identifiable", "As it was.", 2, n_labels)
+    assert found == verdict
+    assert ("Rows of 5 or more conditions or delays would do" in why) == (verdict == "subspace")
+    assert fitting.labelled("identifiable", "As it was.", 1, 2) == ("identifiable", "As it was.")
