@@ -159,6 +159,16 @@ def test_axes_of_normal_noise_are_not_credited(tmp_path: Path) -> None:
     assert "take the axes as a description" in sources.record["why"]
 
 
+def test_an_audit_is_part_of_the_result_where_asked_for(tmp_path: Path) -> None:
+    asked = {"methods": ["tica"], "components": 2, "audited": True}
+    found = unmix(PROBLEM.X[:600], ordered=True, out=tmp_path / "axes", **asked)
+    assert found.record["audit"]["tests"]
+    assert "<h2>Audit</h2>" in (found.folder / "report.html").read_text()
+    with pytest.raises(DataError, match="An audit needs time or labels"):
+        unmix(rng.laplace(size=(100, 2)), out=tmp_path / "none", audited=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["axes"]
+
+
 class Harm:
     def __reduce__(self):
         return os.mkdir, ("harm",)
