@@ -159,6 +159,16 @@ def test_axes_of_normal_noise_are_not_credited(tmp_path: Path) -> None:
     assert "take the axes as a description" in sources.record["why"]
 
 
+def test_an_audit_is_part_of_the_result_where_asked_for(tmp_path: Path) -> None:
+    asked = {"methods": ["tica"], "components": 2, "audited": True}
+    found = unmix(PROBLEM.X[:600], ordered=True, out=tmp_path / "axes", **asked)
+    assert found.record["audit"]["tests"]
+    assert "<h2>Audit</h2>" in (found.folder / "report.html").read_text()
+    with pytest.raises(DataError, match="An audit needs time or labels"):
+        unmix(rng.laplace(size=(100, 2)), out=tmp_path / "none", audited=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["axes"]
+
+
 class Harm:
     def __reduce__(self):
         return os.mkdir, ("harm",)
@@ -205,3 +215,11 @@ def test_the_command_prints_verdict_and_why_others_do_not_apply(series: Path, tm
     assert "Verdict: assumed." in said
     assert "rows have no order in time" in said
     assert json.loads((tmp_path / "axes" / "unmix.json").read_text())["given_out"] == "fastica"
+
+
+@pytest.mark.parametrize(("n_labels", "verdict"), [(2, "subspace"), (4, "subspace"), (5, "identifiable")])
+def test_the_verdict_of_labels_counts_them(n_labels: int, verdict: str) -> None:
+    found, why = fitting.labelled("identifiable", "As it was.", 2, n_labels)
+    assert found == verdict
+    assert ("Rows of 5 or more conditions or delays would do" in why) == (verdict == "subspace")
+    assert fitting.labelled("identifiable", "As it was.", 1, 2) == ("identifiable", "As it was.")

@@ -37,6 +37,7 @@ from tempica import terminal
 @click.option("--seed", "random_state", type=int, default=0, show_default=True, help="Of everything that is drawn.")
 @click.option("--nuisance", "nuisances", metavar="COLUMN", multiple=True, help="Measure its leakage; pose: 3 angles.")
 @click.option("--given", metavar="COLUMN", multiple=True, help="Nuisance to take out of the latents, and measure.")
+@click.option("--audit", "audited", is_flag=True, help="Say whether the axes can be believed; takes several fits.")
 @click.option("--where", metavar="CONDITION", help="Write the particles of it: source_1 > 1.5 and source_2 < 0")
 @click.option("--drop-nan", is_flag=True, help="Leave out rows with values that are not finite.")
 @click.option("--repeated", is_flag=True, help="One image may be in several rows, as expanded by symmetry.")
@@ -96,5 +97,10 @@ def _show_unmixed(result: Any) -> None:
         found = ", ".join(f"source_{i + 1} (R² {r2[i]:.2f})" for i in range(len(leaks)) if leaks[i])
         how = "taken out of the latents; left in" if row["given"] else "leaks into"
         terminal.tell(f"Nuisance {row['nuisance']}: {how} {found or 'no source beyond chance'}")
+    if record["audit"] is not None:
+        from tempica.audit.results import lines_of
+
+        for line in ("Audit:", *lines_of(record["audit"])):
+            terminal.tell(line)
     terminal.tell(f"Verdict: {record['verdict']}. {record['why']}")
     terminal.tell(f"Sources: {result.folder / 'sources.csv'}\nReport: {result.folder / 'report.html'}")

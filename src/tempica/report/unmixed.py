@@ -49,7 +49,7 @@ def render_unmixed(
     """
     with style():
         body = [_head(record), _sources(sources, labels, series), _latents(X, sources, features)]
-        body += [_leakage(record), *sections, _methods(record), _files(record)]
+        body += [_leakage(record), _audit(record), *sections, _methods(record), _files(record)]
     css = resources.files("tempica.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -170,6 +170,19 @@ def _leakage(record: dict[str, Any]) -> str:
         " nuisance explains in frames that the explanation was not learned on. Chance: the nuisance moved in time on a"
         " circle.</p>\n</section>"
     )
+
+
+def _audit(record: dict[str, Any]) -> str:
+    """What the audit of the axes has found, if there was one."""
+    found = record.get("audit")
+    if found is None:
+        return ""
+    passed = {True: "passed", False: "failed", None: "–"}
+    rows = [(test["title"], passed[test["passed"]], test["sentence"]) for test in found["tests"]]
+    whole = found["verdict"]
+    told = [whole["sentence"], *(one["sentence"] for one in found["verdicts"]), whole["mend"], *found["notes"]]
+    said = "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(told) if line)
+    return f"<section>\n<h2>Audit</h2>\n{said}\n{table(('Test', 'Result', 'What was found'), rows)}\n</section>"
 
 
 def _methods(record: dict[str, Any]) -> str:

@@ -15,8 +15,8 @@ from tempica.errors import DataError
 from tempica.ica.methods import Method, find
 from tempica.unmix.choosing import WITHOUT_TIME
 from tempica.unmix.frames import Frames
+from tempica.unmix.rotations import UNFIXED, are_fixed, negentropy_null
 
-N_NULL, NULL_ROWS = 20, 5000  # sets of normal numbers, and rows of each at most, that negentropies are compared with
 STABLE = 0.9  # correlation of a source with that of another restart
 QUOTED = ("model", "ambiguity", "ambiguity_why", "second_stage", "stability", "rank", "timescales", "autocorrelation")
 
@@ -113,6 +113,8 @@ def judge(row: Method, model: Any, frames: Frames, sources: np.ndarray, about: d
         if "ources 0, " in why:
             why += " (Sources are counted from 0 here: source_1 is source 0.)"
         if frames.labels is not None and row.needs.startswith("labels"):
+            if verdict == "identifiable" and are_fixed(sources, frames.labels) is None:
+                verdict, why = "linear", UNFIXED.format(n=n)
             return labelled(verdict, why, n, len(np.unique(frames.labels)))
         return verdict, why
     slow = ", ".join(f"{value:.3g}" for value in getattr(model, "timescales_", np.empty(0))[:8])
@@ -128,12 +130,14 @@ def unstable(stability: np.ndarray) -> str:
 
 def labelled(verdict: str, why: str, n: int, n_labels: int) -> tuple[str, str]:
     """The verdict on sources from labels, with the number of labels that the theorems ask for."""
-    if verdict == "identifiable" and n_labels < 2 * n + 1:
-        why += (
-            f" {n_labels} labels suffice for {n} sources if each label moves or scales a source without changing its"
-            f" form otherwise (n + 1 = {n + 1}); for any change of form 2 n + 1 = {2 * n + 1} would do."
+    if verdict == "identifiable" and n > 1 and n_labels < 2 * n + 1:
+        why = (
+            f"{n_labels} labels are fewer than 2 n + 1 = {2 * n + 1}, which {n} sources ask for (Hyvärinen, Sasaki &"
+            " Turner 2019, theorem 1): what is given out spans what the labels move, and its axes need not be sources."
+            f" Rows of {2 * n + 1} or more conditions or delays would do."
         )
-    elif verdict == "subspace":
+        return "subspace", why
+    if verdict == "subspace":
         why += f" From n + 1 = {n + 1} labels on that move the sources independently they could be told apart."
     return verdict, why
 
@@ -150,22 +154,6 @@ def refuse_few_labels(frames: Frames, n: int | None, names: list[str]) -> None:
             f" statistic changes. Give rows of more conditions or delays, --components {n_labels - 1} for their"
             " subspace, or --method nonstationary, which finds linearly mixed sources."
         )
-
-
-def negentropy_null(n_rows: int, n_features: int) -> float:
-    """95th percentile of the largest negentropy that FastICA finds in normal noise of as many rows and features."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    from tempica.ica import FastICA
-
-    rng, rows = np.random.default_rng(0), min(n_rows, NULL_ROWS)
-    found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # normal sources have nothing to settle on
-        for _ in range(N_NULL):
-            found.append(FastICA(max_iter=60).fit(rng.normal(size=(rows, n_features))).negentropy_[0])
-    # negentropy of noise falls as the number of rows
-    return float(np.percentile(found, 95)) * rows / n_rows
 
 
 def _listed(numbers: list[int]) -> str:

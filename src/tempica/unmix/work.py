@@ -53,6 +53,7 @@ def unmix(
     components: int | None = None,
     lag: int = 1,
     random_state: int = 0,
+    audited: bool = False,
     progress: Progress | None = None,
     **reading: Any,
 ) -> Result:
@@ -69,6 +70,7 @@ def unmix(
         components: number of sources; counted if not given.
         lag: rows between the two of a pair.
         random_state: seed of everything that is drawn.
+        audited: whether to audit the axes too (`tempica.audit`), which takes as long as several fits.
         progress: where to report; stderr if none.
         **reading: further parameters of `read` or `read_trajectory`.
 
@@ -85,6 +87,7 @@ def unmix(
     source = inputs.take(data, reading, lag)
     out = Path(out) if out is not None else Path("unmixed") / source.name
     options = {"methods": list(methods), "components": components, "lag": lag, "random_state": random_state}
+    options |= {"audit": True} if audited else {}
     asked = options | {key: value for key, value in source.arguments.items() if key != "data"}
     frames = None if source.files else source.load()
     digest = folder.fingerprint(asked, source.files, [] if frames is None else [frames.X])
@@ -116,7 +119,9 @@ def _make(
         fits, failed = _fit_all(names, frames, n, lag, seed, work, progress)
         main = fits[-1]
         record = _record(frames, fits, rows, counted, digest, options) | {"failed": failed}
-        record |= {"leakage": _leakage(frames, main.sources)}
+        record |= {"leakage": _leakage(frames, main.sources), "audit": None}
+        if options.get("audit"):
+            record["audit"] = _audited(frames, n, lag, seed, progress)
         attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
         writing.write_stores(work, frames, fits, attributes)
         if frames.internal is not None:
@@ -213,6 +218,24 @@ def _leakage(frames: Frames, sources: np.ndarray) -> list[dict[str, Any]]:
         }
         for of_sources, of_latents in pairs
     ]
+
+
+def _audited(frames: Frames, n: int | None, lag: int, seed: int, progress: Progress) -> dict[str, Any]:
+    """What the audit says of axes in these latents. Raises DataError for rows without time and labels."""
+    from tempica.audit import audit
+
+    if frames.replicas is None and frames.labels is None:
+        raise DataError("An audit needs time or labels, and rows have neither that tells anything. Leave --audit out.")
+    found = audit(
+        frames.X,
+        replicas=frames.replicas,
+        labels=frames.labels,
+        n_components=n,
+        lag=lag,
+        random_state=seed,
+        progress=progress,
+    )
+    return {"name": frames.source, **found.as_dict()}
 
 
 def _told(found: nuisances.Leakage) -> dict[str, list[Any]]:
