@@ -11,6 +11,7 @@ import numpy as np
 
 from tempica.audit.given import Given
 from tempica.errors import IdentifiabilityWarning
+from tempica.evaluate.stability import stability
 from tempica.ica.base import linear_map, whitening
 
 RESTARTS, STEPS = 2, 1500  # of the networks of an audit, whose frames are thinned: more gain little there
@@ -67,21 +68,7 @@ def with_halves(features: Features, data: Given, *, seed: int) -> Features:
         half = _fitted(features.method, few, data.part(mask))
         halves.append(white(half.transform(data.X, stage="features")))
     one, other = halves
-    return replace(features, halves=(one, other), affine=affine_agreement(one, other))
-
-
-def affine_agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean canonical correlation of two sets of white columns (frame, n): 1 if one is an affine map of the other."""
-    return float(np.minimum(1, np.linalg.svd(a.T @ b / len(a), compute_uv=False)).mean())
-
-
-def raw_agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean absolute correlation of the columns (frame, n) of two sets, matched."""
-    from tempica.evaluate.metrics import assign, correlation_matrix
-
-    matrix = np.abs(correlation_matrix(a, b, kind="pearson"))
-    order = assign(matrix)
-    return float(matrix[order, np.arange(len(order))].mean())
+    return replace(features, halves=(one, other), affine=stability([one, other]).affine)
 
 
 def _fitted(method: str, parameters: dict[str, Any], data: Given) -> Any:
