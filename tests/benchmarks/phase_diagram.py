@@ -189,7 +189,11 @@ def summary(rows: list[dict[str, object]]) -> dict[str, object]:
     draws = [area(good[pick], confidence[pick]) for pick in rng.integers(len(rows), size=(1000, len(rows)))]
     said = np.array([str(row["verdict"]).startswith("identifiable") for row in rows])
     negative = np.array([row["name"] in NEGATIVE for row in rows])
-    wrong = [f"{row['name']} L={row['layers']} seed {row['seed']}" for row, bad in zip(rows, said & negative) if bad]
+    wrong = [
+        f"{row['name']} L={row['layers']} seed {row['seed']}"
+        for row, bad in zip(rows, said & negative, strict=True)
+        if bad
+    ]
     return {
         "worlds": len(rows),
         "recovered": int(good.sum()),

@@ -49,7 +49,8 @@ def _at(S: np.ndarray, data: Given, lag: int) -> tuple[float, float, tuple[float
     first = pairs(data.replicas, lag)
     z = (S - S.mean(0)) / np.maximum(S.std(0), 1e-300)
     blocks = [block for block in np.array_split(first, N_BLOCKS) if len(block)]
-    rho = np.array([(z[block] * z[block + lag]).mean(0) for block in blocks])
+    scale = np.array([0.5 * (z[block] ** 2 + z[block + lag] ** 2).mean(0) for block in blocks])
+    rho = np.array([(z[block] * z[block + lag]).mean(0) for block in blocks]) / np.maximum(scale, 1e-300)
     mean, error = rho.mean(0), rho.std(0, ddof=1) / np.sqrt(len(rho))
     told = _nats(mean)
     n = len(mean)
