@@ -194,9 +194,10 @@ def _normal(X: np.ndarray) -> bool:
 def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, seed: int) -> list[Fit]:
     """Features with axes: linear ones; networks' where those leave sources that depend on one another.
 
-    Where as many components as directions leave dependence, bends may have been counted as directions: then as few are
-    taken as hold the contrast. A linear map whose sources are independent needs no network. One whose sources are not, while a network holds more
-    of the contrast, is wrong, however well its axes are reproduced: bends of the mixing fix axes too.
+    A linear map whose sources are independent needs no network. One whose sources are not, while a network holds more
+    of the contrast, is wrong, however well its axes are reproduced: bends of the mixing fix axes too. Where as many
+    components as directions leave dependence, bends may have been counted as directions: then as few are taken as hold
+    the contrast.
     """
     n = len(directions)
     networked = method in ("pcl", "tcl")
