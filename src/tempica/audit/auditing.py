@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,17 +10,29 @@ import numpy as np
 
 from tempica import seeds
 from tempica.audit import dynamics, halves, independence, ranks, rotation, signal, verdict
-from tempica.audit.features import Features, linear, networks, with_halves
+from tempica.audit.features import Features, linear, networks, number_by_contrast, with_halves
 from tempica.audit.given import Given, given
+from tempica.audit.lags import lag_test
+from tempica.audit.pairs import quasi_gaussianity_test
 from tempica.audit.results import Audit, Pipeline, Test
+from tempica.audit.width import width_test
 from tempica.errors import DataError
+from tempica.evaluate.leakage import leakage
 from tempica.ica.linear.dimension import SourceCount, count_sources
 from tempica.progress import Progress
+from tempica.series import array_of
 
 METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
 N_STEPS = 7
 N_ROUGH = 20  # shifted series with which fits are compared
-CLEAN = 0.15  # leak up to which a map counts as the right one: of it, a correlation of 0.99 is left
+FIRST = 0.02  # squared sine that the first stage may lose on others
+CLEAN = 0.1  # correlation of functions of two sources, beyond chance, up to which a map has nothing left to undo
+WHAT = {
+    "innovations": "innovations (first stage)",
+    "values": "values (FastICA)",
+    "spectra": "autocorrelations (SOBI)",
+    "variances": "variances (nonstationary)",
+}
 SEPARATE = 3.0  # standard errors by which decays must differ where autocorrelations alone have given the axes
 
 
@@ -31,6 +43,7 @@ def audit(
     replicas: Any = None,
     labels: Any = None,
     covariance: Any = None,
+    nuisances: Mapping[str, Any] | None = None,
     n_components: int | None = None,
     lag: int = 1,
     random_state: int = 0,
@@ -50,6 +63,7 @@ def audit(
         labels: label (frame,) of the segment, condition or delay of each frame. With labels and no replicas, frames
             are snapshots without an order of time.
         covariance: of each frame's noise (frame, feature, feature), or one for all (feature, feature).
+        nuisances: columns (frame,) by name, numbers or words, that no source should follow: a defocus, say.
         n_components: number of sources; counted when None.
         lag: between the two frames of a pair.
         random_state: seed of all that is drawn.
@@ -69,10 +83,17 @@ def audit(
         raise DataError(f"method = {method!r} must be {', '.join(METHODS)}.")
     data = given(X, replicas, labels, covariance, lag)
     with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
-        return _audited(data, method, n_components, random_state, advance)
+        return _audited(data, method, n_components, _columns(nuisances, X), random_state, advance)
 
 
-def _audited(data: Given, method: str, n_components: int | None, seed: int, advance: Callable[[], None]) -> Audit:
+def _audited(
+    data: Given,
+    method: str,
+    n_components: int | None,
+    nuisances: Mapping[str, np.ndarray],
+    seed: int,
+    advance: Callable[[], None],
+) -> Audit:
     """Signal, number of sources, features and axes; then the tests of what they give."""
     rng = seeds.generator(seed, "audit")
     tests = signal.signal_tests(data, rng)
@@ -91,9 +112,10 @@ def _audited(data: Given, method: str, n_components: int | None, seed: int, adva
     fits = _candidates(data, count.directions[:n], method, moving, seed)
     features, axes, _ = max(fits, key=lambda fit: _worth(*fit))
     advance()
+    tests += [_stages([each for of, each, _ in fits if of is features], axes), _pairs_of_axes(axes)]
     features = with_halves(features, data, seed=seed)
     advance()
-    return _judged(features, axes, tests, data, rng, seed, advance)
+    return _judged(features, axes, tests, data, nuisances, rng, seed, advance)
 
 
 Fit = tuple[Features, rotation.Axes, independence.Dependence]
@@ -104,6 +126,7 @@ def _judged(
     axes: rotation.Axes,
     tests: list[Test],
     data: Given,
+    nuisances: Mapping[str, np.ndarray],
     rng: np.random.Generator,
     seed: int,
     advance: Callable[[], None],
@@ -111,7 +134,6 @@ def _judged(
     """Test the sources of the axes, and judge."""
     S = features.h @ axes.U.T
     dependence = independence.measure(S, data, rng)
-    tests.append(_pairs_of_axes(axes))
     tests.append(independence.independence_test(dependence, data))
     advance()
     tests.append(halves.halves_test(features, axes.finder, data, seed=seed))
@@ -121,8 +143,12 @@ def _judged(
         tests += [
             dynamics.separation_test(S, data),
             dynamics.rate_ratio_test(S, data),
+            quasi_gaussianity_test(S, data),
             dynamics.stationarity_test(S, data, rng),
+            lag_test(S, data, axes.finder),
         ]
+    tests.append(width_test(S, data))
+    tests += [_leak_of(name, S, column[data.rows], data, seed) for name, column in nuisances.items()]
     if data.labels is not None:
         tests.append(ranks.rank_test(S, data, rng))
     advance()
@@ -166,22 +192,36 @@ def _normal(X: np.ndarray) -> bool:
 
 
 def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, seed: int) -> list[Fit]:
-    """Features with axes: linear ones, and networks' only where those leave sources that depend on one another.
+    """Features with axes: linear ones; networks' where those leave sources that depend on one another.
 
-    A linear map whose sources are independent needs no network; and where nothing moves none can be taught.
+    A linear map whose sources are independent needs no network. One whose sources are not, while a network holds more
+    of the contrast, is wrong, however well its axes are reproduced: bends of the mixing fix axes too. Where as many
+    components as directions leave dependence, bends may have been counted as directions: then as few are taken as hold
+    the contrast.
     """
     n = len(directions)
     networked = method in ("pcl", "tcl")
-    found = [] if networked else _with_axes(linear(data, directions), data, method, moving, seed)
-    if n < 2 or not moving or method not in ("auto", "pcl", "tcl"):
-        return found
-    untried = networks(data, n, seed=seed)
-    while not any(_clean(dependence) for _, _, dependence in found):
-        features = next(untried, None)
-        if features is None:
-            break
+    of_linear = _with_axes(linear(data, directions), data, "auto" if networked else method, moving, seed)
+    if n < 2 or not moving or not (networked or method == "auto"):
+        return of_linear
+    if any(_clean(dependence) for _, _, dependence in of_linear):
+        return of_linear
+    found: list[Fit] = []
+    for features in networks(data, n, seed=seed):
         found += _with_axes(features, data, "auto", moving, seed)
-    return found or _with_axes(linear(data, directions), data, "auto", moving, seed)
+        if any(_clean(dependence) for _, _, dependence in found):
+            break
+    if found and data.timed and not any(_clean(dependence) for _, _, dependence in found):
+        fewer = number_by_contrast(data, n - 1, seed=seed)
+        if fewer is not None:
+            of_fewer = _with_axes(fewer, data, "auto", moving, seed)
+            found = of_fewer if _least(of_fewer) < _least(found) else found
+    return found or of_linear
+
+
+def _least(fits: list[Fit]) -> float:
+    """Dependence that the best of several fits leaves."""
+    return min(max(0.0, dependence.largest**2 - dependence.null**2) for _, _, dependence in fits)
 
 
 def _with_axes(features: Features, data: Given, method: str, moving: bool, seed: int) -> list[Fit]:
@@ -205,14 +245,19 @@ def _with_axes(features: Features, data: Given, method: str, moving: bool, seed:
 
 
 def _worth(features: Features, axes: rotation.Axes, dependence: independence.Dependence) -> tuple[int, float]:
-    """What makes a fit better: more pairs of axes that are told apart, then less leak, then axes that scatter less."""
+    """What makes a fit better: more pairs of axes that are told apart, then less leak, then axes that scatter less.
+
+    Axes that the contrast of pairs fixes by itself need one assumption less, and are preferred unless they cost more
+    than a correlation of 0.01.
+    """
     scatter = float(axes.leak.sum()) / (2 * axes.n_parts)
-    return int(axes.determined.sum()), -float((dependence.leak**2).sum()) - scatter
+    spoiled = float((dependence.leak**2).sum()) + scatter - (FIRST if axes.finder == "innovations" else 0)
+    return int(axes.determined.sum()), -spoiled
 
 
 def _clean(dependence: independence.Dependence) -> bool:
-    """Whether a map has left nothing to undo."""
-    return bool(dependence.leak.max(initial=0) < CLEAN and dependence.coupled < independence.TOLERATED)
+    """Whether a map has left no dependence to undo, to what so many frames can show."""
+    return max(0.0, dependence.largest**2 - dependence.null**2) < CLEAN**2
 
 
 def _determined(axes: rotation.Axes, tests: dict[str, Test]) -> np.ndarray:
@@ -242,6 +287,50 @@ def _pairs_of_axes(axes: rotation.Axes) -> Test:
         worst,
         details={"finder": axes.finder, "leak": axes.leak, "p": axes.p, "n_parts": axes.n_parts},
     )
+
+
+def _stages(tried: list[rotation.Axes], chosen: rotation.Axes) -> Test:
+    """What each stage fixes by itself in the same features: to which of them the axes are owed."""
+    n = len(chosen.U)
+    told, details = [], {}
+    for axes in tried:
+        apart = int(np.triu(axes.determined, 1).sum())
+        details[axes.finder] = {"agreement": axes.agreement, "told_apart": apart, "p": float(axes.p.max(initial=0))}
+        told.append(f"{WHAT[axes.finder]} {apart} of {n * (n - 1) // 2} ({axes.agreement:.2f})")
+    return Test(
+        "stages",
+        "To which stage the axes are owed",
+        None,
+        f"Pairs of axes that each fixes, and the agreement of parts of the data: {'; '.join(told)}. Taken:"
+        f" {WHAT[chosen.finder]}.",
+        details=details,
+    )
+
+
+def _leak_of(name: str, S: np.ndarray, column: np.ndarray, data: Given, seed: int) -> Test:
+    """Whether a nuisance shows in a source."""
+    found = leakage(S, column, replicas=data.replicas if data.timed else None, random_state=seed)
+    worst = int((found.r2 - found.null_95).argmax())
+    leaks = bool(found.leaks.any())
+    return Test(
+        f"leakage_{name}",
+        f"No source follows {name}",
+        not leaks,
+        f"Source {worst} {'follows' if leaks else 'does not follow'} {name}: R² {found.r2[worst]:.3f} on frames left"
+        f" out, where chance reaches {found.null_95[worst]:.3f}.",
+        float(found.r2[worst]),
+        float(found.null_95[worst]),
+        interval=(float(found.interval[worst, 0]), float(found.interval[worst, 1])),
+        details={"r2": found.r2, "null_95": found.null_95},
+    )
+
+
+def _columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarray]:
+    columns = {name: array_of(values) for name, values in (nuisances or {}).items()}
+    for name, values in columns.items():
+        if values.shape[:1] != (len(X),):
+            raise DataError(f"The nuisance {name} has shape {values.shape}; it must hold one value for each frame.")
+    return columns
 
 
 def _counted(count: SourceCount, n: int) -> Test:

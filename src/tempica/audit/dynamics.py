@@ -143,19 +143,17 @@ def autocorrelations(S: np.ndarray, data: Given) -> tuple[np.ndarray, np.ndarray
     """ρ(τ) and ρ(2τ)/ρ(τ) of each source (component,), then their standard errors by a jackknife over 16 blocks."""
     z = (S - S.mean(0)) / np.maximum(S.std(0), 1e-300)
     lags = [data.lag, 2 * data.lag] if np.bincount(data.replicas).max() > 2 * data.lag else [data.lag, data.lag]
-    sums, counts = [], []
+    sums, scales = [], []
     for lag in lags:
-        first = pairs(data.replicas, lag)
-        blocks = np.array_split(first, N_BLOCKS)
+        blocks = np.array_split(pairs(data.replicas, lag), N_BLOCKS)
         sums.append(np.array([(z[block] * z[block + lag]).sum(0) for block in blocks]))
-        counts.append(np.array([len(block) for block in blocks]))
+        scales.append(np.array([0.5 * (z[block] ** 2 + z[block + lag] ** 2).sum(0) for block in blocks]))
 
     def of(keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        one, two = (total[keep].sum(0) / count[keep].sum() for total, count in zip(sums, counts, strict=True))
+        one, two = (total[keep].sum(0) / scale[keep].sum(0) for total, scale in zip(sums, scales, strict=True))
         return one, two / np.where(np.abs(one) > 1e-6, one, 1e-6)
 
-    everything = np.ones(N_BLOCKS, dtype=bool)
-    level, shape = of(everything)
+    level, shape = of(np.ones(N_BLOCKS, dtype=bool))
     without = [of(np.arange(N_BLOCKS) != k) for k in range(N_BLOCKS)]
     errors = [np.sqrt((N_BLOCKS - 1) * np.var([each[i] for each in without], axis=0)) for i in (0, 1)]
     return level, shape, errors[0], errors[1]

@@ -11,7 +11,9 @@ import numpy as np
 
 from tempica.audit.given import Given
 from tempica.errors import IdentifiabilityWarning
+from tempica.evaluate.stability import stability
 from tempica.ica.base import linear_map, whitening
+from tempica.series import standard_error
 
 RESTARTS, STEPS = 2, 1500  # of the networks of an audit, whose frames are thinned: more gain little there
 HALF_STEPS = 800
@@ -43,18 +45,45 @@ def networks(data: Given, n: int, *, seed: int) -> Iterator[Features]:
 
     Of pairs of frames, with the score of an autoregression, then with a free one; or of labels.
     """
-    given: dict[str, Any] = {"n_components": n, "n_restarts": RESTARTS, "max_steps": STEPS, "random_state": seed}
     if not data.timed:
-        model = _fitted("tcl", given, data)
+        parameters = _parameters(n, seed)
+        model = _fitted("tcl", parameters, data)
         if model.model_ == "network":
-            yield Features("tcl", white(model.transform(data.X, stage="features")), given)
+            yield Features("tcl", white(model.transform(data.X, stage="features")), parameters)
         return
-    given |= {"lag": data.lag, "second_stage": "none", "training": {"n_layers": DEPTH}}
     for score in ("reference", "free"):
-        parameters = given | {"score_function": score}
+        parameters = _parameters(n, seed) | _of_pairs(data, score)
         model = _fitted("pcl", parameters, data)
         if model.model_ == "network":
             yield Features("pcl", white(model.transform(data.X, stage="features")), parameters)
+
+
+def number_by_contrast(data: Given, most: int, *, seed: int) -> Features | None:
+    """Features of the fewest components of which one more holds no more of the held-out contrast; None without any.
+
+    One more is needed if it gains two standard errors, of the same held-out pairs.
+    """
+    kept: tuple[Features, np.ndarray] | None = None
+    for n in range(1, most + 1):
+        parameters = _parameters(n, seed) | _of_pairs(data, "reference")
+        model = _fitted("pcl", parameters, data)
+        information = model._information
+        if kept is not None:
+            gain = information - kept[1]
+            if gain.mean() < 2 * standard_error(gain):
+                break
+        if model.model_ != "network":
+            continue
+        kept = Features("pcl", white(model.transform(data.X, stage="features")), parameters), information
+    return None if kept is None else kept[0]
+
+
+def _parameters(n: int, seed: int) -> dict[str, Any]:
+    return {"n_components": n, "n_restarts": RESTARTS, "max_steps": STEPS, "random_state": seed}
+
+
+def _of_pairs(data: Given, score: str) -> dict[str, Any]:
+    return {"lag": data.lag, "second_stage": "none", "score_function": score, "training": {"n_layers": DEPTH}}
 
 
 def with_halves(features: Features, data: Given, *, seed: int) -> Features:
@@ -67,21 +96,7 @@ def with_halves(features: Features, data: Given, *, seed: int) -> Features:
         half = _fitted(features.method, few, data.part(mask))
         halves.append(white(half.transform(data.X, stage="features")))
     one, other = halves
-    return replace(features, halves=(one, other), affine=affine_agreement(one, other))
-
-
-def affine_agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean canonical correlation of two sets of white columns (frame, n): 1 if one is an affine map of the other."""
-    return float(np.minimum(1, np.linalg.svd(a.T @ b / len(a), compute_uv=False)).mean())
-
-
-def raw_agreement(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean absolute correlation of the columns (frame, n) of two sets, matched."""
-    from tempica.evaluate.metrics import assign, correlation_matrix
-
-    matrix = np.abs(correlation_matrix(a, b, kind="pearson"))
-    order = assign(matrix)
-    return float(matrix[order, np.arange(len(order))].mean())
+    return replace(features, halves=(one, other), affine=stability([one, other]).affine)
 
 
 def _fitted(method: str, parameters: dict[str, Any], data: Given) -> Any:

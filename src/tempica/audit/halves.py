@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from tempica.audit.features import Features, raw_agreement
+from tempica.audit.features import Features
 from tempica.audit.given import Given
 from tempica.audit.results import Test
-from tempica.audit.rotation import axes, random_agreement
+from tempica.audit.rotation import axes
+from tempica.evaluate.stability import stability
+
+LEAST = 0.9  # agreement of a single source, which no rotation can change
 
 
 def halves_test(features: Features, finder: str, data: Given, *, seed: int) -> Test:
@@ -18,16 +21,19 @@ def halves_test(features: Features, finder: str, data: Given, *, seed: int) -> T
     found = []
     for k, (mask, h) in enumerate(zip(data.parts(2), features.halves, strict=True)):
         found.append(h @ axes(finder, h[mask], data.part(mask), seed + 100 + k).T)
-    raw = raw_agreement(*found)
+    agreed = stability(found)
     n = features.h.shape[1]
-    chance = random_agreement(n, 2)
-    what = f"Fits to two halves of the data agree at {raw:.3f}, and at {features.affine:.3f} after the best affine map"
+    what = (
+        f"Fits to two halves of the data agree at {agreed.score:.3f}, and at {agreed.affine:.3f} after the best affine"
+    )
     return Test(
         "halves",
         "Halves of the data give the same sources",
-        raw > chance if n > 1 else raw > 0.9,
-        f"{what}; random rotations of the same subspace agree at {chance:.3f} in one of 20 cases.",
-        raw,
-        chance,
-        details={"raw": raw, "affine": features.affine, "not_identified": features.affine - raw},
+        agreed.score > agreed.null_95 if n > 1 else agreed.score > LEAST,
+        f"{what} at {agreed.affine:.3f}; random rotations of the same subspace agree at {agreed.null_95:.3f} in one of"
+        " 20 cases.",
+        agreed.score,
+        agreed.null_95,
+        interval=agreed.interval,
+        details={"raw": agreed.score, "affine": agreed.affine, "not_identified": agreed.affine - agreed.score},
     )

@@ -10,8 +10,8 @@ import numpy as np
 
 from tempica import seeds
 from tempica.audit.auditing import audit
-from tempica.audit.features import raw_agreement
 from tempica.audit.results import plain
+from tempica.evaluate.metrics import assign, correlation_matrix
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read
@@ -69,5 +69,8 @@ def _agreements(sources: Any, audited: np.ndarray, rows: np.ndarray) -> list[dic
             kept = series[..., ~np.isnan(series).all((0, 1))]
             if kept.shape[-1] and audited.shape[1]:
                 flat = kept.reshape(-1, kept.shape[-1])[rows]
-                told.append({"method": method, "stage": stage, "agreement": raw_agreement(flat, audited)})
+                matrix = np.abs(correlation_matrix(flat, audited, kind="pearson"))
+                order = assign(matrix)
+                agreement = float(matrix[order[order >= 0], order >= 0].sum() / audited.shape[1])
+                told.append({"method": method, "stage": stage, "agreement": agreement})
     return told
