@@ -131,8 +131,7 @@ def pumped(rng: np.random.Generator, n_frames: int) -> tuple[np.ndarray, np.ndar
     return jump * np.exp(-label[..., None] / np.array(DECAYS)) + 0.7 * rng.normal(size=shape), label
 
 
-# PCL's contrast begins at TICA's sources, and a separable score of normal series tells distinct rates apart by itself:
-# the mixture of theorem 2 is what it leaves where rates are equal
+# of distinct rates "pcl contrast" is not excluded: it begins at TICA's sources, which behind one layer are the truth
 SECOND_ORDER = ("raw", "tica", "sobi")
 CASES = {
     "equal rates": Case(
