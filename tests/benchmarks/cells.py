@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tempica.evaluate.metrics import assign, correlation_matrix, mcc
+from tempica.evaluate.metrics import correlation_matrix, mcc
 
-N_ROTATIONS, N_RANKED = 200, 1000
+N_NULL = 200  # draws of either null
 
 
 def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -50,35 +50,35 @@ def peak_mb() -> int:
 
 
 def figures(
-    S: np.ndarray, truth: np.ndarray, learned: np.ndarray, held_out: np.ndarray, replicas: np.ndarray, seed: int = 0
+    S: np.ndarray, truth: np.ndarray, learned: np.ndarray, held_out: np.ndarray, replicas: np.ndarray
 ) -> dict[str, Any]:
     """Scores of sources S (frame, n) on frames `held_out`, matched and aligned on frames `learned`.
 
     `mcc` (rank correlation) with `interval` and `null_95`, the chance of series as slow; `pearson`; `each` true source;
-    `r2` of the best affine map, and `aligned`, the correlations after it; `rotation` and `rotation_95`, mean and 95 %
+    `aligned` and `r2`, correlations and R² after the best affine map; `rotation` and `rotation_95`, mean and 95 %
     quantile of the score of random rotations of that map's image: chance within the subspace.
     """
-    matched = assign(correlation_matrix(S[learned], truth[learned], "spearman"))
-    found = mcc(S[held_out], truth[held_out], replicas=replicas[held_out], assignment=matched, n_null=100)
-    pearson = np.abs(correlation_matrix(S[held_out], truth[held_out], "pearson"))
-    each = [abs(float(found.matrix[c, t])) if c >= 0 else 0.0 for t, c in enumerate(matched)]
-    linear = [float(pearson[c, t]) if c >= 0 else 0.0 for t, c in enumerate(matched)]
-    aligned = _aligned(S, truth, learned)
-    error = ((aligned[held_out] - truth[held_out]) ** 2).mean(0) / truth[held_out].var(0)
-    straight = np.diagonal(correlation_matrix(aligned[held_out], truth[held_out], "spearman"))
-    turned = _rotated(aligned, truth, learned, held_out, seed)
+    order = np.concatenate([np.flatnonzero(learned), np.flatnonzero(held_out)])
+    train = np.arange(len(order)) < learned.sum()
+    labels = 2 * replicas[order] + train  # what is learned and what is scored are never one series
+    found = mcc(S[order], truth[order], replicas=labels, train=train, n_null=N_NULL)
+    linear = np.abs(correlation_matrix(S[held_out], truth[held_out], "pearson"))
+    each, pearson = (
+        [abs(float(matrix[c, t])) if c >= 0 else 0.0 for t, c in enumerate(found.assignment)]
+        for matrix in (found.matrix, linear)
+    )
     row = {
         "mcc": found.score,
         "interval": list(found.interval),
         "null_95": found.null_95,
-        "pearson": float(np.mean(linear)),
+        "pearson": float(np.mean(pearson)),
         "each": each,
-        "aligned": float(np.abs(straight).mean()),
-        "r2": float(1 - error.mean()),
-        "rotation": float(turned.mean()),
-        "rotation_95": float(np.quantile(turned, 0.95)),
+        "aligned": found.aligned,
+        "r2": found.r2,
+        "rotation": found.rotation_null,
+        "rotation_95": found.rotation_null_95,
     }
-    return {name: _rounded(value) for name, value in row.items()}
+    return {name: _rounded(value) for name, value in row.items() if value is not None}
 
 
 def supervised(X: np.ndarray, truth: np.ndarray, learned: np.ndarray) -> np.ndarray:
@@ -92,28 +92,6 @@ def supervised(X: np.ndarray, truth: np.ndarray, learned: np.ndarray) -> np.ndar
         warnings.simplefilter("ignore")  # it is stopped early on purpose
         model.fit(Z[learned], (truth[learned] - centre) / spread)
     return model.predict(Z) * spread + centre
-
-
-def _aligned(S: np.ndarray, truth: np.ndarray, learned: np.ndarray) -> np.ndarray:
-    """The truth (frame, n) that the best affine map of S, fitted on `learned`, predicts."""
-    design = np.column_stack([S, np.ones(len(S))])
-    weight, *_ = np.linalg.lstsq(design[learned], truth[learned], rcond=None)
-    return design @ weight
-
-
-def _rotated(aligned: np.ndarray, truth: np.ndarray, learned: np.ndarray, held_out: np.ndarray, seed: int):
-    """Scores of random rotations of the whitened space that the aligned sources span, on about 1,000 frames."""
-    rng, n = np.random.default_rng(seed), truth.shape[1]
-    value, vector = np.linalg.eigh(np.cov(aligned[learned].T).reshape(n, n))
-    white = (aligned - aligned[learned].mean(0)) @ (vector / np.sqrt(np.maximum(value, 1e-12 * value.max())))
-    some = [np.flatnonzero(part)[:: max(1, part.sum() // N_RANKED)] for part in (learned, held_out)]
-    scores = []
-    for _ in range(N_ROTATIONS):
-        q, r = np.linalg.qr(rng.normal(size=(n, n)))
-        turned = white @ (q * np.sign(np.diagonal(r)))
-        expected, found = (np.abs(correlation_matrix(turned[part], truth[part], "spearman")) for part in some)
-        scores.append(found[assign(expected), range(n)].mean())
-    return np.array(scores)
 
 
 def _rounded(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """Latents of another program: can both motions be told apart in every view of ESPER's, by PCL at its defaults?
 
     python tests/benchmarks/esper.py PATH --out /tmp/esper
-    python tests/benchmarks/esper.py PATH --out /tmp/esper --views 001 109 --walks 1
+    python tests/benchmarks/esper.py PATH --out /tmp/esper --views 001 109 --walks 1 --audit --env-peers /tmp/peers
 
 PATH holds files PDnnn_…_vec.npy (2,000 images, 15 principal components) of https://github.com/evanseitz/cryoEM_ESPER
 (not shipped here): noisy projections of a molecule with two motions of 20 states each, five images a state. Row = 5 ×
@@ -21,8 +21,11 @@ on the rest, with the truth (a, b).
                     the other walks every image comes about four times in what is learned, so that a network can also
                     learn single images by heart
 
-`supervised` is a network that is given the truth on the frames that are learned, scored as the others are. PCL is told
-that there are two sources, and not which components matter; smoothed are its sources after `smooth`, told nothing else.
+`supervised`, on the walks `laplace` and `unseen`, is a network that is given the truth on the frames that are learned,
+scored as the others are. PCL is told that there are two sources, and not which components matter; smoothed are its
+sources after `smooth`, told nothing else. --audit tells what the audit says of the frames that are learned, and what
+its own sources score on them. It compares disjoint parts of the frames, and these show the same images here, so that
+peculiarities of single images agree between parts as motions do.
 Ends with one line of JSON.
 """
 
@@ -34,6 +37,7 @@ import json
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -48,6 +52,7 @@ from cells import figures, kept, supervised, timed
 from scipy.signal import lfilter
 from threadpoolctl import threadpool_limits
 
+from tempica.evaluate.metrics import mcc
 from tempica.ica import PCL, SOBI, TICA, FastICA, smooth
 
 N_FRAMES, N_LEARNED = 10_000, 8_000
@@ -64,21 +69,27 @@ def main() -> None:
     parser.add_argument("--views", nargs="+", help="numbers, as 001; all if not given")
     parser.add_argument("--walks", type=int, default=5, help="Laplace walks a view")
     parser.add_argument("--controls", type=int, default=1, help="walks a view of each other kind")
+    parser.add_argument("--table", action="store_true", help="the table of what is there; nothing is run")
     parser.add_argument("--env-peers", type=Path, metavar="DIR", help="environment of other programs, made if need be")
+    parser.add_argument("--audit", action="store_true", help="audit each first walk too, told the number of sources")
     parser.add_argument("--step", type=float, default=STEP, help="deviation of a step, in states")
     a = parser.parse_args()
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    python = peers.environment(a.env_peers) if a.env_peers else None
+    python = peers.environment(a.env_peers) if a.env_peers and not a.table else None
     with threadpool_limits(1):
         for seed in range(1, 1 + max(a.walks, a.controls)):
             for kind in (kind for kind in WALKS if seed <= (a.walks if kind == "laplace" else a.controls)):
                 for view, latents in views(a.path, a.views):
                     path = a.out / f"step_{a.step:g}" / f"{view}_{kind}_{seed}.json"
+                    if a.table and not path.exists():
+                        continue
                     cell = kept(path, partial(judge, latents, kind, seed, a.step))
                     if python and kind == "laplace" and seed == 1:
                         beside = path.with_stem(f"{path.stem}_peers")
                         cell |= kept(beside, partial(judge_peers, latents, kind, seed, a.step, python))
+                    if a.audit and seed == 1:
+                        cell |= kept(path.with_stem(f"{path.stem}_audit"), partial(verdict, latents, kind, a.step))
                     rows.append({"view": view, "walk": kind, "seed": seed, **cell})
                     print(line(rows[-1]), file=sys.stderr, flush=True)
     print(table(rows))
@@ -160,9 +171,22 @@ def judge_peers(latents: np.ndarray, kind: str, seed: int, step: float, python: 
     return cell
 
 
+def verdict(latents: np.ndarray, kind: str, step: float) -> dict[str, Any]:
+    """What the audit says of the frames that are learned, as a series, and what its own sources score on them."""
+    from tempica.audit import audit
+
+    X, truth = movie(latents, kind, 1, step)
+    found, said = timed(lambda: audit(X[:N_LEARNED], n_components=truth.shape[1]))
+    words = {"verdict": found.verdict.kind, "why": found.verdict.sentence, "confidence": round(found.confidence, 3)}
+    score = mcc(found.sources, truth[found.frames]) if found.pipeline else None
+    words["audited_mcc"] = None if score is None else [round(x, 4) for x in (score.score, *score.interval)]
+    return words | {"audit_cpu_s": said["cpu_s"], "notes": list(found.notes)}
+
+
 def line(row: dict[str, Any]) -> str:
     found = {name: row[name]["mcc"] for name in row if isinstance(row[name], dict)}
-    return f"view {row['view']} {row['walk']} {row['seed']}: {json.dumps(found)}"
+    audited = f"; audit: {row['verdict']}" if "verdict" in row else ""
+    return f"view {row['view']} {row['walk']} {row['seed']}: {json.dumps(found)}{audited}"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -198,6 +222,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
             found[f"{kind} {name}"] = [round(float(f(values)), 4) for f in (np.median, np.min, np.max)]
         if some:
             found[f"{kind} fits"] = len(some)
+        if said := Counter(row["verdict"] for row in some if "verdict" in row):
+            found[f"{kind} audit"] = dict(said)
     for name, target in (("pcl", 0.96), ("pcl smoothed", 0.975)):
         reached = [row[name]["mcc"] >= target for row in rows if row["walk"] == "laplace"]
         found[f"laplace {name} at {target} or above"] = f"{sum(reached)} of {len(reached)}"
