@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import tempica
-from tempica.designs import design as designs
+from tempica.designs import lights
 from tempica.designs import pilot as pilots
 from tempica.designs.pilot import Pilot, marginal, recipe_text
 from tempica.designs.sources import learn_sources
@@ -108,7 +108,7 @@ def designed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
     (folder / "r.toml").write_text(text.replace("steps_per_frame = 300", "steps_per_frame = 30"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pilots, "N_FRAMES", 40)
-        patch.setattr(designs, "STAKE_FRAMES", 20_000)
+        patch.setattr(lights, "STAKE_FRAMES", 20_000)
         patch.setattr(pool, "process_pool", lambda jobs: contextlib.nullcontext(pool.Here()))
         given = {"method": ["tica", "fastica"], "draws": 2, "most_frames": 800, "jobs": 1}
         found = tempica.design(folder / "r.toml", out=folder / "out", **given)

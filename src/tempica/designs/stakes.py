@@ -41,8 +41,12 @@ class Stake:
     @property
     def value(self) -> float:
         """What there is, parts below their error left out."""
-        parts = zip((self.second_order, self.beyond), self.errors, strict=True)
-        return sum(value for value, error in parts if value > SURE * error)
+        return self.sure_second_order + (self.beyond if self.beyond > SURE * self.errors[1] else 0.0)
+
+    @property
+    def sure_second_order(self) -> float:
+        """What autocorrelations hold of it, above their error."""
+        return self.second_order if self.second_order > SURE * self.errors[0] else 0.0
 
     @property
     def frames(self) -> float:
