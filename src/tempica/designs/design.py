@@ -249,13 +249,15 @@ def _rows(
             told = json.loads(path.read_text(encoding="utf-8"))
             n = _per_replica(recipe, size) * n_learning(recipe)
             scores[which].setdefault(n, []).append(told[stage])
-        for which, (light, _) in enumerate(wanted):
+        for which, (light, name) in enumerate(wanted):
             if sizes[which] is not None:
                 goal = min(score, light.ceiling[stage] * 0.97)
                 tried = Curve.of(scores[which])
                 found = tried.next(goal, _least(recipe), most_frames, STEP)
                 new = None if found is None else _per_replica(recipe, found) * n_learning(recipe)
-                sizes[which] = None if new in tried.frames else found
+                # of a method that has nothing to look at, one number of frames shows as much as many
+                hopeless = math.isinf(_holds(light, name))
+                sizes[which] = None if hopeless or new in tried.frames else found
     return [
         _row(light, name, Curve.of(each), score) for (light, name), each in zip(wanted, scores, strict=True) if each
     ]
@@ -283,6 +285,8 @@ def _row(light: Light, name: str, curve: Curve, score: float) -> Row:
 
 def _holds(light: Light, name: str) -> float:
     """Frames from which on what a method looks at holds 10 nats; 0 for methods that look at more than is known here."""
+    if len(light.correlation) < 2:
+        return 0.0
     if name in ("tica", "sobi"):
         stake = max((row["second_order"] for row in light.lags), default=0.0)
     elif name == "pcl":
