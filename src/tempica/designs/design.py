@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,24 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from tempica import pipeline, seeds
+from tempica import pipeline
 from tempica.designs import stakes
 from tempica.designs.curves import Curve
 from tempica.designs.fits import (
     LINEAR,
     Setting,
     Trial,
-    ceilings,
-    drawn,
     fit,
     n_learning,
     save_pilot,
     world_of,
 )
+from tempica.designs.lights import Light, light_of
 from tempica.designs.pilot import Pilot, check, run_pilot
 from tempica.designs.world import World
 from tempica.errors import RecipeError
-from tempica.evaluate.metrics import correlation_matrix
 from tempica.ica import methods
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
@@ -39,38 +37,26 @@ from tempica.runs.layout import fingerprint
 from tempica.stores import files
 
 NETWORKS = ("pcl", "tcl")  # that are tried too where a recipe names them
-STAKE_FRAMES = 200_000  # from which stakes are computed
 LEAST, MOST = 100, 40_000  # frames to learn from that are tried
 STEP = 2.0  # factor within which the number of frames is bracketed
-FORGOTTEN = 0.1  # autocorrelation below which longer lags are not looked at
-N_LAGS = 8
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one method needs at one SNR."""
+    """What one method needs at one SNR.
+
+    Scores may be high by chance with fewer frames than `least`: of sources that a method cannot tell apart, each draw
+    turns the axes anew. `frames` is therefore never below it.
+    """
 
     snr: float
     method: str
     lag: int | None
     frames: float | None  # to learn from; None: not reached
+    least: float | None  # frames from which on what the method looks at holds 10 nats; None if it holds nothing
     interval: tuple[float, float | None]  # of the frames, one standard error of the curve to either side
     most: float  # the best score that was foreseen
     curve: Curve
-
-
-@dataclass(frozen=True)
-class Light:
-    """What an SNR means: the ceilings of linear maps, and what is at stake at each lag."""
-
-    snr: float
-    correlation: tuple[float, ...]  # of each variable with its best linear estimate from a single frame
-    ceiling: dict[str, float]  # unmixed, smoothed
-    lags: tuple[dict[str, float], ...]  # lag, stake, second_order, frames
-    order_free: float  # stake of frames in any order
-    labels: float | None  # stake of labels
-    lag: int | None  # the best
-    verdict: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +81,16 @@ class Design:
         return max(rows, key=lambda row: row.most, default=None)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain data; infinite numbers are left out."""
-        return json.loads(json.dumps(asdict(self), default=float))
+        """Plain data; null stands for what is infinite."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: plain(one) for key, one in value.items()}
+            if isinstance(value, list | tuple):
+                return [plain(one) for one in value]
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        return dict(plain(asdict(self)))
 
 
 # long: half of it says what it takes and gives
@@ -148,7 +142,7 @@ def design(
     setting = Setting(recipe.model_dump_json(), str(source.resolve()), str((folder / "pilot.npz").resolve()))
     world = world_of(setting)
     stage = "unmixed" if recipe.frames_per_molecule == 1 else "smoothed"
-    lights = [_light(world, one, lag) for one in (snr or (_own_snr(recipe, pilot),))]
+    lights = [light_of(world, one, lag) for one in (snr or (_own_snr(recipe, pilot),))]
     work = folder / "fits" / fingerprint(setting.recipe, pilot.information.sum())
     work.mkdir(parents=True, exist_ok=True)
     wanted = [(light, name) for light in lights for name in names]
@@ -164,8 +158,24 @@ def design(
         tuple(lights),
         tuple(rows),
     )
-    files.write_json(folder / "design.json", found.as_json())
+    keep(folder, found)
     return found
+
+
+def keep(folder: Path, found: Design) -> None:
+    """Write design.json and design.html; those of another question go to `superseded/`."""
+    from tempica.designs.page import render_page
+
+    new = {"design.json": json.dumps(found.as_json(), indent=1) + "\n", "design.html": render_page(found)}
+    there = {name: folder / name for name in new if (folder / name).exists()}
+    if any(path.read_text(encoding="utf-8") != new[name] for name, path in there.items()):
+        shelf = folder / "superseded"
+        shelf = shelf / str(1 + max((int(p.name) for p in shelf.glob("*") if p.name.isdigit()), default=0))
+        shelf.mkdir(parents=True)
+        for name, path in there.items():
+            path.rename(shelf / name)
+    for name, text in new.items():
+        files.write_text(folder / name, text)
 
 
 def _own_snr(recipe: Recipe, pilot: Pilot) -> float:
@@ -185,7 +195,10 @@ def _methods(recipe: Recipe, asked: Sequence[str]) -> list[str]:
     if asked:
         return list(dict.fromkeys(asked))
     own = [name for name in methods.chosen(recipe) if name in NETWORKS or name in LINEAR]
-    return list(dict.fromkeys([*own, *(name for name in LINEAR if name in could)]))
+    cheap = [name for name in LINEAR if name in could]
+    if not recipe.labelled:
+        cheap = [name for name in cheap if not known[name].needs.startswith("labels")]
+    return list(dict.fromkeys([*own, *cheap]))
 
 
 def _check_values(
@@ -203,58 +216,6 @@ def _check_values(
         raise RecipeError(f"--draws {draws} must be at least 2, for the error of a score.")
     if most_frames < LEAST:
         raise RecipeError(f"--most-frames {most_frames} must be at least {LEAST}.")
-
-
-def _light(world: World, snr: float, lag: int | None) -> Light:
-    """What an SNR means, from one long experiment of white noise and moving sources."""
-    recipe = world.sources.recipe
-    each = recipe.simulate.n_frames
-    long = world.draw(seeds.integer(recipe.seed, "design stakes"), -(-STAKE_FRAMES // each), each, snr)
-    terms = np.concatenate([np.ones((len(long), 1)), long.mean], 1)
-    weight, *_ = np.linalg.lstsq(terms, long.truth, rcond=None)
-    best = terms @ weight
-    correlation = np.abs(np.diagonal(correlation_matrix(best, long.truth))).tolist()
-    y = stakes.whitened(best)
-    looked = [] if len(correlation) < 2 else [(k, stakes.of_pairs(y, long.molecule, k)) for k in _lags(recipe, long)]
-    rows = tuple(
-        {"lag": k, "stake": s.value, "second_order": s.second_order, "error": max(s.errors)} for k, s in looked
-    )
-    free = stakes.of_frames(y).value if len(correlation) > 1 else 0.0
-    labelled = stakes.of_labels(y, long.labels).value if long.labels is not None and len(correlation) > 1 else None
-    chosen = lag or (max(rows, key=lambda row: row["stake"])["lag"] if rows else None)
-    ceiling = ceilings(recipe, drawn(world, min(each, 1000), snr, 0))
-    lag = None if chosen is None else int(chosen)
-    return Light(snr, tuple(correlation), ceiling, rows, free, labelled, lag, _verdict(rows, free, labelled))
-
-
-def _lags(recipe: Recipe, long: Any) -> list[int]:
-    """1, 2, 3, 5, 8 …, while sources remember themselves."""
-    each = recipe.frames_per_molecule or recipe.simulate.n_frames
-    found: list[int] = []
-    for k in (1, 2, 3, 5, 8, 13, 21, 34)[:N_LAGS]:
-        if k >= each or (k > 1 and k >= each // 2):
-            break
-        one = long.truth - long.truth.mean(0)
-        same = long.molecule[k:] == long.molecule[:-k]
-        rho = (one[k:] * one[:-k])[same].mean(0) / one.var(0)
-        found.append(k)
-        if (rho < FORGOTTEN).all():
-            break
-    return found
-
-
-def _verdict(rows: Iterable[dict[str, float]], free: float, labels: float | None) -> str:
-    """Which theorem can apply, in a few words."""
-    found = []
-    if any(row["stake"] > row["second_order"] + 4 * row["error"] for row in rows):
-        found.append("pairs")
-    if any(row["stake"] > 0 and row["second_order"] > 0 for row in rows):
-        found.append("autocorrelations")
-    if labels:
-        found.append("labels")
-    if free:
-        found.append("order-free")
-    return ", ".join(found) or "nothing"
 
 
 def _rows(
@@ -288,13 +249,15 @@ def _rows(
             told = json.loads(path.read_text(encoding="utf-8"))
             n = _per_replica(recipe, size) * n_learning(recipe)
             scores[which].setdefault(n, []).append(told[stage])
-        for which, (light, _) in enumerate(wanted):
+        for which, (light, name) in enumerate(wanted):
             if sizes[which] is not None:
                 goal = min(score, light.ceiling[stage] * 0.97)
                 tried = Curve.of(scores[which])
                 found = tried.next(goal, _least(recipe), most_frames, STEP)
                 new = None if found is None else _per_replica(recipe, found) * n_learning(recipe)
-                sizes[which] = None if new in tried.frames else found
+                # of a method that has nothing to look at, one number of frames shows as much as many
+                hopeless = math.isinf(_holds(light, name))
+                sizes[which] = None if hopeless or new in tried.frames else found
     return [
         _row(light, name, Curve.of(each), score) for (light, name), each in zip(wanted, scores, strict=True) if each
     ]
@@ -306,17 +269,35 @@ def _task(setting: Setting, trial: Trial, work: Path) -> None:
 
 
 def _row(light: Light, name: str, curve: Curve, score: float) -> Row:
-    needed, low, high = (curve.needed(score, shift) for shift in (0.0, 1.0, -1.0))
-    takes_lag = methods.takes_lag(name)
+    least = _holds(light, name)
+    needed, low, high = (max(curve.needed(score, shift), least) for shift in (0.0, 1.0, -1.0))
     return Row(
         light.snr,
         name,
-        light.lag if takes_lag else None,
+        light.lag if methods.takes_lag(name) else None,
         None if math.isinf(needed) else needed or float(curve.frames[0]),
+        None if math.isinf(least) else least,
         (0.0 if math.isinf(low) else low, None if math.isinf(high) else high),
         float(curve.rising()[-1]),
         curve,
     )
+
+
+def _holds(light: Light, name: str) -> float:
+    """Frames from which on what a method looks at holds 10 nats; 0 for methods that look at more than is known here."""
+    if len(light.correlation) < 2:
+        return 0.0
+    if name in ("tica", "sobi"):
+        stake = max((row["second_order"] for row in light.lags), default=0.0)
+    elif name == "pcl":
+        stake = max((row["stake"] for row in light.lags), default=0.0)
+    elif name == "fastica":
+        stake = light.order_free
+    elif name in ("tcl", "nonstationary") and light.labels is not None:
+        stake = light.labels
+    else:
+        return 0.0
+    return stakes.ENOUGH / stake if stake > 0 else math.inf
 
 
 def _first(light: Light, recipe: Recipe, most: int) -> int:

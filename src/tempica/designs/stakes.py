@@ -26,7 +26,8 @@ N_BINS = 16  # of equal share
 N_BLOCKS = 8  # for standard errors
 SURE = 4.0  # standard errors from which a stake counts
 
-Of = Callable[[np.ndarray, np.ndarray], float]  # a figure of one axis (F,), by the frames (or first frames) given
+# of one axis (F,): what there is beyond correlation, and the correlation, in all blocks and in all but each
+OfAxis = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,12 @@ class Stake:
     @property
     def value(self) -> float:
         """What there is, parts below their error left out."""
-        parts = zip((self.second_order, self.beyond), self.errors, strict=True)
-        return sum(value for value, error in parts if value > SURE * error)
+        return self.sure_second_order + (self.beyond if self.beyond > SURE * self.errors[1] else 0.0)
+
+    @property
+    def sure_second_order(self) -> float:
+        """What autocorrelations hold of it, above their error."""
+        return self.second_order if self.second_order > SURE * self.errors[0] else 0.0
 
     @property
     def frames(self) -> float:
@@ -52,29 +57,40 @@ class Stake:
 
 def of_pairs(y: np.ndarray, molecule: np.ndarray, lag: int) -> Stake:
     """Of white sources y (F, n), by pairs of frames of a molecule a lag apart."""
+    first = pairs(molecule, lag)
+    block = _blocks(len(first))
 
-    def in_all(z: np.ndarray, at: np.ndarray) -> float:
-        return _mutual(_ranked(z[at]), _ranked(z[at + lag]), N_BINS)
+    def of_axis(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        number, x = _ranked(z), z - z.mean()
+        here, there = x[first], x[first + lag]
+        sums = [np.bincount(block, each, N_BLOCKS) for each in (here * there, here**2, there**2)]
+        product, before, after = map(_without_each, sums)
+        rho = product / np.sqrt(before * after)
+        return _information(number[first], number[first + lag], N_BINS, block) - _normal(rho), rho
 
-    def correlation(z: np.ndarray, at: np.ndarray) -> float:
-        return float(np.corrcoef(z[at], z[at + lag])[0, 1])
-
-    return _hardest(y, pairs(molecule, lag), in_all, correlation)
+    return _hardest(y, of_axis)
 
 
 def of_labels(y: np.ndarray, labels: np.ndarray) -> Stake:
     """Of white sources y (F, n), by labels (F,)."""
-    _, number = np.unique(labels, return_inverse=True)
+    names, number = np.unique(labels, return_inverse=True)
+    block = np.random.default_rng(0).permutation(_blocks(len(y)))
 
-    def information(z: np.ndarray, at: np.ndarray) -> float:
-        return _mutual(_ranked(z[at]), number[at], int(number.max()) + 1)
+    def of_axis(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _information(_ranked(z), number, len(names), block), np.zeros(N_BLOCKS + 1)
 
-    return _hardest(y, np.random.default_rng(0).permutation(len(y)), information, _nothing)
+    return _hardest(y, of_axis)
 
 
 def of_frames(y: np.ndarray) -> Stake:
     """Of white sources y (F, n), by frames in any order."""
-    return _hardest(y, np.arange(len(y)), lambda z, at: -_entropy(z[at]), _nothing)
+    block = _blocks(len(y))
+
+    def of_axis(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = [z, *(z[block != each] for each in range(N_BLOCKS))]
+        return -np.array([_entropy(part) for part in parts]), np.zeros(N_BLOCKS + 1)
+
+    return _hardest(y, of_axis)
 
 
 def whitened(estimate: np.ndarray) -> np.ndarray:
@@ -84,25 +100,28 @@ def whitened(estimate: np.ndarray) -> np.ndarray:
     return centred @ (vector / np.sqrt(np.maximum(value, 1e-12))) @ vector.T
 
 
-def _nothing(z: np.ndarray, at: np.ndarray) -> float:
-    return 0.0
-
-
-def _hardest(y: np.ndarray, frames: np.ndarray, in_all: Of, correlation: Of) -> Stake:
+def _hardest(y: np.ndarray, of_axis: OfAxis) -> Stake:
     """The least stake of any two sources, its bias and errors by the jackknife over blocks of frames."""
-    blocks = np.array_split(frames, N_BLOCKS)
-    some = [frames, *(np.concatenate([*blocks[:b], *blocks[b + 1 :]]) for b in range(N_BLOCKS))]
     found, sign = [], np.array([1, 1, -1, -1])
     for i, j in combinations(range(y.shape[1]), 2):
         axes = [y[:, i], y[:, j], (y[:, i] + y[:, j]) / np.sqrt(2), (y[:, i] - y[:, j]) / np.sqrt(2)]
-        rho = np.array([[correlation(z, at) for z in axes] for at in some])
-        whole = np.array([[in_all(z, at) for z in axes] for at in some])
-        parts = np.stack([-0.5 * np.log(1 - rho**2) @ sign, (whole - _normal(rho)) @ sign], 1)
+        beyond, rho = (np.stack(each, 1) for each in zip(*map(of_axis, axes), strict=True))
+        parts = np.stack([-0.5 * np.log(1 - rho**2) @ sign, beyond @ sign], 1)
         without = parts[1:]
         value = N_BLOCKS * parts[0] - (N_BLOCKS - 1) * without.mean(0)
         errors = np.sqrt((N_BLOCKS - 1) * without.var(0))
         found.append(Stake(float(value[0]), float(value[1]), (float(errors[0]), float(errors[1])), (i, j)))
     return min(found, key=lambda stake: stake.second_order + stake.beyond)
+
+
+def _blocks(n: int) -> np.ndarray:
+    """Number (n,) of the block of each frame."""
+    return np.arange(n) * N_BLOCKS // n
+
+
+def _without_each(parts: np.ndarray) -> np.ndarray:
+    """Sums (1 + N_BLOCKS, …) over all blocks (N_BLOCKS, …), and over all but each."""
+    return np.concatenate([parts.sum(0, keepdims=True), parts.sum(0) - parts])
 
 
 def _ranked(z: np.ndarray) -> np.ndarray:
@@ -111,15 +130,21 @@ def _ranked(z: np.ndarray) -> np.ndarray:
     return np.searchsorted(edges, z)
 
 
-def _mutual(one: np.ndarray, other: np.ndarray, n_other: int) -> float:
-    """Mutual information of two numbered variables, less what as many counts show by chance (Miller & Madow 1955)."""
-    count = np.bincount(one * n_other + other, minlength=N_BINS * n_other).reshape(N_BINS, n_other)
-    share = count / count.sum()
-    outer = share.sum(1, keepdims=True) * share.sum(0)
-    there = share > 0
-    plain = float((share[there] * np.log(share[there] / outer[there])).sum())
-    cells = there.sum() - (outer.sum(1) > 0).sum() - (outer.sum(0) > 0).sum() + 1
-    return plain - cells / (2 * count.sum())
+def _information(one: np.ndarray, other: np.ndarray, n_other: int, block: np.ndarray) -> np.ndarray:
+    """Mutual information (1 + N_BLOCKS,) of two numbered variables (F,) in all blocks, and in all but each.
+
+    Less what as many counts show by chance (Miller & Madow 1955).
+    """
+    cell = (block * N_BINS + one) * n_other + other
+    counts = np.bincount(cell, minlength=N_BLOCKS * N_BINS * n_other).reshape(N_BLOCKS, N_BINS, n_other)
+    found = []
+    for count in _without_each(counts):
+        total = count.sum()
+        rows, columns = count.sum(1, keepdims=True), count.sum(0, keepdims=True)
+        plain = special.xlogy(count, count * (total / np.maximum(rows * columns, 1))).sum() / total
+        cells = (count > 0).sum() - (rows > 0).sum() - (columns > 0).sum() + 1
+        found.append(plain - cells / (2 * total))
+    return np.array(found)
 
 
 def _normal(rho: np.ndarray) -> np.ndarray:

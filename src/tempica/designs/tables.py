@@ -6,23 +6,27 @@ import math
 from collections.abc import Iterator
 
 from tempica import terminal
-from tempica.designs.design import Design, Light, Row
+from tempica.designs.design import Design, Row
+from tempica.designs.lights import Light
+
+LIGHTS = ("SNR", "single frames", "ceiling", "lag", "nats at stake", "of it, second order", "10 nats from")
+METHODS = ("SNR", "method", "lag", "frames", "within", "10 nats from", "foreseen at numbers of frames")
 
 
 def show(found: Design) -> None:
     """Print tables and advice."""
     terminal.tell_table(
-        f"{found.recipe}: nats a pair of frames (or a frame) at stake",
-        ("SNR", "single frames", "ceiling", "lag", "at stake", "of it, second order", "10 nats from"),
+        f"{found.recipe}: what tells the axes, a pair of frames, a frame, or a label",
+        LIGHTS,
         lights(found),
-        right=("SNR", "single frames", "ceiling", "lag", "at stake", "of it, second order", "10 nats from"),
+        right=LIGHTS,
         width=120,
     )
     terminal.tell_table(
         f"{found.recipe}: frames to learn from for a held-out mean correlation of {found.score:g} ({found.stage})",
-        ("SNR", "method", "lag", "frames", "within", "foreseen at numbers of frames"),
+        METHODS,
         methods(found),
-        right=("SNR", "lag", "frames"),
+        right=("SNR", "lag", "frames", "10 nats from"),
         whole=("method", "within"),
         width=120,
     )
@@ -48,7 +52,7 @@ def lights(found: Design) -> Iterator[list[str]]:
 
 
 def _stake(value: float, second_order: float | None) -> list[str]:
-    part = "" if second_order is None else f"{100 * min(1.0, max(0.0, second_order / value)):.0f} %" if value else ""
+    part = "" if second_order is None or not value else f"{100 * min(1.0, second_order / value):.0f} %"
     return [f"{value:.4f}" if value else "nothing", part, _frames(10 / value if value else math.inf)]
 
 
@@ -57,13 +61,13 @@ def methods(found: Design) -> Iterator[list[str]]:
     for row in found.rows:
         curve = "  ".join(f"{n}: {one:.3f}" for n, one in zip(row.curve.frames, row.curve.score, strict=True))
         low, high = row.interval
-        within = "" if row.frames is None else f"{_frames(low)} to {'…' if high is None else _frames(high)}"
         yield [
             f"{row.snr:g}",
             row.method,
             "" if row.lag is None else str(row.lag),
             _needed(row),
-            within,
+            "" if row.frames is None else f"{_frames(low)} to {'…' if high is None else _frames(high)}",
+            "never" if row.least is None else _frames(row.least) if row.least else "",
             curve,
         ]
 
@@ -85,22 +89,24 @@ def _frames(number: float) -> str:
 
 
 def advice(found: Design) -> Iterator[str]:
-    """A sentence or two for each SNR."""
+    """What to do, a sentence or two for each SNR."""
     for group in found.alike:
         yield f"{' and '.join(group)} are declared alike, and the pilot cannot tell them apart: taken as alike."
     for light in found.lights:
-        yield _advice(found, light)
+        yield _frames_wanted(found, light)
+        if light.modulation is not None:
+            yield _labels_wanted(light)
 
 
-def _advice(found: Design, light: Light) -> str:
+def _frames_wanted(found: Design, light: Light) -> str:
     row, ceiling = found.best(light.snr), light.ceiling[found.stage]
     at = f"SNR {light.snr:g}:"
-    if light.verdict == "nothing":
+    if light.verdict == "nothing" and len(found.variables) > 1:
         return (
             f"{at} no number of frames will do. Nothing is at stake at any lag"
             + (", nor by the labels" if light.labels is not None else "")
-            + ": the sources are normal and equally fast, and every rotation of them explains the frames as well."
-            " Only their subspace can be found; give them different rates, or innovations that are not normal."
+            + ": every rotation of the sources explains the frames as well. Only their subspace can be found. Give them"
+            " different rates, innovations that are not normal, or labels that act on each in its own way."
         )
     if row is None:
         return f"{at} no method was tried."
@@ -108,15 +114,31 @@ def _advice(found: Design, light: Light) -> str:
         each = math.ceil(row.frames / found.replicas)
         lag = f" at lag {row.lag}" if row.lag is not None else ""
         return (
-            f"{at} {row.method}{lag} reaches {found.score:g} from about {_frames(row.frames)} frames on"
-            f" (n_frames = {each} in {found.replicas} replicas that are not held out)."
+            f"{at} {row.method}{lag} reaches {found.score:g} from about {_frames(row.frames)} frames on: n_frames ="
+            f" {each} in each of the {found.replicas} replicas that are not held out."
         )
     if ceiling < found.score:
         return (
-            f"{at} {found.score:g} cannot be reached with any number of frames by a linear map of the latents: one that"
-            f" knows the truth would score {ceiling:.3f}. {row.method} comes to {row.most:.3f}. Raise the SNR."
+            f"{at} {found.score:g} cannot be reached with any number of frames: a linear map of the latents that knows"
+            f" the truth would score {ceiling:.3f}. {row.method} comes to {row.most:.3f}. Raise the SNR."
         )
     return (
         f"{at} no method was foreseen to reach {found.score:g}; {row.method} comes to {row.most:.3f} with"
         f" {row.curve.frames[-1]:,d} frames, where the truth would give {ceiling:.3f}."
     )
+
+
+def _labels_wanted(light: Light) -> str:
+    acts = light.modulation
+    assert acts is not None
+    at = f"SNR {light.snr:g}: {acts.n_labels} labels act on {acts.n_sources} sources with rank {acts.rank}"
+    if acts.rank < acts.n_sources:
+        return (
+            f"{at}. TCL and iVAE need rank {acts.n_sources}: let the labels act on each source in its own way (by a"
+            " control or a rate of its own), and use more of them than there are sources."
+        )
+    few = "; ".join(
+        f"{len(labels)} suffice at {', '.join(map(str, labels))} (condition {condition:.1f})"
+        for labels, condition in acts.chosen
+    )
+    return f"{at} and condition {acts.condition:.1f}." + (f" With equal shares of frames, {few}." if few else "")
