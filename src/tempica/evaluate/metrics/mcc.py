@@ -51,9 +51,9 @@ class MCC:
     truth of another replica of the same length (its own if there is none), moved in time on a circle by a random offset
     of at least two such times (at most a third of the replica). All truth columns move together, which keeps their
     dependence on each other. Shorter series have too few shifts, and the truth is replaced by normal autoregressions
-    fitted to it (`autoregressions`), whose innovations are as correlated as those of the truth; series of long memory are
-    averaged over fortieths of their correlation time for that. The matching has the
-    freedom that it had in the score: refitted in every draw if it was fitted, kept if it was given.
+    fitted to it (`autoregressions`), whose innovations are as correlated as those of the truth; long memories are
+    averaged over fortieths of a correlation time for that. The matching has the freedom that it had in the score:
+    refitted in every draw if it was fitted, kept if it was given.
 
     Rotation null, chance within the subspace: u = whitened t̂, and Q u for orthogonal Q that are uniform (Haar), scored
     as S is. It is what a method gets that finds the subspace of the truth but not the axes in it; `rotations` has its
