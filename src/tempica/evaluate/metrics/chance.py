@@ -15,6 +15,7 @@ from tempica.evaluate.metrics.arrays import standardised
 GAP_TIMES = 2.0  # least shift of the null, in integrated autocorrelation times: two are four decay times of an
 # exponential, where e⁻⁴ of a correlation is left
 MANY_TIMES = 50.0  # integrated autocorrelation times in all replicas, above which shifts are draws enough
+FINE = 40.0  # steps of simulated series in an integrated autocorrelation time, at the least
 SIMULATED = 4_000_000  # numbers simulated at a time
 
 
@@ -78,6 +79,22 @@ def null_frames(
     """Yield, n_draws times, for every frame of S the frame of the truth that it meets (frame,)."""
     for meeting in meetings(start, length, time, n_draws, rng):
         yield meeting.frames(start, length)
+
+
+def coarse(
+    z_S: np.ndarray, z_truth: np.ndarray, start: np.ndarray, length: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of S and means of the truth over blocks of at most `size` frames, and where replicas lie among the blocks.
+
+    A series that hardly moves within a block has with S the products that it has with the sums of S.
+    """
+    number = -(-length // size)
+    first = np.r_[0, number.cumsum()[:-1]]
+    within = np.arange(int(number.sum())) - np.repeat(first, number)
+    edge = np.repeat(start, number) + size * within
+    frames = np.minimum(size, np.repeat(length, number) - size * within)
+    means = np.add.reduceat(z_truth, edge, axis=0) / frames[:, None]
+    return np.add.reduceat(z_S, edge, axis=0), means, first, number
 
 
 def surrogates(

@@ -20,7 +20,7 @@ import numpy as np
 
 from tempica.errors import DataError
 from tempica.evaluate.metrics.arrays import Kind, check_counts, checked, correlation, split, standardised
-from tempica.evaluate.metrics.chance import MANY_TIMES, correlation_time, meetings, surrogates
+from tempica.evaluate.metrics.chance import FINE, MANY_TIMES, coarse, correlation_time, meetings, surrogates
 from tempica.evaluate.metrics.intervals import influence, interval
 from tempica.evaluate.metrics.matching import assign, checked_assignment, score
 from tempica.evaluate.metrics.rotations import fit_subspace, rotation_scores
@@ -51,8 +51,9 @@ class MCC:
     truth of another replica of the same length (its own if there is none), moved in time on a circle by a random offset
     of at least two such times (at most a third of the replica). All truth columns move together, which keeps their
     dependence on each other. Shorter series have too few shifts, and the truth is replaced by normal autoregressions
-    fitted to it (`autoregressions`), whose innovations are as correlated as those of the truth. The matching has the
-    freedom that it had in the score: refitted in every draw if it was fitted, kept if it was given.
+    fitted to it (`autoregressions`), whose innovations are as correlated as those of the truth; long memories are
+    averaged over fortieths of a correlation time for that. The matching has the freedom that it had in the score:
+    refitted in every draw if it was fitted, kept if it was given.
 
     Rotation null, chance within the subspace: u = whitened t̂, and Q u for orthogonal Q that are uniform (Haar), scored
     as S is. It is what a method gets that finds the subspace of the truth but not the axes in it; `rotations` has its
@@ -185,8 +186,9 @@ def _unrelated(
     """Correlations (n_components, n_truth) of each draw."""
     time = correlation_time(z_truth, start, length)
     if len(z_S) < MANY_TIMES * time:
-        for drawn in surrogates(z_truth, start, length, n_draws, rng):
-            yield correlation(z_S, drawn)
+        sums, means, first, number = coarse(z_S, z_truth, start, length, max(1, int(time / FINE)))
+        for drawn in surrogates(means, first, number, n_draws, rng):
+            yield np.clip(sums.T @ (means.std(0) * drawn) / len(z_S), -1.0, 1.0)
         return
     for draw in meetings(start, length, time, n_draws, rng):
         yield np.sum([z_S[here].T @ z_truth[there] for here, there in draw.pieces(start, length)], axis=0) / len(z_S)
