@@ -175,7 +175,7 @@ def test_neighbours_agree_with_scikit_learn(rng, truth):
 
 
 def test_the_imbalance_is_the_mean_rank_of_the_nearest(rng):
-    """The slow twin sorts all distances. It agrees with dadapy 0.3 on the same points."""
+    """The slow twin sorts all distances."""
     a, b = rng.normal(size=(60, 2)), rng.normal(size=(60, 1))
     b[:, 0] += a[:, 0]
     total = 0
