@@ -167,7 +167,7 @@ def world(name: str, layers: int, seed: int) -> dict[str, object]:
     told |= {"pipeline": None, "score": 0.0, "null_95": 0.0}
     if found.pipeline is not None:
         truth = np.abs(S) if found.pipeline.method == "tcl" else S
-        scored = mcc(found.sources, truth, n_null=20, n_bootstrap=20)
+        scored = mcc(found.sources, truth, n_null=20)
         told |= {"pipeline": f"{found.pipeline.method}+{found.pipeline.stage}", "score": scored.score}
         told |= {"null_95": scored.rotation_null_95}
     return told
