@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -34,6 +35,7 @@ from tempica.ica.training.trainer import Trainer
 # None: chosen for the data, or for the number of components
 OWN_TRAINING = {"batch_size": None, "learning_rate": 8e-3, "width": None, "n_layers": None, "precision": "float32"}
 DEPTH = 3  # hidden layers, where none are asked for
+BLOCK = 65536  # frames that go through a network at a time, which bounds the memory
 P = TypeVar("P", bound=Plan)
 
 
@@ -138,8 +140,11 @@ class ContrastiveEstimator(NetworkEstimator):
         if isinstance(X, Images) and isinstance(features, ImageFeatures):
             return encode(features, X)
         latents = self._pixels(X) if self._pixels is not None else X
+        # in double precision, so that a frame's sources do not depend on which others it comes with
+        exact = copy.deepcopy(features).double()
         with torch.no_grad():
-            return features(self._whitened(latents)).double().numpy()
+            white = self._whitened(latents, torch.float64).split(BLOCK)
+            return torch.cat([exact(some) for some in white]).numpy()
 
     def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
         """Sources (frame, component), of unit variance on the training frames.

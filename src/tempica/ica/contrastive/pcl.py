@@ -32,7 +32,7 @@ from tempica.ica.labels import last_share
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
 from tempica.ica.options import Training
-from tempica.ica.training.ladder import Rung
+from tempica.ica.training.ladder import Rung, gains
 from tempica.ica.training.networks import check_device
 from tempica.ica.training.progress import Progress
 from tempica.ica.training.trainer import Trainer
@@ -63,8 +63,8 @@ class PCL(ContrastiveEstimator):
     mean of the two, aligned by an affine map, takes the place of the better one if it is better still: they err apart
     where frames are few or noisy. A richer model is kept only if the held-out contrast gains more than its standard
     error: under strong noise a network would otherwise be chosen by chance. With score_function "auto", its sources
-    after the best second stage must not lose either under the score that suits them: a network that only bends sources
-    to suit a score is left.
+    after the best second stage must gain as much under the score that suits them: a network that only bends sources to
+    suit a score is left.
 
     B_i is the score of an autoregression whose innovations are Laplace, normal or between (`PairScore`), with
     parameters of each component; or free, any function of two numbers, where the sources change in another way: when
@@ -189,7 +189,10 @@ class PCL(ContrastiveEstimator):
         losses = _remembered(partial(self._losses_of, contrast))
         judge = partial(self._losses_after, stages, X, ~held_out, learned, losses)
         rungs = self._rungs(contrast, images, plan, progress)
-        rung = self._take(rungs, judge if self.score_function == "auto" else None)
+        judged = judge if self.score_function == "auto" else None
+        rung = self._take(rungs, judged)
+        if self.model_ == "network":
+            rung = self._averaged(contrast, rung, judged)
         self.score_function_ = pair_models.score_function(rung.model[1])
         self._unmix(X, held_out, replicas, lags[0], stages, losses, rung)
         return self
@@ -204,7 +207,19 @@ class PCL(ContrastiveEstimator):
         network = pair_models.network(contrast, plan, progress, rungs["linear"])
         if self._options().n_layers is None:
             network = pair_models.deeper(contrast, plan, progress, rungs["linear"], network)
-        return rungs | {"network": pair_models.averaged(contrast, network)}
+        return rungs | {"network": network}
+
+    def _averaged(self, contrast: Contrast, rung: Rung, judge: Callable[[Any], np.ndarray] | None) -> Rung:
+        """The mean of the network that was taken and its rival, if it is better and loses nothing by the judge."""
+        mean = pair_models.averaged(contrast, rung)
+        if mean is rung:
+            return rung
+        own, features = rung.model[0].cpu(), mean.model[0].cpu()
+        if judge is not None and not gains(judge(own), judge(features), errors=0.0):
+            return rung
+        self._features, self._information = features, -mean.losses
+        self.candidates_["network"] = float(mean.losses.mean())
+        return mean
 
     def _of_images(self, contrast: Contrast, images: Images, plan: PairPlan, progress: Progress, linear: Any) -> Rung:
         """The best of several convolutional networks."""

@@ -63,10 +63,10 @@ class NetworkEstimator(TemporalEstimator):
         params = self.get_params(deep=False) | {"training": self._options().get_params()}
         return Progress(Checkpoint(checkpoint, fingerprint(type(self).__name__, params, *data)), log, callback)
 
-    def _whitened(self, frames: np.ndarray) -> Tensor:
-        """Whitened frames (frame, K) in the precision of the network."""
+    def _whitened(self, frames: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
+        """Whitened frames (frame, K) in the precision of the network, if no other is asked for."""
         white = linear_map(frames, self._mean, self._white)
-        return torch.as_tensor(white, dtype=PRECISIONS[self._options().precision])
+        return torch.as_tensor(white, dtype=dtype or PRECISIONS[self._options().precision])
 
     @classmethod
     def _from_format_1(cls, state: dict[str, Any]) -> dict[str, Any]:

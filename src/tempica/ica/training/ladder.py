@@ -53,11 +53,11 @@ def climb(losses: Mapping[str, np.ndarray], judge: Callable[[str], np.ndarray] |
 
     Each is taken if it gains more than the standard error over the one that was kept before: under strong noise a
     richer one would otherwise be chosen by chance. `judge(name)` gives losses of the features of a model by another
-    measure, asked for where the first speaks for a model: it must not lose by that one.
+    measure, asked for where the first speaks for a model: it must gain as much by that one.
     """
     kept, *richer = losses
     for name in richer:
-        if gains(losses[kept], losses[name]) and (judge is None or gains(judge(kept), judge(name), errors=0.0)):
+        if gains(losses[kept], losses[name]) and (judge is None or gains(judge(kept), judge(name))):
             kept = name
     return kept
 
