@@ -37,6 +37,11 @@ def test_distinct_rates_are_found_by_sobi() -> None:
     assert all(one.kind == AFTER_STAGE for one in found.verdicts)
 
 
+def test_any_seed_of_a_run_will_do() -> None:
+    S = series((0.95, 0.3), n=1200)
+    assert audit(mixed(S), method="fastica", n_components=2, random_state=2**31 - 1).sources.shape == (1200, 2)
+
+
 def test_equal_rates_leave_a_subspace() -> None:
     found = audit(mixed(series((0.8, 0.8, 0.8))), method="sobi")
     assert found.verdict.kind == SUBSPACE

@@ -142,7 +142,8 @@ def axes(finder: str, h: np.ndarray, data: Given, seed: int) -> np.ndarray:
 
 def _fastica(h: np.ndarray, seed: int) -> np.ndarray:
     """The best of four random starts: the iteration also rests where two sources are mixed evenly."""
-    fits = [FastICA(max_iter=300, tol=1e-3, random_state=4 * seed + k).fit(h) for k in range(STARTS)]
+    starts = map(int, np.random.SeedSequence(seed).generate_state(STARTS))
+    fits = [FastICA(max_iter=300, tol=1e-3, random_state=start).fit(h) for start in starts]
     return max(fits, key=lambda fit: fit.score(h)).components_
 
 

@@ -44,7 +44,7 @@ def audit_run(
         replicas=None if recipe.frames_per_molecule == 1 else np.cumsum(begins),
         labels=movie["label"].values.reshape(-1) if recipe.labelled else None,
         covariance=covariance.reshape(-1, n, n),
-        n_components=n_components,
+        n_components=n_components or recipe.train.n_components,
         lag=lag,
         random_state=seeds.integer(recipe.seed, "audit"),
         progress=Progress(),

@@ -52,7 +52,7 @@ class Evidence:
         return np.sqrt((self.dependence.leak**2).sum(1))
 
     def correlations(self) -> np.ndarray:
-        """Estimate (n,) of each source's correlation with the truth.
+        """Estimate (n,) of each source's correlation with the truth, as far as the axes decide it, not the noise.
 
         Three losses: of the features, as two halves show; of the axes, whose angle in the plane of two scatters by
         what the parts show, or is random where nothing fixes it; and of what leaks in from other sources. The odds
@@ -165,7 +165,8 @@ def _of_source(i: int, evidence: Evidence, groups: list[tuple[int, ...]]) -> Ver
     by_contrast = finder == "innovations" or evidence.by_labels
     kind = IDENTIFIABLE if by_contrast else AFTER_STAGE
     how = "" if by_contrast else f" ({STAGE[finder]})"
-    sentence = f"Source {i} is {kind}{how}; its correlation with the truth is estimated at {correlation:.2f}."
+    estimate = f"noise apart, its correlation with the truth is estimated at {correlation:.2f}"
+    sentence = f"Source {i} is {kind}{how}; {estimate}."
     return Verdict(kind, sentence, _theorem(evidence))
 
 

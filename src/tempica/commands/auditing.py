@@ -17,7 +17,12 @@ PASSED = {True: "passed", False: "failed", None: "–"}
 @click.command("audit")
 @click.argument("run_or_latents", type=click.Path(path_type=Path))
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="Audit only this one.")
-@click.option("--components", "n_components", type=click.IntRange(1), help="Number of sources; counted if not given.")
+@click.option(
+    "--components",
+    "n_components",
+    type=click.IntRange(1),
+    help="Sources; a run's own number, else counted.",
+)
 @click.option("--lag", type=click.IntRange(1), help="Frames between the two of a pair; 1, or the recipe's.")
 @click.option("--replicas", metavar="COLUMN", help="Column of the file with the series of each frame, or another file.")
 @click.option("--labels", metavar="COLUMN", help="The same with its condition or delay.")
@@ -56,7 +61,7 @@ def _show(found: dict[str, Any]) -> None:
     from tempica.audit.results import lines_of
 
     terminal.tell_table(
-        f"{found['name']}: {found['verdict']['kind']}; estimated correlation with the truth {found['confidence']:.2f}",
+        f"{found['name']}: {found['verdict']['kind']}; axes right to about {found['confidence']:.2f}",
         ("test", "", "what was found"),
         ((row["title"], PASSED[row["passed"]], row["sentence"]) for row in found["tests"]),
         whole=("",),

@@ -24,7 +24,7 @@ def section(audit: dict[str, Any] | None) -> str:
         for row in audit["tests"]
     )
     sentences = [
-        f"<strong>{escape(whole['sentence'])}</strong> Estimated correlation with the truth, from the data alone:"
+        f"<strong>{escape(whole['sentence'])}</strong> Correlation with the truth, noise apart, as the data alone say:"
         f" {audit['confidence']:.2f}. By {escape(whole['theorem'])}."
     ]
     if whole["mend"]:
