@@ -9,7 +9,7 @@ from importlib import resources
 from matplotlib.figure import Figure
 
 from tempica.designs import tables
-from tempica.designs.design import Design
+from tempica.designs.results import Design
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.figures import FULL_WIDTH, INK, PALETTE
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 
 from tempica import terminal
-from tempica.designs.design import Design, Row
 from tempica.designs.lights import Light
+from tempica.designs.results import Design, Row
 
 LIGHTS = ("SNR", "single frames", "ceiling", "lag", "nats at stake", "of it, second order", "10 nats from")
 METHODS = ("SNR", "method", "lag", "frames", "within", "10 nats from", "foreseen at numbers of frames")
