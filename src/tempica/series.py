@@ -17,6 +17,13 @@ def array_of(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
+def number_molecules(molecule: np.ndarray) -> np.ndarray:
+    """Numbers (replica, time) of molecules that differ between replicas too, and are not reused."""
+    begins = np.ones(molecule.shape, dtype=bool)
+    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
+    return np.cumsum(begins).reshape(molecule.shape)
+
+
 def check_replicas(replicas: Any, n_frames: int) -> np.ndarray:
     """Replica labels (frame,) as consecutive integers from 0; all frames are one replica when none are given.
 

@@ -12,6 +12,7 @@ AFTER_STAGE = "identifiable after a linear stage"
 SUBSPACE = "subspace not separable"
 NOT = "not identifiable from these data"
 NOTHING = "nothing moves"
+RECOVERED = 0.9  # correlation with the truth from which on a source counts as found
 
 
 @dataclass(frozen=True)

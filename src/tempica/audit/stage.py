@@ -15,6 +15,7 @@ from tempica.evaluate.metrics import assign, correlation_matrix
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read
+from tempica.series import number_molecules
 from tempica.stores import files, schema
 
 if TYPE_CHECKING:
@@ -35,13 +36,10 @@ def audit_run(
     latents, movie = read(run, "audit", "latents"), read(run, "audit", "movie")
     mean, covariance = latents["latent"].values, latents["latent_covariance"].values
     n = mean.shape[-1]
-    molecule = movie["molecule"].values
-    begins = np.ones(molecule.shape, dtype=bool)
-    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
     found = audit(
         mean.reshape(-1, n),
         method=method,
-        replicas=None if recipe.frames_per_molecule == 1 else np.cumsum(begins),
+        replicas=None if recipe.frames_per_molecule == 1 else number_molecules(movie["molecule"].values).reshape(-1),
         labels=movie["label"].values.reshape(-1) if recipe.labelled else None,
         covariance=covariance.reshape(-1, n, n),
         n_components=n_components or recipe.train.n_components,

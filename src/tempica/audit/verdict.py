@@ -10,10 +10,9 @@ import numpy as np
 from tempica.audit.features import Features
 from tempica.audit.given import Given
 from tempica.audit.independence import TOLERATED, Dependence
-from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, SUBSPACE, Test, Verdict
+from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, RECOVERED, SUBSPACE, Test, Verdict
 from tempica.audit.rotation import Axes, unresolved
 
-RECOVERED = 0.9  # correlation with the truth from which on a source counts as found
 SAME_FEATURES = RECOVERED**2  # between two fits of which each correlates so with the truth
 RANDOM_SIN2 = 0.5 - 1 / np.pi  # mean sin² of a random angle up to 45°
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tempica.audit.given import Given
-from tempica.audit.results import Test
-
-RECOVERED = 0.9
+from tempica.audit.results import RECOVERED, Test
 
 
 def width_test(S: np.ndarray, data: Given) -> Test:

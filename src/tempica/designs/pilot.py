@@ -27,7 +27,7 @@ from tempica.recipe.experiment import Recipe
 from tempica.recipe.molecule import MapRecipe, TrajectoryRecipe
 from tempica.runs.folder import Run
 from tempica.runs.reading import read, true_poses
-from tempica.series import pairs, quadratic
+from tempica.series import number_molecules, pairs, quadratic
 
 N_REPLICAS, N_FRAMES = 4, 120
 N_INFORMATION = 160  # frames at which the camera is linearised
@@ -126,14 +126,11 @@ def read_pilot(recipe: Recipe, folder: Path) -> Pilot:
     terms = quadratic((variable - variable.mean(0)) / np.where(deviation > 0, deviation, 1.0))
     weight, *_ = np.linalg.lstsq(terms, amplitude[:, :n_modes], rcond=None)
     some = np.unique(np.linspace(0, len(flat) - 1, N_INFORMATION).astype(int))
-    number = trajectory["molecule"].values
-    begins = np.ones(number.shape, dtype=bool)
-    begins[:, 1:] = number[:, 1:] != number[:, :-1]
     return Pilot(
         variable,
         target,
         np.repeat(np.arange(len(position)), position.shape[1]),
-        np.cumsum(begins),
+        number_molecules(trajectory["molecule"].values).reshape(-1),
         weight,
         amplitude[:, :n_modes] - terms @ weight,
         _information(recipe, movie, poses, flat, modes.shape, some, n_modes),

@@ -10,6 +10,7 @@ from tempica import imaging, seeds
 from tempica.evaluate import ceilings, embedding, metrics, supervised, temporal
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
+from tempica.series import number_molecules
 from tempica.stores import files
 
 KINDS: tuple[metrics.Kind, ...] = ("spearman", "pearson")
@@ -23,7 +24,7 @@ def learn_prior(recipe: Recipe, run: Path, out: Path, dynamics: Path) -> None:
     variable = trajectory["collective_variable"].values[train].astype(np.float64)
     flat = variable.reshape(-1, variable.shape[-1])
     files.save_arrays(out, **vars(ceilings.learn_prior(position.reshape(-1, *position.shape[2:]), flat)))
-    molecule = _molecules(trajectory["molecule"].values[train])
+    molecule = number_molecules(trajectory["molecule"].values[train])
     files.save_arrays(dynamics, **vars(temporal.learn_dynamics(flat, molecule.reshape(-1))))
 
 
@@ -48,15 +49,8 @@ def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: in
         seen,
         temporal.Dynamics(**files.load_arrays(dynamics)).coarse_values(),
     )
-    molecule = _molecules(trajectory["molecule"].values)[replica, frames]
+    molecule = number_molecules(trajectory["molecule"].values)[replica, frames]
     files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
-
-
-def _molecules(molecule: np.ndarray) -> np.ndarray:
-    """Numbers (replica, time) that differ between replicas too, and are not reused."""
-    begins = np.ones(molecule.shape, dtype=bool)
-    begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
-    return np.cumsum(begins).reshape(molecule.shape)
 
 
 def score_ceilings(recipe: Recipe, prior_path: Path, dynamics_path: Path, paths: list[Path], out: Path) -> None:

@@ -18,6 +18,7 @@ from tempica.ica import methods
 from tempica.ica.methods import Method
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read
+from tempica.series import number_molecules
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
@@ -95,11 +96,9 @@ class Frames:
     def of(cls, recipe: Recipe, run: Path) -> Frames:
         movie = read(run, "train", "movie")
         molecule = movie["molecule"].values
-        begins = np.ones(molecule.shape, dtype=bool)
-        begins[:, 1:] = molecule[:, 1:] != molecule[:, :-1]
         labels = movie["label"].values.reshape(-1) if recipe.labelled else None
         split = np.repeat(recipe.splits, molecule.shape[1])
-        return cls(split, np.cumsum(begins), labels, len(molecule))
+        return cls(split, number_molecules(molecule).reshape(-1), labels, len(molecule))
 
 
 def train_method(recipe: Recipe, run: Path, folder: Path, device: str, name: str) -> None:
