@@ -10,10 +10,14 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+import xarray
 import zarr
 
 from tempica.errors import StoreError
+from tempica.runs import folder
 from tempica.stores import files, reading, schema, store
+
+from .conftest import ROOT
 
 SIZES = {"time": 10, "atom": 3, "space": 3}
 
@@ -122,6 +126,25 @@ def test_a_store_of_another_schema_version_is_refused_with_a_way_on(
     monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
     with pytest.raises(StoreError, match=rf"schema version .*tempica run {ensemble.parent} .*superseded.*open_zarr"):
         reading.open_store(ensemble, "ensemble")
+
+
+@pytest.mark.parametrize(("kind", "way"), [("sources", r"tempica run .*superseded"), ("source_table", "tempica unmix")])
+def test_sources_with_the_dimension_method_are_refused_with_a_way_on(kind: str, way: str, tmp_path: Path) -> None:
+    before = xarray.Dataset(
+        {"source": (("method", "row"), np.zeros((1, 2)))}, attrs={"kind": kind, "schema_version": 5}
+    )
+    with pytest.raises(StoreError, match=f"schema version 5; this tempica reads 6.*{way}"):
+        schema.check(before, kind, tmp_path / "sources.zarr")
+
+
+def test_a_new_version_of_sources_makes_no_earlier_stage_out_of_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    def digests() -> dict[str, str]:
+        return folder.open_run(ROOT / "simulations" / "quick_look.toml", None).fingerprints
+
+    before = digests()
+    monkeypatch.setattr(folder, "_VERSIONS", {"train": (0,)})
+    after = digests()
+    assert [stage for stage in before if before[stage] != after[stage]] == ["train", "evaluate", "report"]
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("position", "float64"), ("bead_width", "float32"), ("time", "int64")])

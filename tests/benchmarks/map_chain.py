@@ -117,7 +117,7 @@ def scores(made: Path, imported: Path) -> dict:
     train = np.repeat((split == "train")[chosen], truth.shape[1])
     T = truth[chosen].reshape(-1, truth.shape[-1])
     found = {}
-    for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
+    for method, of_method in zip(map(str, sources["estimator"].values), sources["source"].values, strict=True):
         for stage, series in zip(map(str, sources["stage"].values), of_method, strict=True):
             kept = series[chosen][..., ~np.isnan(series).all((0, 1))].reshape(len(T), -1)
             if kept.shape[1] == 0:

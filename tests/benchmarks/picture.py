@@ -44,7 +44,7 @@ def main() -> None:
     seen = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
     held_out = np.flatnonzero(splits(sources) == "held_out")
     titles = {about["name"]: about["title"] for about in scores["methods"]}
-    sources = sources.assign_coords(method=[titles[name] for name in sources["method"].values])
+    sources = sources.assign_coords(estimator=[titles[name] for name in sources["estimator"].values])
     rows, matrices = (
         [{**entry, "method": titles[entry["method"]]} for entry in scores[part] if entry["split"] == "held_out"]
         for part in ("rows", "matrices")

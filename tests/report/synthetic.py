@@ -119,10 +119,10 @@ def stores_of(
                 variance[m, s, ..., :wide] = spread**2
     sources = xarray.Dataset(
         {
-            "source": (("method", "stage", "replica", "time", "component"), source),
-            "source_variance": (("method", "stage", "replica", "time", "component"), variance),
+            "source": (("estimator", "stage", "replica", "time", "component"), source),
+            "source_variance": (("estimator", "stage", "replica", "time", "component"), variance),
         },
-        coords={**frames, "method": methods, "stage": list(STAGES), "split": ("replica", recipe.splits)},
+        coords={**frames, "estimator": methods, "stage": list(STAGES), "split": ("replica", recipe.splits)},
         attrs={"fingerprint": "cccc3333"},
     )
     return trajectory, movie, sources, scores_of(trajectory, sources)
@@ -180,7 +180,7 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
     truth = trajectory["collective_variable"].values
     V = truth.shape[-1]
     rows, matrices = [], []
-    for m, method in enumerate(map(str, sources["method"].values)):
+    for m, method in enumerate(map(str, sources["estimator"].values)):
         for s, stage in enumerate(STAGES):
             series = sources["source"].values[m, s]
             series = series[..., ~np.isnan(series).all((0, 1))]
@@ -215,7 +215,7 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
         "supervised_images_why": "molecules are seen from many sides",
         "poses": poses_of(),
         "latents": [latents_of(split) for split in ("all", "held_out")],
-        "methods": [about(name) for name in map(str, sources["method"].values)],
+        "methods": [about(name) for name in map(str, sources["estimator"].values)],
         "rows": rows,
         "matrices": matrices,
     }

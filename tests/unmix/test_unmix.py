@@ -58,7 +58,7 @@ def test_the_folder_holds_what_it_should(result) -> None:
     latents = open_store(result.folder / "latents.zarr", "latent_table")
     sources = open_store(result.folder / "sources.zarr", "source_table")
     assert latents["feature"].values.tolist() == ["a", "b", "c"]
-    assert sources["method"].values.tolist() == ["fastica", "tica"]
+    assert sources["estimator"].values.tolist() == ["fastica", "tica"]
     model = load(result.folder / "models" / "tica")
     np.testing.assert_allclose(model.transform(latents["latent"].values), result.sources, atol=1e-10)
     page = (result.folder / "report.html").read_text()

@@ -62,7 +62,7 @@ def audit_run(
 def _agreements(sources: Any, audited: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:
     """Mean correlation of each method's sources, unmixed and smoothed, with those of the audit, matched."""
     told = []
-    for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
+    for method, of_method in zip(map(str, sources["estimator"].values), sources["source"].values, strict=True):
         for stage, series in zip(map(str, sources["stage"].values), of_method, strict=True):
             kept = series[..., ~np.isnan(series).all((0, 1))]
             if kept.shape[-1] and audited.shape[1]:

@@ -85,7 +85,7 @@ def score(
     told_truth = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in told.items()}
     rows: list[dict[str, Any]] = []
     matrices: list[dict[str, Any]] = []
-    for method, of_method in zip(map(str, sources["method"].values), sources["source"].values, strict=True):
+    for method, of_method in zip(map(str, sources["estimator"].values), sources["source"].values, strict=True):
         for stage, series in zip(map(str, sources["stage"].values), of_method, strict=True):
             series = series[..., ~np.isnan(series).all((0, 1))]
             if series.shape[-1] == 0:

@@ -65,16 +65,16 @@ def _write_sources(work: Work, about: dict[str, Any], folder: Path) -> None:
                     target[m, s, ..., : values.shape[-1]] = values.reshape(n_replicas, n_frames, -1)
     sources = work.create_store(
         "sources",
-        dict(zip(("method", "stage", "replica", "time", "component"), shape, strict=True)),
+        dict(zip(("estimator", "stage", "replica", "time", "component"), shape, strict=True)),
         attributes={"methods": about},
-        chunks={"method": 1, "stage": 1},
+        chunks={"estimator": 1, "stage": 1},
     )
     store.write(
         sources,
         {
             "replica": latents["replica"].values,
             "time": latents["time"].values,
-            "method": names,
+            "estimator": names,
             "stage": list(STAGES),
             "split": work.recipe.splits,
             "source": source,

@@ -41,7 +41,7 @@ def render_page(
     """
     held_out = np.flatnonzero(splits(sources) == "held_out")
     titles = {about["name"]: about["title"] for about in scores["methods"]}  # by which readers know the methods
-    sources = sources.assign_coords(method=[titles[name] for name in sources["method"].values])
+    sources = sources.assign_coords(estimator=[titles[name] for name in sources["estimator"].values])
     rows, matrices = (
         [{**entry, "method": titles[entry["method"]]} for entry in scores[part] if entry["split"] == "held_out"]
         for part in ("rows", "matrices")

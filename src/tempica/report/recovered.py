@@ -56,12 +56,12 @@ def recoveries(
 ) -> list[Recovery]:
     """Every collective variable for each of the `matrices` (one a method and stage) of the methods, in order."""
     train = splits(sources) == "train"
-    names = [str(name) for name in sources["method"].values]
+    names = [str(name) for name in sources["estimator"].values]
     result = []
     for entry in sorted((m for m in matrices if m["method"] in methods), key=lambda m: methods.index(m["method"])):
         if entry["method"] not in names:
             continue
-        at = {"method": names.index(entry["method"]), "stage": _stages(sources).index(entry["stage"])}
+        at = {"estimator": names.index(entry["method"]), "stage": _stages(sources).index(entry["stage"])}
         order = ("replica", "time", "component")
         value = sources["source"].isel(at).transpose(*order).values.astype(np.float64)
         variance = sources["source_variance"].isel(at).transpose(*order).values.astype(np.float64)

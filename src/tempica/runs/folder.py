@@ -29,6 +29,9 @@ from tempica.runs.stages import STAGES
 from tempica.stores import files, schema, store
 from tempica.stores.scores import SCORES_VERSION
 
+# a change of these alone makes a stage and those after it out of date, and nothing before them
+_VERSIONS = {"train": (schema.version_of("sources"),), "evaluate": (SCORES_VERSION,)}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -57,8 +60,7 @@ class Run:
             content += recipe.splits  # the ensemble is taken from the training replicas
         before = fingerprint(__version__, schema.SCHEMA_VERSION, recipe.name, recipe.seed, *content)
         for stage in STAGES:
-            version = (SCORES_VERSION,) if stage == "evaluate" else ()
-            before = digests[stage] = fingerprint(before, stage, self._section(stage), *version)
+            before = digests[stage] = fingerprint(before, stage, self._section(stage), *_VERSIONS.get(stage, ()))
         return digests
 
     def _section(self, stage: str) -> dict[str, Any]:

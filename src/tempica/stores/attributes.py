@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from tempica.stores.schema import SCHEMA_VERSION
-
 ATTRIBUTES = {
     "title": {"type": "string"},
     "kind": {"type": "string"},
-    "schema_version": {"const": SCHEMA_VERSION},
+    "schema_version": {"type": "integer"},
     "recipe": {"type": "string", "description": "TOML text of the recipe"},
     "seed": {"type": "integer"},
     "fingerprint": {"type": "string", "description": "digest of everything that the store depends on"},

@@ -9,7 +9,7 @@ from typing import Any
 from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, LATENTS_OPTIONAL, MOVIE_OPTICS, MOVIE_OPTIONAL
 from tempica.stores.audits import AUDITS
 from tempica.stores.checks import CHECKS
-from tempica.stores.schema import FILES, STORES
+from tempica.stores.schema import FILES, STORES, version_of
 from tempica.stores.scores import SCORES
 
 
@@ -47,7 +47,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
         }
         for name, rule in STORES[kind].items()
     }
-    attributes: dict[str, Any] = dict(ATTRIBUTES)
+    attributes: dict[str, Any] = ATTRIBUTES | {"schema_version": {"const": version_of(kind)}}
     if kind == "movie":
         attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
         attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import xarray
 
 SCHEMA_VERSION = 5
+# of stores that changed alone, so that what was made before them need not be made again; version 6 of sources calls
+# the dimension `estimator` that was `method`, a name that xarray's `sel` has taken
+_VERSIONS = {"sources": 6, "source_table": 6}
 
 
 @dataclass(frozen=True)
@@ -226,17 +229,17 @@ STORES: dict[str, dict[str, Variable]] = {
     },
     "sources": {
         **_FRAMES,
-        "method": Variable(("method",), "string", "", "estimator, or baseline"),
+        "estimator": Variable(("estimator",), "string", "", "name of the method, or of a baseline"),
         "stage": Variable(("stage",), "string", "", "unmixed, or smoothed in time after unmixing"),
         "split": Variable(("replica",), "string", "", "train, validation or held_out"),
         "source": Variable(
-            ("method", "stage", "replica", "time", "component"),
+            ("estimator", "stage", "replica", "time", "component"),
             "float64",
             "1",
             "recovered sources; NaN where a method has fewer components or no such stage",
         ),
         "source_variance": Variable(
-            ("method", "stage", "replica", "time", "component"),
+            ("estimator", "stage", "replica", "time", "component"),
             "float64",
             "1",
             "posterior variance; NaN where unknown",
@@ -260,14 +263,20 @@ STORES["latent_table"] = {
 }
 STORES["source_table"] = {
     **_ROWS,
-    "method": Variable(("method",), "string", "", "estimator; the last one is given out as sources.csv"),
+    "estimator": Variable(("estimator",), "string", "", "name of the method; the last one is given out as sources.csv"),
     "source": Variable(
-        ("method", "row", "component"),
+        ("estimator", "row", "component"),
         "float64",
         "1",
         "sources; NaN in rows left out, and where a method has fewer components",
     ),
 }
+
+
+def version_of(kind: str) -> int:
+    """Version of the schema that stores of a kind follow."""
+    return _VERSIONS.get(kind, SCHEMA_VERSION)
+
 
 # kinds that go by the name of another
 FILES = {"diffraction": "movie", "latent_table": "latents", "source_table": "sources"}
@@ -277,11 +286,14 @@ def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:
     """Raise StoreError unless a dataset, opened from `path`, has every variable of its kind with its dims and dtype."""
     if dataset.attrs.get("kind") != kind:
         raise StoreError(f"The store {path} is of kind {dataset.attrs.get('kind')!r}, but {kind!r} is needed.")
-    if dataset.attrs.get("schema_version") != SCHEMA_VERSION:
+    if dataset.attrs.get("schema_version") != version_of(kind):
+        again = f"tempica run {path.parent} (what is there is kept in {path.parent / 'superseded'})"
+        if kind.endswith("_table"):
+            again = "tempica unmix, with the same input and another --out"
         raise StoreError(
             f"The store {path} has schema version {dataset.attrs.get('schema_version')!r}; this tempica reads"
-            f" {SCHEMA_VERSION}. Make it again with: tempica run {path.parent} (what is there is kept in"
-            f" {path.parent / 'superseded'}), or read it with xarray.open_zarr(path, consolidated=False)."
+            f" {version_of(kind)}. Make it again with: {again}, or read it with"
+            " xarray.open_zarr(path, consolidated=False)."
         )
     for name, rule in STORES[kind].items():
         if name not in dataset.variables:

@@ -101,7 +101,8 @@ def create(
     if path.exists():
         return
     fresh = fresh_name(path)
-    group = zarr.create_group(store=fresh, zarr_format=3, attributes={**attributes, "kind": kind})
+    about_all = {**attributes, "kind": kind, "schema_version": schema.version_of(kind)}
+    group = zarr.create_group(store=fresh, zarr_format=3, attributes=about_all)
     for name, rule in schema.STORES[kind].items():
         if name in without:
             continue
@@ -174,7 +175,6 @@ def provenance(recipe_text: str, seed: int, fingerprint: str, title: str) -> dic
     """Attributes that every store carries."""
     return {
         "title": title,
-        "schema_version": schema.SCHEMA_VERSION,
         "recipe": recipe_text,
         "seed": seed,
         "fingerprint": fingerprint,

@@ -16,13 +16,15 @@ import numpy as np
 
 from tempica._version import __version__
 from tempica.errors import StoreError, TempicaError
+from tempica.stores import schema
 
 RECORD = "unmix.json"  # what was asked, and what was found
 
 
 def fingerprint(options: Mapping[str, Any], files: list[Path], arrays: list[np.ndarray]) -> str:
     """Digest of options, of the contents of files, and of arrays."""
-    digest = hashlib.sha256(json.dumps([__version__, dict(options)], sort_keys=True, default=str).encode())
+    version = [__version__, schema.version_of("source_table")]
+    digest = hashlib.sha256(json.dumps([*version, dict(options)], sort_keys=True, default=str).encode())
     for path in files:
         for part in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if part.is_file() and (not path.is_dir() or part.suffix in (".npy", ".pkl")):
@@ -41,8 +43,8 @@ def is_there(out: Path, digest: str) -> bool:
         if json.loads((out / RECORD).read_text(encoding="utf-8"))["fingerprint"] == digest:
             return True
     raise StoreError(
-        f"{out} exists already and holds something else: another input or other options, or no result of unmix."
-        " Nothing was changed. Give another folder with --out."
+        f"{out} exists already and holds something else: another input, other options, another version of tempica,"
+        " or no result of unmix. Nothing was changed. Give another folder with --out."
     )
 
 

@@ -83,7 +83,7 @@ def export_models(run: str | Path, out: str | Path, *, n_models: int = 20, metho
 
 def _frames(sources: Any, latents: Any, method: str | None) -> tuple[np.ndarray, np.ndarray]:
     """Sources (frame, component) of a method, smoothed where they are, and latents (frame, mode)."""
-    names = sources["method"].values.tolist()
+    names = sources["estimator"].values.tolist()
     known = [row.name for row in trainable() if row.name in names]
     if method is None:
         method = [name for name in names if name in known][-1] if known else None

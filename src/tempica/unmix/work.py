@@ -41,7 +41,7 @@ class Result:
         """Sources (row, component) of the method given out, in the order of the input; NaN in rows left out."""
         stored = open_stored(self.folder / store.file_name("source_table"), "source_table")
         main = self.record["given_out"]
-        found = stored["source"].values[stored["method"].values.tolist().index(main)]
+        found = stored["source"].values[stored["estimator"].values.tolist().index(main)]
         return found[:, : self.record["n_components"]]
 
 

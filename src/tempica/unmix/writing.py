@@ -44,8 +44,8 @@ def write_stores(folder: Path, frames: Frames, fits: Sequence[Fitted], attribute
     source = np.full((len(fits), n, width), np.nan)
     for number, one in enumerate(fits):
         source[number, :, : one.sources.shape[1]] = frames.in_input_order(one.sources)
-    values = known | {"method": [one.name for one in fits], "source": source}
-    _write(folder, "source_table", {"method": len(fits), "row": n, "component": width}, values, attributes)
+    values = known | {"estimator": [one.name for one in fits], "source": source}
+    _write(folder, "source_table", {"estimator": len(fits), "row": n, "component": width}, values, attributes)
 
 
 def _write(
@@ -53,7 +53,7 @@ def _write(
 ) -> None:
     path = folder / store.file_name(kind)
     shutil.rmtree(path, ignore_errors=True)  # of a command that was killed
-    store.create(path, kind, sizes, attributes=attributes, chunks={"row": ROWS_AT_ONCE, "method": 1})
+    store.create(path, kind, sizes, attributes=attributes, chunks={"row": ROWS_AT_ONCE, "estimator": 1})
     store.write(path, values)
     store.seal(path)
 
