@@ -25,6 +25,7 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", NUMBA_NUM_THREA
 import numpy as np
 
 from tempica import imaging
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.posterior import compress, posterior
 from tempica.embed.quadratic import linearise, observe
 from tempica.imaging.linearise import Images, Scatterers, Whitened
@@ -87,12 +88,15 @@ class Case:
         place = self.scatterers, self.position(self.amplitude), self.rotation, self.shift_A
         return linearise(self.observed, *place, self.modes.shape, pose=pose)
 
+    def likelihood(self):
+        return Micrographs(self.observe(), self.scatterers)
+
     def compressed(self):
         place = self.amplitude, self.rotation, self.shift_A
-        return compress(self.observe(), self.scatterers, self.modes, *place)
+        return compress(self.likelihood(), self.modes, *place)
 
     def embedded(self):
-        return posterior(self.observe(), self.scatterers, self.modes, self.rotation, self.shift_A, N_ITERATIONS)
+        return posterior(self.likelihood(), self.modes, self.rotation, self.shift_A, N_ITERATIONS)
 
     def whitened(self, dtype=np.float32):
         transfer = self.camera.transfer(*self.focus)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from tempica.embed.poses.motion import Place
 from tempica.embed.poses.rotations import logarithm, turned
-from tempica.embed.quadratic import Expansion
+from tempica.imaging.likelihood import Expansion
 
 
 @dataclass(frozen=True)

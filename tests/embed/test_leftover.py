@@ -7,11 +7,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from tempica.embed.known import embed
-from tempica.embed.modes.leftover import place_variance, rest_scale, rest_shapes, turn_variance, widened
+from tempica.embed.micrographs import Micrographs, widened
+from tempica.embed.modes.leftover import place_variance, rest_scale, rest_shapes, turn_variance
 from tempica.embed.poses.rotations import logarithm
 from tempica.embed.poses.settling import PosePrior
-from tempica.embed.quadratic import Disc, model_waves, without
+from tempica.embed.quadratic import Disc, model_waves
 from tempica.embed.setting import EXACT, stated_precision
+from tempica.imaging.likelihood import without
 from tempica.imaging.modes import Modes
 
 from .toy import BEADS, MODES, N_ATOMS, N_PIXELS, PIXEL_A, RADIUS, Setting, standardised
@@ -80,7 +82,7 @@ def test_latents_allow_for_motion_beyond_the_modes(pose_is_known):
 
     def score(rest):
         beads = widened(BEADS, (rest**2).sum((0, 2)) / 3)
-        found = embed(seen, beads, ONE, np.zeros(1), np.arange(300), pose, prior, 15, rest)
+        found = embed(Micrographs(seen, beads), ONE, np.zeros(1), np.arange(300), pose, prior, 15, rest)
         return standardised(found.latent - truth[:, None], found.latent_covariance).mean()
 
     assert score(beyond) == pytest.approx(1, abs=4 * np.sqrt(2 / 300))
@@ -107,7 +109,9 @@ def test_what_has_no_error_stays_as_it_is_stated(exact):
     movie = SimpleNamespace(attrs={"pose": "approximate", "pose_error_deg": turn, "pose_error_A": shift_A})
     prior = PosePrior(*setting.misplaced(np.deg2rad(turn), shift_A), stated_precision(movie))
     seen = setting.observe(setting.noisy(variance), variance)
-    found = embed(seen, BEADS, MODES, np.zeros(2), np.arange(40), (prior.rotation, prior.shift_A), prior, 15)
+    found = embed(
+        Micrographs(seen, BEADS), MODES, np.zeros(2), np.arange(40), (prior.rotation, prior.shift_A), prior, 15
+    )
     angle = np.linalg.norm(logarithm(prior.rotation @ found.rotation.swapaxes(1, 2)), axis=1)
     move = np.linalg.norm(prior.shift_A - found.pose_shift_A, axis=1)
     assert (angle.max() < 10 * EXACT[0]) == (exact == "rotation")

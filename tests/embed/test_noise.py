@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tempica import imaging
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.noise import Views, choose_radius, estimate_noise, noise_of_hidden
 from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import posterior
@@ -96,7 +97,7 @@ def test_what_the_modes_cannot_express_counts_as_noise(setting):
     found = estimate_noise(views, BEADS, one, setting.rotation, setting.shift, 8)
     assert found.variance > 0.01 * setting.signal
     posteriors = [
-        posterior(views.observe(noise, RADIUS), BEADS, one, setting.rotation, setting.shift, 8)
+        posterior(Micrographs(views.observe(noise, RADIUS), BEADS), one, setting.rotation, setting.shift, 8)
         for noise in (found, type(found)(1e-4 * setting.signal, np.ones_like(RED)))
     ]
     modest, proud = (standardised(p.mean - setting.truth[:, :1], p.covariance).mean() for p in posteriors)

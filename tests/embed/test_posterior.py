@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.rotations import logarithm
 from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import Posterior, compress, posterior
@@ -19,7 +20,7 @@ TURN, SHIFT_A = np.deg2rad(4.0), 0.7  # errors of poses that are approximate
 
 def embed(setting, image, noise_variance, n_iterations=N_ITERATIONS):
     seen = setting.observe(image, noise_variance)
-    return posterior(seen, BEADS, MODES, setting.rotation, setting.shift, n_iterations)
+    return posterior(Micrographs(seen, BEADS), MODES, setting.rotation, setting.shift, n_iterations)
 
 
 def within_the_disc(image):
@@ -112,7 +113,11 @@ def test_frames_are_independent_of_each_other(poses):
 
     def part(which):
         return posterior(
-            seen[which], BEADS, MODES, *(v[which] for v in place), N_ITERATIONS, None if prior is None else prior[which]
+            Micrographs(seen[which], BEADS),
+            MODES,
+            *(v[which] for v in place),
+            N_ITERATIONS,
+            None if prior is None else prior[which],
         )
 
     together = part(np.arange(150))
@@ -127,9 +132,11 @@ def test_frames_are_independent_of_each_other(poses):
 def test_no_frames_have_no_posteriors():
     setting = Setting(3)
     seen, none = setting.observe(setting.clean, 1.0)[:0], slice(0)
-    found = posterior(seen, BEADS, MODES, setting.rotation[none], setting.shift[none], 5)
+    found = posterior(Micrographs(seen, BEADS), MODES, setting.rotation[none], setting.shift[none], 5)
     assert (found.mean.shape, found.covariance.shape) == ((0, 2), (0, 2, 2))
-    information, evidence = compress(seen, BEADS, MODES, found.mean, setting.rotation[none], setting.shift[none])
+    information, evidence = compress(
+        Micrographs(seen, BEADS), MODES, found.mean, setting.rotation[none], setting.shift[none]
+    )
     assert (information.shape, evidence.shape) == ((0, 2, 2), (0, 2))
 
 
@@ -139,8 +146,8 @@ def test_nothing_that_is_given_is_changed():
     prior, amplitude = approximate(setting), np.ones((5, 2))
     given = prior.rotation, prior.shift_A, amplitude, seen.target, MODES.mean
     before = [value.copy() for value in given]
-    posterior(seen, BEADS, MODES, *given[:2], 5, prior, amplitude=amplitude)
-    compress(seen, BEADS, MODES, amplitude, *given[:2], prior)
+    posterior(Micrographs(seen, BEADS), MODES, *given[:2], 5, prior, amplitude=amplitude)
+    compress(Micrographs(seen, BEADS), MODES, amplitude, *given[:2], prior)
     for value, old in zip(given, before, strict=True):
         np.testing.assert_array_equal(value, old)
 
@@ -152,7 +159,9 @@ def test_more_iterations_never_make_it_worse():
     start = np.zeros((100, 2))
 
     def cost(n_iterations):
-        found = posterior(seen, BEADS, MODES, setting.rotation, setting.shift, n_iterations, amplitude=start)
+        found = posterior(
+            Micrographs(seen, BEADS), MODES, setting.rotation, setting.shift, n_iterations, amplitude=start
+        )
         return found.residual_variance * seen.disc.n_values + (found.mean**2).sum(1)
 
     costs = [cost(n) for n in (1, 2, 4, 8, 30)]
@@ -166,8 +175,8 @@ def test_stated_errors_of_poses_are_allowed_for(fraction):
     variance = fraction * setting.signal
     seen = setting.observe(setting.noisy(variance), variance)
     prior = approximate(setting)
-    found = posterior(seen, BEADS, MODES, prior.rotation, prior.shift_A, N_ITERATIONS, prior)
-    taken = posterior(seen, BEADS, MODES, prior.rotation, prior.shift_A, N_ITERATIONS)
+    found = posterior(Micrographs(seen, BEADS), MODES, prior.rotation, prior.shift_A, N_ITERATIONS, prior)
+    taken = posterior(Micrographs(seen, BEADS), MODES, prior.rotation, prior.shift_A, N_ITERATIONS)
     error, naive = (np.abs(p.mean - setting.truth).mean() for p in (found, taken))
     assert error < naive
     turn = logarithm(setting.rotation @ found.rotation.swapaxes(1, 2))
@@ -181,8 +190,8 @@ def test_poses_without_error_are_known_poses():
     setting = Setting(20, seed=7)
     seen = setting.observe(setting.noisy(0.1 * setting.signal), 0.1 * setting.signal)
     exact = PosePrior(setting.rotation, setting.shift, np.full(5, 1e10))
-    with_columns = posterior(seen, BEADS, MODES, setting.rotation, setting.shift, 30, exact)
-    without = posterior(seen, BEADS, MODES, setting.rotation, setting.shift, 30)
+    with_columns = posterior(Micrographs(seen, BEADS), MODES, setting.rotation, setting.shift, 30, exact)
+    without = posterior(Micrographs(seen, BEADS), MODES, setting.rotation, setting.shift, 30)
     deviation = np.sqrt(np.einsum("fkk->fk", without.covariance))
     assert (np.abs(with_columns.mean - without.mean) < 0.05 * deviation).mean() > 0.97
     assert np.abs(logarithm(with_columns.rotation @ setting.rotation.swapaxes(1, 2))).max() < 1e-3
@@ -197,7 +206,7 @@ def test_compressed_images_give_the_step_that_images_give(poses):
     place = (setting.rotation, setting.shift) if prior is None else (prior.rotation, prior.shift_A)
     rich = Modes(MODES.mean, np.concatenate([MODES.shape, 0.03 * setting.rng.normal(size=(5, *MODES.mean.shape))]))
     amplitude = setting.rng.normal(size=(30, 7))
-    information, evidence = compress(seen, BEADS, rich, amplitude, *place, prior)
+    information, evidence = compress(Micrographs(seen, BEADS), rich, amplitude, *place, prior)
     found = np.linalg.solve(information + np.eye(7), evidence[..., None])[..., 0]
     position = rich.mean + np.einsum("fk,knj->fnj", amplitude, rich.shape)
     whole = linearise(seen, BEADS, position, *place, rich.shape, pose=prior is not None)

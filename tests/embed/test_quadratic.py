@@ -6,6 +6,7 @@ import pytest
 from tempica import imaging
 from tempica.embed import quadratic
 from tempica.errors import DataError
+from tempica.imaging.likelihood import without_pose
 from tempica.imaging.linearise import Images, Scatterers, Whitened
 from tempica.imaging.spreading import grid_of
 
@@ -214,7 +215,7 @@ def test_eliminating_the_pose_is_integrating_it_out():
     setting = Setting()
     expansion = setting.linearise(setting.observe(14))
     prior = np.diag([300.0, 300.0, 300.0, 1.0, 1.0])
-    found = quadratic.without_pose(expansion, prior)
+    found = without_pose(expansion, prior)
     whole = expansion.information.copy()
     whole[:, 3:, 3:] += prior
     covariance = np.linalg.inv(whole)

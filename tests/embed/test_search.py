@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tempica import imaging
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.grids import rotation_grid, rotations_for, shift_grid, turns_near
 from tempica.embed.poses.refine import Peaks, climb, distinct, shift_prior
 from tempica.embed.poses.search import around, search
@@ -204,7 +205,7 @@ def test_normal_evidence_is_that_of_sampled_poses():
     setting = images(1, snr=0.3, seed=3)
     prior = shift_prior(1, 3.0)
     truth = Peaks(*(v[:, None] for v in (setting.rotation, setting.shift_A, setting.amplitude)), np.zeros((1, 1)))
-    top = climb(setting.observed, BEADS, MODES, truth, prior, 20)
+    top = climb(Micrographs(setting.observed, BEADS), MODES, truth, prior, 20)
     flat = Peaks(*(v[0, 0] for v in vars(top).values()))
     position = (MODES.mean + np.tensordot(flat.amplitude, MODES.shape, 1))[None]
     seen = linearise(setting.observed, BEADS, position, flat.rotation[None], flat.shift_A[None], MODES.shape, pose=True)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.motion import Dynamics, Motion, Place, expand_prior, frames_of
 from tempica.embed.poses.rotations import exponential, logarithm, turned
 from tempica.embed.poses.tracking import smooth_chain, smooth_poses
-from tempica.embed.quadratic import Expansion
+from tempica.imaging.likelihood import Expansion
 
 from .chains import Chains, displaced, simulate
 from .toy import BEADS, MODES, Setting, standardised
@@ -175,16 +176,15 @@ def test_a_movie_with_images():
     start = Place(*setting.misplaced(5 * DEGREE, 0.5), np.zeros((120, 0)))
     start.rotation[20] = Rotation.random(random_state=0).as_matrix()  # lost
     molecule = np.repeat([0, 1], 60)
-    tracked = smooth_poses(setting.observe(image, noise), BEADS, MODES, start, molecule, motion_of(10, 1.0), n_steps=10)
+    seen = Micrographs(setting.observe(image, noise), BEADS)
+    tracked = smooth_poses(seen, MODES, start, molecule, motion_of(10, 1.0), empty=seen.empty, n_steps=10)
     turn = logarithm(setting.rotation @ tracked.rotation.swapaxes(1, 2))
     error = np.concatenate([setting.truth - tracked.amplitude, turn, setting.shift - tracked.shift_A], 1)
     assert np.array_equal(np.flatnonzero(tracked.set_aside), [50])
     assert np.degrees(np.linalg.norm(turn, axis=1)).max() < 20
     assert np.degrees(np.sqrt(tracked.turn_variance)) == pytest.approx(4, rel=0.2)
     assert standardised(error, tracked.covariance).mean() == pytest.approx(1, abs=0.3)
-    alone = smooth_poses(
-        setting.observe(image, noise), BEADS, MODES, start, molecule, motion_of(np.inf, np.inf), n_steps=10
-    )
+    alone = smooth_poses(seen, MODES, start, molecule, motion_of(np.inf, np.inf), empty=seen.empty, n_steps=10)
     before = logarithm(setting.rotation @ alone.rotation.swapaxes(1, 2))
     kept = np.delete(np.arange(120), [20, 50])
     assert np.median((turn[kept] ** 2).sum(1)) < 0.8 * np.median((before[kept] ** 2).sum(1))

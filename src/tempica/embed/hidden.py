@@ -10,6 +10,7 @@ import numpy as np
 
 from tempica import imaging
 from tempica.embed.known import Embedded
+from tempica.embed.micrographs import Micrographs, concatenated
 from tempica.embed.poses.following import follow, likely
 from tempica.embed.poses.grids import rotation_grid, rotations_for
 from tempica.embed.poses.motion import Dynamics, Place
@@ -19,11 +20,12 @@ from tempica.embed.poses.settling import hidden
 from tempica.embed.poses.shifts import pool_shifts
 from tempica.embed.poses.templates import Templates, make_templates
 from tempica.embed.poses.tracking import smooth_poses
-from tempica.embed.quadratic import POSE, Disc, together
+from tempica.embed.quadratic import Disc
 from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
 from tempica.embed.setting import Setting, Span, joined, molecules, observed_of
 from tempica.embed.start import N_FIRST
 from tempica.imaging.modes import Modes
+from tempica.imaging.poses import POSE
 from tempica.runs.reading import read
 from tempica.stores import files
 
@@ -91,12 +93,10 @@ def learn_motion(
             some.append(span)
             count += len(span)
     if np.isfinite(motion.turn_variance) or np.isfinite(motion.shift_variance):
-        observed = together([observed_of(run, setting, span) for span in some])
+        seen = concatenated([Micrographs(observed_of(run, setting, span), setting.scatterers) for span in some])
         start = Place(path.rotation[:count], path.shift_A[:count], path.amplitude[:count])
         dynamics = dynamics_of(rho)
-        motion = smooth_poses(
-            observed, setting.scatterers, modes, start, molecules(movie, some), motion, dynamics
-        ).motion
+        motion = smooth_poses(seen, modes, start, molecules(movie, some), motion, dynamics, empty=seen.empty).motion
     save_motion(out, replace(motion, drift_A=np.zeros((1, 2))))
 
 
@@ -114,7 +114,7 @@ def track_span(
     modes, rho = modes_of(load_state(state_file))
     motion = load_motion(motion_file)
     molecule = molecules(read(run, "embed", "movie"), [span])
-    observed = observed_of(run, setting, span)
+    seen = Micrographs(observed_of(run, setting, span), setting.scatterers)
     path = follow(
         peaks_of([peaks]),
         molecule,
@@ -124,7 +124,7 @@ def track_span(
     )
     start = Place(path.rotation, path.shift_A, path.amplitude)
     found = smooth_poses(
-        observed, setting.scatterers, modes, start, molecule, motion, dynamics_of(rho), setting.rest, learn=False
+        seen, modes, start, molecule, motion, dynamics_of(rho), setting.rest, empty=seen.empty, learn=False
     )
     timeless = not rho.any()
     nothing = np.full_like(found.latent, np.nan)
@@ -132,7 +132,7 @@ def track_span(
     embedded = Embedded(
         found.latent,
         found.latent_covariance,
-        found.misfit / observed.disc.n_values,
+        found.misfit / seen.n_values,
         found.rotation,
         found.shift_A,
         found.covariance[:, -POSE:, -POSE:],

@@ -17,12 +17,12 @@ import numpy as np
 
 from tempica.embed.modes.state_space import apply, single_frames
 from tempica.embed.poses.settling import PosePrior, settle
-from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without, without_pose
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of
-from tempica.embed.setting import EXACT, Setting, Span, molecules, observed_of
-from tempica.imaging.linearise import Scatterers
+from tempica.embed.setting import EXACT, Setting, Span, likelihood_of, molecules
+from tempica.imaging.likelihood import Expansion, Likelihood, without, without_pose
 from tempica.imaging.modes import Modes
+from tempica.imaging.poses import POSE
 from tempica.runs.reading import read
 from tempica.stores import files
 
@@ -50,8 +50,7 @@ def embed_span(run: Path, setting_file: Path, state_file: Path, poses: Path, out
     given = files.load_arrays(poses)
     molecule = molecules(read(run, "embed", "movie"), [span])
     found = embed(
-        observed_of(run, setting, span),
-        setting.scatterers,
+        likelihood_of(run, setting, span),
         modes,
         rho,
         molecule,
@@ -64,8 +63,7 @@ def embed_span(run: Path, setting_file: Path, state_file: Path, poses: Path, out
 
 
 def embed(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     rho: np.ndarray,
     molecule: np.ndarray,
@@ -85,16 +83,16 @@ def embed(
         rest: (L, N, 3) displacements in nm of amplitudes ~ N(0, 1) that the modes leave out.
     """
     n_modes = len(modes.shape)
-    amplitude = np.zeros((len(observed), n_modes))
+    amplitude = np.zeros((len(likelihood), n_modes))
     rotation, shift_A = pose
     steady = False
     for number in range(n_expansions):
         last = steady or number == n_expansions - 1
         if prior is not None:
             position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
-            rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
+            rotation, shift_A = settle(likelihood, position, rotation, shift_A, prior)
         shape = modes.shape if rest is None or not last else np.concatenate([modes.shape, rest])
-        expansion, full = _expand(observed, scatterers, modes, amplitude, shape, (rotation, shift_A), prior)
+        expansion, full = _expand(likelihood, modes, amplitude, shape, (rotation, shift_A), prior)
         evidence = expansion.evidence + (expansion.information @ amplitude[..., None])[..., 0]
         known = apply(expansion.information, evidence, molecule, np.zeros(n_modes), np.eye(n_modes), rho)
         if last:
@@ -107,7 +105,7 @@ def embed(
     return Embedded(
         latent,
         covariance,
-        expansion.misfit / observed.disc.n_values,
+        expansion.misfit / likelihood.n_values,
         rotation,
         shift_A,
         _pose_covariance(full, n_modes, prior),
@@ -117,8 +115,7 @@ def embed(
 
 
 def _expand(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     amplitude: np.ndarray,
     shape: np.ndarray,
@@ -130,11 +127,11 @@ def _expand(
     The displacements `shape` begin with the modes; the rest of them are marginalised.
     """
     position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
-    seen = linearise(observed, scatterers, position, *pose, shape, pose=prior is not None)
+    seen = likelihood.expand(position, *pose, shape, pose=prior is not None)
     if len(shape) > len(modes.shape):
         seen = without(seen, slice(len(modes.shape), len(shape)))
     if prior is None:
-        return seen, np.zeros((len(observed), 0, 0))
+        return seen, np.zeros((len(likelihood), 0, 0))
     seen = prior.added_to(seen, *pose)
     return without_pose(seen, np.zeros((POSE, POSE))), seen.information
 

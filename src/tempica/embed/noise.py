@@ -18,6 +18,7 @@ from scipy import fft
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import Posterior, posterior
 from tempica.embed.quadratic import Disc, Observed, linearise, model_waves, observe
@@ -89,7 +90,7 @@ def estimate_noise(
     for _ in range(ROUNDS):
         noise = _noise(views.camera, ring)
         observed = views.observe(noise, views.whole.radius)
-        found = posterior(observed, scatterers, modes, rotation, shift_A, n_iterations, pose_prior)
+        found = posterior(Micrographs(observed, scatterers), modes, rotation, shift_A, n_iterations, pose_prior)
         left = own.copy()
         left[:-1] = ring[:-1] * _left_over(observed, scatterers, modes, found, pose_prior)
         before, ring = ring, np.maximum(_fit(left, np.zeros_like(left), counts), UNEXPRESSED * signal)

@@ -16,12 +16,12 @@ import numpy as np
 
 from tempica.embed.poses.rotations import turned
 from tempica.embed.poses.settling import PosePrior
-from tempica.embed.quadratic import POSE, Expansion, Observed, linearise, without_pose
-from tempica.imaging.linearise import Scatterers
+from tempica.imaging.likelihood import Expansion, Likelihood, without_pose
 from tempica.imaging.modes import Modes
+from tempica.imaging.poses import POSE
 
 ENOUGH = 3e-3  # nats: a step that gains less is the last, and is taken without another look (0.01 σ rms off)
-START_RADIUS, FEW, ROUGHLY = 8, 3, 0.3  # the disc of the first steps, how many there are, and what is enough there
+FEW, ROUGHLY = 3, 0.3  # how many first steps with little detail there are, and what is enough there
 BLOCK_FRAMES = 128  # that go together: few enough for the cache
 
 
@@ -63,8 +63,7 @@ class _Points:
 
 
 def posterior(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     rotation: np.ndarray,
     shift_A: np.ndarray,
@@ -78,11 +77,10 @@ def posterior(
     Each frame's step solves (H + S + μ diag H) δ = g, with H and g those of likelihood and prior, and S what earlier
     steps have shown of the curvature that Gauss and Newton leave out. A step that does not lower
     |r|² + |a|² + |pose − stated|² is taken back; the damping μ follows how well a step's gain was foreseen. Up to three
-    steps on a small disc come before, unless it is said where to begin.
+    steps with little detail come before, unless it is said where to begin.
 
     Parameters:
-        observed: F whitened images.
-        scatterers: of the N atoms or beads.
+        likelihood: of F frames.
         modes: mean structure and K displacements of unit amplitude.
         rotation: (F, 3, 3) of molecule to view, where to begin.
         shift_A: (F, 2) particle's place in the box, the same.
@@ -91,25 +89,24 @@ def posterior(
         amplitude: (F, K) where to begin; 0 if none.
     Raises DataError for positions and poses that are not numbers.
     """
-    small = amplitude is None and n_iterations > FEW and observed.disc.radius > 2 * START_RADIUS
+    rough = amplitude is None and n_iterations > FEW
     if amplitude is None:
-        amplitude = np.zeros((len(observed), len(modes.shape)))
+        amplitude = np.zeros((len(likelihood), len(modes.shape)))
     parts = []
-    for first in range(0, max(len(observed), 1), BLOCK_FRAMES):
+    for first in range(0, max(len(likelihood), 1), BLOCK_FRAMES):
         part = slice(first, first + BLOCK_FRAMES)
         prior = None if pose_prior is None else pose_prior[part]
         place = amplitude[part], rotation[part], shift_A[part]
-        seen = observed[part]
-        if small:
-            start, _ = _climb(seen.within(START_RADIUS), scatterers, modes, place, prior, FEW, ROUGHLY)
+        seen = likelihood[part]
+        if rough and (roughly := seen.rough()) is not seen:
+            start, _ = _climb(roughly, modes, place, prior, FEW, ROUGHLY)
             place = start.amplitude, start.rotation, start.shift_A
-        parts.append(_finished(*_climb(seen, scatterers, modes, place, prior, n_iterations, ENOUGH), seen, prior))
+        parts.append(_finished(*_climb(seen, modes, place, prior, n_iterations, ENOUGH), seen, prior))
     return Posterior(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Posterior)))
 
 
 def compress(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     amplitude: np.ndarray,
     rotation: np.ndarray,
@@ -122,10 +119,10 @@ def compress(
     else they are taken as known.
     """
     information, evidence = [], []
-    for first in range(0, max(len(observed), 1), BLOCK_FRAMES):
+    for first in range(0, max(len(likelihood), 1), BLOCK_FRAMES):
         part = slice(first, first + BLOCK_FRAMES)
         place = amplitude[part], rotation[part], shift_A[part]
-        seen = _look(observed[part], scatterers, modes, place, None if pose_prior is None else pose_prior[part])
+        seen = _look(likelihood[part], modes, place, None if pose_prior is None else pose_prior[part])
         if pose_prior is not None:
             seen = without_pose(seen, np.zeros((POSE, POSE)))
         information.append(seen.information)
@@ -134,8 +131,7 @@ def compress(
 
 
 def _look(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     place: tuple[np.ndarray, np.ndarray, np.ndarray],
     prior: PosePrior | None,
@@ -143,13 +139,12 @@ def _look(
     """Expansion of the likelihood and the poses' prior at amplitude, rotation and shift."""
     amplitude, rotation, shift_A = place
     position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
-    seen = linearise(observed, scatterers, position, rotation, shift_A, modes.shape, pose=prior is not None)
+    seen = likelihood.expand(position, rotation, shift_A, modes.shape, pose=prior is not None)
     return seen if prior is None else prior.added_to(seen, rotation, shift_A)
 
 
 def _climb(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     place: tuple[np.ndarray, np.ndarray, np.ndarray],
     prior: PosePrior | None,
@@ -160,15 +155,15 @@ def _climb(
     n_modes = len(modes.shape)
 
     def look(at: tuple[np.ndarray, np.ndarray, np.ndarray], frames: np.ndarray) -> _Points:
-        seen = _look(observed[frames], scatterers, modes, at, None if prior is None else prior[frames])
+        seen = _look(likelihood[frames], modes, at, None if prior is None else prior[frames])
         misfit = seen.misfit if prior is None else seen.misfit - prior[frames].height(*at[1:])
         seen.information[:, range(n_modes), range(n_modes)] += 1
         seen.evidence[:, :n_modes] -= at[0]
         return _Points(*at, seen.information, seen.evidence, misfit, seen.misfit + (at[0] ** 2).sum(1))
 
-    active = np.arange(len(observed))
+    active = np.arange(len(likelihood))
     now = look((place[0].copy(), place[1].copy(), place[2].copy()), active)
-    damping, rest = np.zeros(len(observed)), np.zeros_like(now.evidence)
+    damping, rest = np.zeros(len(likelihood)), np.zeros_like(now.evidence)
     beyond = np.zeros_like(now.information)  # what the curvature of −ln p has besides JᵀJ
     for _ in range(n_iterations):
         point, mu = now[active], damping[active]
@@ -219,13 +214,13 @@ def _learned(beyond: np.ndarray, point: _Points, trial: _Points, step: np.ndarra
     return size[..., None] * beyond + known[:, None, None] * change
 
 
-def _finished(now: _Points, rest: np.ndarray, observed: Observed, prior: PosePrior | None) -> Posterior:
+def _finished(now: _Points, rest: np.ndarray, likelihood: Likelihood, prior: PosePrior | None) -> Posterior:
     """With the last, small step."""
     n_modes = now.amplitude.shape[1]
     covariance = np.linalg.inv(now.information)
     amplitude, rotation, shift_A = now.moved(rest)
     pose_covariance = np.zeros((len(rest), POSE, POSE)) if prior is None else covariance[:, n_modes:, n_modes:]
-    residual_variance = now.misfit / observed.disc.n_values
+    residual_variance = now.misfit / likelihood.n_values
     return Posterior(
         amplitude, covariance[:, :n_modes, :n_modes], residual_variance, rotation, shift_A, pose_covariance
     )

@@ -1,4 +1,4 @@
-"""Images as quadratic log-likelihoods of what moves: the only module of this room that sees images.
+"""Electron images as quadratic log-likelihoods of what moves.
 
 Model of an image, in whitened Fourier coefficients of unit noise: y = C F[P(R x + t)] + ε, with the structure
 x = x₀ + Σ_k a_k m_k, rotation R ← exp(w) R with w in the view's frame (rad), and shift t (Å). Around a point
@@ -29,12 +29,12 @@ from tempica.errors import DataError
 from tempica.imaging.camera import Camera
 from tempica.imaging.kernels_fourier import passes_of
 from tempica.imaging.kernels_quadratic import Places, expand
+from tempica.imaging.likelihood import Expansion
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.optics import plane_weights
 from tempica.imaging.spreading import Grid, grid_of
 
 AT_ONCE = 32  # images whose transforms are made together
-POSE = 5  # columns of a pose: rotation about x, y, z of the view, then shift along x, y
 
 
 @dataclass(frozen=True)
@@ -98,15 +98,6 @@ def together(parts: Sequence[Observed]) -> Observed:
     """Images of several, all on one disc, one after the other."""
     target, transfer = (np.concatenate([getattr(part, name) for part in parts]) for name in ("target", "transfer"))
     return Observed(parts[0].disc, target, transfer)
-
-
-@dataclass(frozen=True)
-class Expansion:
-    """Quadratic log-likelihoods around a point, in P parameters."""
-
-    information: np.ndarray  # (F, P, P) JᵀJ
-    evidence: np.ndarray  # (F, P) Jᵀr
-    misfit: np.ndarray  # (F,) |r|²
 
 
 def observe(
@@ -232,36 +223,6 @@ def _places(disc: Disc, grid: Grid) -> Places:
         order,
         weight.astype(np.float32),
         turn.astype(np.float32),
-    )
-
-
-def without_pose(expansion: Expansion, prior: np.ndarray) -> Expansion:
-    """The same with the last five parameters eliminated (Schur complement), given their prior precision (5, 5).
-
-    Evidence and information are those of ∫ p(y | a, pose) p(pose) d pose, in the normal approximation.
-    """
-    aa = expansion.information[:, :-POSE, :-POSE]
-    ap = expansion.information[:, :-POSE, -POSE:]
-    pp = expansion.information[:, -POSE:, -POSE:] + prior
-    gain = np.linalg.solve(pp, ap.swapaxes(1, 2)).swapaxes(1, 2)
-    return Expansion(
-        aa - gain @ ap.swapaxes(1, 2),
-        expansion.evidence[:, :-POSE] - (gain @ expansion.evidence[:, -POSE:, None])[..., 0],
-        expansion.misfit,
-    )
-
-
-def without(expansion: Expansion, which: slice) -> Expansion:
-    """The expansion of ∫ p(y | θ, b) p(b) db, in the normal approximation, where b ~ N(0, 1) are now 0."""
-    kept = np.delete(np.arange(expansion.evidence.shape[1]), which)
-    information, evidence = expansion.information, expansion.evidence
-    inner = information[:, which, which] + np.eye(information[0, which, which].shape[0])
-    outer = information[:, kept, which]
-    gain = np.linalg.solve(inner, outer.swapaxes(1, 2)).swapaxes(1, 2)
-    return Expansion(
-        information[:, kept[:, None], kept] - gain @ outer.swapaxes(1, 2),
-        evidence[:, kept] - (gain @ evidence[:, which, None])[..., 0],
-        expansion.misfit,
     )
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from tempica.embed.modes import state as modes
-from tempica.embed.modes.leftover import widened
 from tempica.embed.modes.n_sources import choose_n_sources
 from tempica.embed.poses.settling import PosePrior, settle
 from tempica.embed.posterior import compress
 from tempica.embed.saved import load_state, save_state
-from tempica.embed.setting import Setting, Span, joined, observed_of
+from tempica.embed.setting import Setting, Span, joined, likelihood_of
 from tempica.imaging.modes import Modes
 from tempica.stores import files
 
@@ -27,17 +26,17 @@ def expand_block(
     `poses` holds `rotation`, `shift_A` and a prior's `stated_rotation`, `stated_shift_A` and `precision`.
     """
     setting, state = Setting.load(setting_file), load_state(state_file)
-    observed, scatterers = observed_of(run, setting, span), widened(setting.scatterers, modes.unsure(state))
+    likelihood = likelihood_of(run, setting, span).widened(modes.unsure(state))
     if detail := modes.resolution_A(state):
-        observed = observed.within(int(np.ceil(observed.disc.n_pixels * observed.disc.pixel_A / detail)))
+        likelihood = likelihood.within(detail)
     amplitude = state.amplitude[at]
     given = {name: value for name, value in files.load_arrays(poses).items() if name not in ("information", "evidence")}
     rotation, shift_A, prior = given["rotation"], given["shift_A"], prior_of(given)
     if prior is not None:
         position = state.reference + np.tensordot(amplitude, state.shape, 1)
-        rotation, shift_A = settle(observed, scatterers, position, rotation, shift_A, prior)
+        rotation, shift_A = settle(likelihood, position, rotation, shift_A, prior)
     basis = Modes(state.reference, state.shape)
-    information, evidence = compress(observed, scatterers, basis, amplitude, rotation, shift_A, prior)
+    information, evidence = compress(likelihood, basis, amplitude, rotation, shift_A, prior)
     files.save_arrays(
         out,
         **(given | {"rotation": rotation, "shift_A": shift_A}),

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import imaging
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.quadratic import Observed, observe
+from tempica.imaging.likelihood import Likelihood
 from tempica.imaging.linearise import Scatterers
 from tempica.runs.reading import read
 from tempica.stores import files
@@ -67,8 +69,13 @@ class Span:
         return dataset.isel(replica=self.replica, time=slice(self.first, self.last))
 
 
+def likelihood_of(run: Path, setting: Setting, span: Span) -> Likelihood:
+    """Frames of a span, whichever camera took them."""
+    return Micrographs(observed_of(run, setting, span), setting.scatterers)
+
+
 def observed_of(run: Path, setting: Setting, span: Span) -> Observed:
-    """Whitened images of a span."""
+    """Whitened images of a span, of the electron microscope."""
     movie = read(run, "embed", "movie")
     camera, part = imaging.camera_of(movie), span.of(movie)
     return observe(

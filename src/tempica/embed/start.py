@@ -11,8 +11,9 @@ from scipy.spatial.transform import Rotation
 from tempica import imaging
 from tempica.embed.maps.from_images import Start, map_radius, start_from_images
 from tempica.embed.maps.maps import scale_of, scaled
+from tempica.embed.micrographs import Micrographs, widened
 from tempica.embed.modes import state as modes
-from tempica.embed.modes.leftover import place_variance, rest_shapes, turn_variance, widened
+from tempica.embed.modes.leftover import place_variance, rest_shapes, turn_variance
 from tempica.embed.modes.state import State, unsure
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
 from tempica.embed.posterior import posterior
@@ -103,7 +104,7 @@ def refine_noise(
     blurred = widened(setting.scatterers, unsure(state))
     noise = _left_over(views, blurred, learned, found, recipe.n_iterations)
     observed, place = views.observe(noise, int(setting.radius)), (found["rotation"], found["shift_A"])
-    seen = posterior(observed, blurred, learned, *place, recipe.n_iterations, prior_of(found))
+    seen = posterior(Micrographs(observed, blurred), learned, *place, recipe.n_iterations, prior_of(found))
     variance = place_variance(state.shape, learned.shape, seen.covariance.mean(0), state.rest)
     variance += turn_variance(learned.mean, seen.pose_covariance.mean(0))
     replace(

@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from tempica.embed.checks.frames import Sample
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.grids import Grid
 from tempica.embed.poses.refine import Peaks
 from tempica.embed.poses.search import search
@@ -63,7 +64,7 @@ def _at_stated(sample: Sample, scatterers: Scatterers, modes: Modes, empty: np.n
     assert sample.rotation is not None
     k, prior = len(modes.shape), sample.prior
     found = (
-        posterior(sample.observed, scatterers, modes, sample.rotation, sample.shift_A, N_ITERATIONS, prior)
+        posterior(Micrographs(sample.observed, scatterers), modes, sample.rotation, sample.shift_A, N_ITERATIONS, prior)
         if k or prior is not None
         else None
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from tempica.embed.checks.frames import Sample
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.modes import state as modes
-from tempica.embed.modes.leftover import widened
 from tempica.embed.modes.state import MOST_ROUNDS, State, converged, product, unsure
 from tempica.embed.poses.grids import Grid
 from tempica.embed.poses.search import search
@@ -37,10 +37,10 @@ def learn_model(
         assert rotation is not None
         if sample.prior is not None:
             position = state.reference + np.tensordot(state.amplitude, state.shape, 1)
-            rotation, shift = settle(sample.observed, scatterers, position, rotation, shift, sample.prior)
+            rotation, shift = settle(Micrographs(sample.observed, scatterers), position, rotation, shift, sample.prior)
         basis = Modes(state.reference, state.shape)
-        blurred = widened(scatterers, unsure(state))
-        seen = compress(sample.observed, blurred, basis, state.amplitude, rotation, shift, sample.prior)
+        blurred = Micrographs(sample.observed, scatterers).widened(unsure(state))
+        seen = compress(blurred, basis, state.amplitude, rotation, shift, sample.prior)
         information, evidence = seen[0].astype(np.float32), seen[1]
         timeless = snapshots or number < first_timed
         state = modes.step(state, information, evidence, sample.molecule, n_modes, timeless=timeless)

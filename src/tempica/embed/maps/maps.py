@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tempica.embed.quadratic import POSE, Observed, linearise, model_waves
+from tempica.embed.quadratic import Observed, linearise, model_waves
 from tempica.errors import DataError
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
+from tempica.imaging.poses import POSE
 
 CERTAIN = 5.0  # standard errors by which a mirror image must be better to be called so
 AT_ONCE = 100  # frames

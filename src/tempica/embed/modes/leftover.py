@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tempica.imaging.linearise import Scatterers
-
 STEPS = 12  # of EM
 FEWEST = 1e-3  # share of the strongest direction's displacement below which another is left out
 
@@ -66,12 +64,6 @@ def turn_variance(position: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     about_x, about_y, about_z, along_x, along_y = np.diagonal(covariance)
     square = (position**2).sum(1) / 3
     return np.asarray(square * (about_x + about_y + 2 * about_z) / 2 + (along_x + along_y) / 200)
-
-
-def widened(scatterers: Scatterers, variance: np.ndarray) -> Scatterers:
-    """Beads as they are seen on average where their places have a variance (N,) in nm² along an axis."""
-    width = np.sqrt(scatterers.width_A**2 + 100 * variance.reshape(-1, *[1] * (scatterers.width_A.ndim - 1)))
-    return Scatterers(scatterers.amplitude, width)
 
 
 def _outside(basis: np.ndarray, shape: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from tempica.embed.poses.chain import Chain, solve
 from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, expand_prior, step_jacobians
-from tempica.embed.quadratic import Expansion
+from tempica.imaging.likelihood import Expansion
 
 PRIOR_MOLECULES = 4  # the first value of σ_s² counts as so many molecules, since often few are seen
 SMALLEST = np.array([1e-7, 1e-6, 1e-4])  # of q (0.02° a frame), q_s and σ_s²: below, nothing is gained

@@ -17,10 +17,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from tempica.embed.quadratic import POSE, Expansion, Observed, linearise
 from tempica.imaging.geometry import quaternion_of, rotation_matrix
-from tempica.imaging.linearise import Scatterers
+from tempica.imaging.likelihood import Expansion, Likelihood
 from tempica.imaging.modes import Modes
+from tempica.imaging.poses import POSE
 
 POINTS = 64  # that are linearised at once
 ENOUGH = 0.3  # nats: a step that would gain less is the last, and taken without another look
@@ -98,8 +98,7 @@ class _Points:
 
 
 def climb(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     peaks: Peaks,
     prior: ShiftPrior,
@@ -119,7 +118,7 @@ def climb(
     for first, last in pairwise(edges):
         frame, which = np.nonzero(used[first:last])
         frame += first
-        found = _climb(observed[frame], scatterers, modes, peaks[frame, which], prior[frame], n_steps, frame, behind)
+        found = _climb(likelihood[frame], modes, peaks[frame, which], prior[frame], n_steps, frame, behind)
         for name, part in vars(out).items():
             part[frame, which] = getattr(found, name)
     return out
@@ -132,8 +131,7 @@ def _pieces(n_points: np.ndarray) -> list[int]:
 
 
 def _climb(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     start: Peaks,
     prior: ShiftPrior,
@@ -145,7 +143,7 @@ def _climb(
 
     def look(rotation: np.ndarray, shift_A: np.ndarray, amplitude: np.ndarray, at: np.ndarray) -> _Points:
         position = modes.mean + np.tensordot(amplitude, modes.shape, 1)
-        seen = linearise(observed[at], scatterers, position, rotation, shift_A, modes.shape, pose=True)
+        seen = likelihood[at].expand(position, rotation, shift_A, modes.shape, pose=True)
         return _with_prior(seen, rotation, shift_A, amplitude, prior[at])
 
     _, frame = np.unique(frame, return_inverse=True)
@@ -158,7 +156,7 @@ def _climb(
         best = np.full((2, frame.max(initial=-1) + 1), -np.inf)
         np.maximum.at(best[0], frame, evidence)
         np.maximum.at(best[1], frame, -now.height)
-        slack = behind * np.maximum(-best[1] / observed.disc.n_values, 1.0)
+        slack = behind * np.maximum(-best[1] / likelihood.n_values, 1.0)
         kept &= evidence >= (best[0] - slack)[frame]
         active = active[kept[active]]
         point = now.take(active)

@@ -10,9 +10,10 @@ import numpy as np
 from tempica.embed.poses.chain import solve
 from tempica.embed.poses.motion import Motion, Place, expand_prior, frames_of
 from tempica.embed.poses.rotations import logarithm, turned
-from tempica.embed.quadratic import POSE, Expansion
 from tempica.errors import DataError
+from tempica.imaging.likelihood import Expansion
 from tempica.imaging.modes import Modes
+from tempica.imaging.poses import POSE
 
 SMALL = 1e-4  # change of a parameter from which derivatives are told
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.grids import Grid, shift_grid, turns_near
 from tempica.embed.poses.refine import Peaks, ShiftPrior, climb, distinct, shift_prior
 from tempica.embed.poses.shifts import pool_shifts
@@ -96,9 +97,9 @@ def refine(
     far = peaks.log_evidence < peaks.log_evidence[:, :1] - UNLIKELY
     far[:, :2] = False
     peaks = replace(peaks, log_evidence=np.where(far, -np.inf, peaks.log_evidence))
-    peaks = climb(small, scatterers, modes, peaks, prior, n_steps, behind=BEHIND)
+    peaks = climb(Micrographs(small, scatterers), modes, peaks, prior, n_steps, behind=BEHIND)
     if small.disc.radius < observed.disc.radius:
-        peaks = climb(observed, scatterers, modes, peaks, prior, n_steps, behind=BEHIND)
+        peaks = climb(Micrographs(observed, scatterers), modes, peaks, prior, n_steps, behind=BEHIND)
     peaks = distinct(peaks, SAME, n_kept)
     lost = np.flatnonzero(~np.isfinite(peaks.log_evidence).any(1))
     if len(lost) and begun.log_evidence.shape[1] > 1:
@@ -160,5 +161,5 @@ def around(
     shift_A = np.broadcast_to(prior.mean_A[:, None], (*shape, 2))
     tried = Peaks(start, shift_A, np.zeros((*shape, len(modes.shape))), np.zeros(shape))
     small = observed.within(radius_of(observed.disc, TEMPLATE_A))
-    tried = climb(small, scatterers, modes, tried, prior, 1, behind=UNLIKELY)
+    tried = climb(Micrographs(small, scatterers), modes, tried, prior, 1, behind=UNLIKELY)
     return refine(observed, scatterers, modes, distinct(tried, SAME, n_kept), prior, n_kept=n_kept)

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed.poses.rotations import turned
-from tempica.embed.quadratic import POSE, Expansion, Observed, linearise
-from tempica.imaging.linearise import Scatterers
+from tempica.imaging.likelihood import Expansion, Likelihood
+from tempica.imaging.poses import POSE
 
 FLAT = 1.0  # per rad², of a rotation that nothing is known of: an image may not tell it at all
 ENOUGH = 0.02  # a step that gains less log-posterior is the last
@@ -62,8 +62,7 @@ def hidden(n_frames: int, shift_deviation_A: float) -> PosePrior:
 
 
 def settle(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     position: np.ndarray,
     rotation: np.ndarray,
     shift_A: np.ndarray,
@@ -74,12 +73,12 @@ def settle(
     none = np.zeros((0, position.shape[1], 3))
 
     def look(at: np.ndarray, turn: np.ndarray, shift: np.ndarray) -> Expansion:
-        seen = linearise(observed[at], scatterers, position[at], turn, shift, none, pose=True)
+        seen = likelihood[at].expand(position[at], turn, shift, none, pose=True)
         return prior[at].added_to(seen, turn, shift)
 
-    active = np.arange(len(observed))
+    active = np.arange(len(likelihood))
     rotation, shift_A = rotation.copy(), shift_A.copy()
-    now, damping = look(active, rotation, shift_A), np.zeros(len(observed))
+    now, damping = look(active, rotation, shift_A), np.zeros(len(likelihood))
     for _ in range(n_steps):
         diagonal = np.einsum("fii->fi", now.information[active])
         left = now.information[active] + (damping[active, None] * diagonal)[..., None] * np.eye(POSE)

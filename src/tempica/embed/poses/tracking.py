@@ -23,8 +23,7 @@ from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Pl
 from tempica.embed.poses.motion_learning import learn_drift, learn_motion
 from tempica.embed.poses.rotations import turned
 from tempica.embed.poses.second_look import astray_frames, bridge, total_near
-from tempica.embed.quadratic import Expansion, Observed, linearise, without
-from tempica.imaging.linearise import Scatterers
+from tempica.imaging.likelihood import Expansion, Likelihood, without
 from tempica.imaging.modes import Modes
 
 __all__ = ["Dynamics", "Motion", "Path", "Place", "Tracked", "follow", "smooth_chain", "smooth_poses"]
@@ -64,8 +63,7 @@ class Tracked:
 
 
 def smooth_poses(
-    observed: Observed,
-    scatterers: Scatterers,
+    likelihood: Likelihood,
     modes: Modes,
     start: Place | Path,
     molecule: np.ndarray,
@@ -73,14 +71,14 @@ def smooth_poses(
     dynamics: Dynamics | None = None,
     nuisance: np.ndarray | None = None,
     *,
+    empty: np.ndarray | None = None,
     n_steps: int = 8,
     learn: bool = True,
 ) -> Tracked:
     """Posterior of poses and amplitudes of movies, from all frames of each molecule together.
 
     Parameters:
-        observed: F images.
-        scatterers: of the beads or atoms.
+        likelihood: of F images.
         modes: mean structure and K displacements of amplitudes a.
         start: rotation, shift and amplitude of every frame, as of a `Path`; amplitudes (F, 0) stand for none.
         molecule: (F,) labels; frames of one molecule are together and in the order of time.
@@ -88,6 +86,7 @@ def smooth_poses(
         dynamics: of the amplitudes; independent in time if none.
         nuisance: (L, N, 3) further displacements in nm, of amplitudes ~ N(0, 1): motion that the modes leave out, and
             without which posteriors are too narrow. Only the last step and the posterior take it into account.
+        empty: (F,) misfits of a model without a molecule, by which stretches that went astray are found; if any.
         n_steps: Gauss–Newton steps at the most.
         learn: whether the motion is learned, from all molecules; else only each molecule's drift, where there is any.
     Raises DataError for labels that come back, and for images that are not finite.
@@ -95,20 +94,18 @@ def smooth_poses(
 
     amplitude = start.amplitude
     if amplitude.shape[1] == 0:  # of peaks that are not refined
-        amplitude = np.zeros((len(observed), len(modes.shape)))
+        amplitude = np.zeros((len(likelihood), len(modes.shape)))
     start = Place(start.rotation, start.shift_A, amplitude)
 
     def expand(which: np.ndarray, place: Place, shape: np.ndarray = modes.shape) -> Expansion:
         position = modes.mean + np.einsum("fk,knj->fnj", place.amplitude, modes.shape)
-        return linearise(observed[which], scatterers, position, place.rotation, place.shift_A, shape, pose=True)
+        return likelihood[which].expand(position, place.rotation, place.shift_A, shape, pose=True)
 
     def expand_all(which: np.ndarray, place: Place) -> Expansion:
         assert nuisance is not None
         seen = expand(which, place, np.concatenate([modes.shape, nuisance]))
         return without(seen, slice(len(modes.shape), len(modes.shape) + len(nuisance)))
 
-    target = np.ascontiguousarray(observed.target).view(np.float32)
-    empty = np.einsum("fm,fm->f", target, target, dtype=np.float64)
     last = None if nuisance is None else expand_all
     return smooth_chain(expand, start, molecule, motion, dynamics, last, empty=empty, n_steps=n_steps, learn=learn)
 
