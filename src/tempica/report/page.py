@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import audited, checked, figures, placing, words
+from tempica.report import audited, checked, figures, molecule, placing, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples
 from tempica.report.recovered import Recovery, Truth, recoveries, splits, truths
@@ -30,14 +30,15 @@ def render_page(
     checks: dict[str, Any] | None = None,
     audit: dict[str, Any] | None = None,
     *,
+    latents: xarray.Dataset | None = None,
     software: dict[str, str],
 ) -> str:
     """The report of a run as HTML: scores, example frames, sources over time, correlations, provenance.
 
     Datasets are the stores `trajectory`, `movie` and `sources` of the schema, `scores` the content of scores.json, and
     `checks` and `audit` that of checks.json and audit.json, if there are; of the movie, only the example frames are
-    read. The page has no script, no outside resource and no time of day: the same inputs give the same bytes. What
-    comes from the recipe is escaped.
+    read. With `latents`, the store of embed, the molecule is shown in motion, by scripts inside the page. It has no
+    outside resource and no time of day: the same inputs give the same bytes. What comes from the recipe is escaped.
     """
     held_out = np.flatnonzero(splits(sources) == "held_out")
     titles = {about["name"]: about["title"] for about in scores["methods"]}  # by which readers know the methods
@@ -59,13 +60,19 @@ def render_page(
             placing.section(scores),
             checked.section(checks),
             audited.section(audit),
+            molecule.section(
+                recipe, latents, sources, learned, trajectory=trajectory, truth=truth, matrices=spearman, rows=rows
+            ),
             _traces(recipe, trajectory, truth, found, held_out, learned),
             _correlations(spearman, learned),
             _scatters(truth, found, held_out, learned),
             _glossary(),
             _provenance(recipe, recipe_text, (trajectory, movie, sources), scores, software),
         ]
-    css = resources.files("tempica.report").joinpath("style.css").read_text(encoding="utf-8")
+    css = "".join(
+        resources.files("tempica.report").joinpath(name).read_text(encoding="utf-8")
+        for name in ("style.css", "motion.css")
+    )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -30,8 +30,18 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
     movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     checks, audit = _beside(run, "checks.json", "embedded", "latents"), _beside(run, "audit.json", "audited", "sources")
+    latents = read(run, "report", "latents")
     page = render_page(
-        recipe, recipe_text, trajectory, movie, sources, scores, checks, audit, software=store.software()
+        recipe,
+        recipe_text,
+        trajectory,
+        movie,
+        sources,
+        scores,
+        checks,
+        audit,
+        latents=latents,
+        software=store.software(),
     )
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
     files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
