@@ -49,7 +49,7 @@ def section(
     Parameters:
         recipe: For domains and body.
         latents: Store of embed, with its mean structure and modes; None leaves the section out.
-        sources: Store of train; its coordinate `method` holds the names that `methods` uses.
+        sources: Store of train; its coordinate `estimator` holds the names that `methods` uses.
         methods: Names of methods.
         trajectory: Store of simulate, if the truth is known, with the true variables in `truth`.
         truth: See `trajectory`.

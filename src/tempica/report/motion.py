@@ -116,7 +116,7 @@ class Learned:
         cls, latents: xarray.Dataset, sources: xarray.Dataset, method: str, body: np.ndarray | None = None
     ) -> Learned | None:
         """None where the method has no source, or too few frames to learn from; `method` as `sources` names it."""
-        names = [str(name) for name in sources["method"].values]
+        names = [str(name) for name in sources["estimator"].values]
         series, stage = _last_stage(sources, names.index(method))
         columns = np.flatnonzero(np.isfinite(series).any((0, 1)))
         train = splits(sources) == "train"
@@ -230,7 +230,7 @@ def superposed(path: np.ndarray, reference: np.ndarray, body: np.ndarray) -> np.
 def _last_stage(sources: xarray.Dataset, method: int) -> tuple[np.ndarray, str]:
     """Sources (replica, time, component) of the last stage that a method has, and its name."""
     order = ("stage", "replica", "time", "component")
-    series = sources["source"].isel(method=method).transpose(*order).values.astype(np.float64)
+    series = sources["source"].isel(estimator=method).transpose(*order).values.astype(np.float64)
     stage = int(np.flatnonzero(np.isfinite(series).any((1, 2, 3)))[-1:].sum())
     return series[stage], str(sources["stage"].values[stage])
 
