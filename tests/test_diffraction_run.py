@@ -112,7 +112,7 @@ def _toml(value: Any) -> str:
 @pytest.mark.parametrize(
     ("camera", "said"),
     [
-        ({"kind": "neutron"}, "render.kind = 'neutron': must be one of electron, xfel."),
+        ({"kind": "neutron"}, "render.kind = 'neutron': must be one of afm, electron, xfel."),
         ({"kind": 3}, "render.kind = 3"),
         ({"kind": "xfel", "snr": 0.1}, "render.snr: unknown key. Known here: b_factor_A2, background_photons"),
         ({"n_pixels": 32, "photon_energy_eV": 6000.0}, "render.photon_energy_eV: unknown key"),

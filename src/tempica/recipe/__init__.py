@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tempica.recipe.afm import AfmRecipe
     from tempica.recipe.analysis import EmbedRecipe, EvaluateRecipe, MethodRecipe, ReportRecipe, TrainRecipe
     from tempica.recipe.electron import RenderRecipe
     from tempica.recipe.experiment import Recipe, load_recipe, parse_recipe
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tempica.recipe.xfel import XfelRecipe
 
 __all__ = [
+    "AfmRecipe",
     "ArmsRecipe",
     "AtomisticRecipe",
     "CollectiveVariableRecipe",
@@ -36,6 +38,7 @@ __all__ = [
     "parse_recipe",
 ]
 _HOME = {
+    "AfmRecipe": "afm",
     "ArmsRecipe": "molecule",
     "AtomisticRecipe": "molecule",
     "CollectiveVariableRecipe": "simulate",

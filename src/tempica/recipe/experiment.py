@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field, Tag, ValidationError, model_validator
 
 from tempica.errors import RecipeError
+from tempica.recipe.afm import AfmRecipe
 from tempica.recipe.analysis import EmbedRecipe, EvaluateRecipe, ReportRecipe, TrainRecipe
 from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.mistakes import explain
@@ -32,7 +33,10 @@ class Recipe(Section):
     seed: int = Field(default=0, ge=0, lt=2**63, description="seeds every random number of the run")
     simulate: SimulateRecipe
     render: Annotated[
-        Annotated[RenderRecipe, Tag("electron")] | Annotated[XfelRecipe, Tag("xfel")], kind_or("electron")
+        Annotated[RenderRecipe, Tag("electron")]
+        | Annotated[XfelRecipe, Tag("xfel")]
+        | Annotated[AfmRecipe, Tag("afm")],
+        kind_or("electron"),
     ] = RenderRecipe()
     particles: ParticlesRecipe | None = Field(default=None, description="images of another program, instead of render")
     embed: EmbedRecipe = EmbedRecipe()
@@ -73,7 +77,7 @@ class Recipe(Section):
     @property
     def hides_poses(self) -> bool:
         """Whether the movie says less of its poses than the truth."""
-        return isinstance(self.render, RenderRecipe) and self.render.poses.knowledge != "known"
+        return isinstance(self.render, RenderRecipe | AfmRecipe) and self.render.poses.knowledge != "known"
 
     @property
     def microscope(self) -> RenderRecipe:

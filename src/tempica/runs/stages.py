@@ -27,6 +27,18 @@ def _no_model_of_diffraction(stage: str, recipe: Recipe, device: str) -> str | N
     )
 
 
+def _no_model_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind != "afm":
+        return None
+    return f"render.kind = 'afm': {stage} cannot be done yet. Make the heights with --until render."
+
+
+def _no_heights_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind != "afm" or device != "cuda":
+        return None
+    return "render.kind = 'afm': heights have no GPU kernel in this version. Use --device cpu."
+
+
 def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.render.kind != "xfel" or device != "cuda":
         return None
@@ -73,7 +85,7 @@ class Stage:
         return tuple(name for name in self.makes if name not in absent)
 
 
-_IMAGES_EMBED = (_no_model_of_diffraction,)
+_IMAGES_EMBED = (_no_model_of_diffraction, _no_model_of_heights)
 _WITHOUT_TRUTH = "the images are of another program, without a truth"
 
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
@@ -93,7 +105,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "structure", "ensemble"),
             makes=("poses.zarr", "movie.zarr"),
             help="Image the trajectory: movie.zarr.",
-            rules=(_no_diffraction_on_gpu,),
+            rules=(_no_diffraction_on_gpu, _no_heights_on_gpu),
         ),
         Stage(
             "embed",

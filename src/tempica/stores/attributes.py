@@ -81,6 +81,19 @@ LATENTS_OPTIONAL: dict[str, Any] = {
     },
 }
 
+HEIGHTS = {
+    "pixel_size_nm": "nm",
+    "radius_nm": "nm",
+    "half_angle_deg": "degree",
+    "fall_nm": "nm",
+    "sharpness_per_nm": "1/nm",
+    "frame_interval_s": "s",
+    "line_time_s": "s",
+    "noise_nm": "nm",
+    "line_offset_nm": "nm",
+}
+"""Of an atomic force microscope. `fall_nm`: height that the tip can lose from pixel to pixel; 0 for any."""
+
 BEAMLINE = {
     "photon_energy_eV": "eV",
     "wavelength_A": "angstrom",

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, LATENTS_OPTIONAL, MOVIE_OPTICS, MOVIE_OPTIONAL
+from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, HEIGHTS, LATENTS_OPTIONAL, MOVIE_OPTICS, MOVIE_OPTIONAL
 from tempica.stores.audits import AUDITS
 from tempica.stores.checks import CHECKS
 from tempica.stores.schema import FILES, STORES, version_of
@@ -48,14 +48,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
         for name, rule in STORES[kind].items()
     }
     attributes: dict[str, Any] = ATTRIBUTES | {"schema_version": {"const": version_of(kind)}}
-    if kind == "movie":
-        attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
-        attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
-        attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
-    if kind == "diffraction":
-        attributes["pose"] = {"enum": ["known", "hidden"]}
-        attributes["polarisation"] = {"enum": ["x", "y", "none"]}
-        attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
+    attributes |= _of_camera(kind)
     if kind in ("trajectory", "ensemble", "structure"):
         attributes["topology"] = {
             "type": "string",
@@ -91,3 +84,22 @@ def _store_schema(kind: str) -> dict[str, Any]:
         },
         "required": ["variables", "attributes"],
     }
+
+
+def _of_camera(kind: str) -> dict[str, Any]:
+    """What the store of a movie says of its camera."""
+    attributes: dict[str, Any] = {}
+    if kind == "movie":
+        attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
+        attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
+    if kind == "diffraction":
+        attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["polarisation"] = {"enum": ["x", "y", "none"]}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
+    if kind == "heights":
+        attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["fast_axis"] = {"enum": ["x", "y"]}
+        attributes["tip"] = {"type": "string", "description": "JSON table of a tip's heights in nm; empty for a cone"}
+        attributes |= {name: {"type": "number", "unit": unit} for name, unit in HEIGHTS.items()}
+    return attributes

@@ -16,7 +16,7 @@ def open_store(path: str | Path, kind: str) -> xarray.Dataset:
 
     Parameters:
         path: the store, as runs/NAME/movie.zarr.
-        kind: what it must be: structure, trajectory, ensemble, movie, poses, diffraction, latents or sources.
+        kind: what it must be: structure, trajectory, ensemble, movie, poses, diffraction, heights, latents or sources.
 
     A lazy movie has its images too: they are made when they are read (see `tempica.stores.lazy`). Raises StoreError
     when the store is missing, incomplete, damaged, or of another kind or schema version; and when something is read

@@ -187,6 +187,28 @@ STORES: dict[str, dict[str, Variable]] = {
         "bead_width": _BEADS["bead_width"],
         **_FORMULA,
     },
+    "heights": {
+        **_FRAMES,
+        **_LABELS,
+        "image": Variable(
+            ("replica", "time", "y", "x"),
+            "float32",
+            "nm",
+            "heights by an atomic force microscope; pixel i of D lies (i - D // 2) pixels from the middle, and the"
+            " first line at the low end",
+        ),
+        "pose_quaternion": Variable(
+            ("replica", "time", "quaternion"),
+            "float64",
+            "1",
+            "rotation of molecule to view at the start of the frame, order x y z w, z up from the support; NaN where"
+            " hidden",
+        ),
+        "pose_shift_A": Variable(
+            ("replica", "time", "plane"), "float64", "angstrom", "molecule's place in the frame at its start, order x y"
+        ),
+        "bead_radius": Variable(("atom",), "float64", "nm", "radius of a bead or atom that the tip touches"),
+    },
     "latents": {
         **_FRAMES,
         "latent": Variable(
@@ -279,7 +301,7 @@ def version_of(kind: str) -> int:
 
 
 # kinds that go by the name of another
-FILES = {"diffraction": "movie", "latent_table": "latents", "source_table": "sources"}
+FILES = {"diffraction": "movie", "heights": "movie", "latent_table": "latents", "source_table": "sources"}
 
 
 def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""The atomic force microscope."""
