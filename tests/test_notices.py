@@ -9,7 +9,8 @@ from tempica.runs.notices import Notices, collect
 
 def test_kept_and_collected(tmp_path: Path) -> None:
     render = Notices(tmp_path, "render", "r1")
-    with render.kept():
+    with warnings.catch_warnings(), render.kept():
+        warnings.simplefilter("default")  # as in a worker; the tests make errors of them
         for _ in range(2):
             warnings.warn("the box is too small", UserWarning, stacklevel=1)
         warnings.warn("for programmers", FutureWarning, stacklevel=1)

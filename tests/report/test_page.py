@@ -134,7 +134,7 @@ def test_any_number_of_collective_variables(variables):
     page = rendered(recipe, stores_of(recipe))
     text = parsed(page).text
     assert all(f"{name} (|ρ|" in text for name in variables)
-    assert page.count("PCL: ") == 1  # one figure of traces
+    assert page.count('alt="PCL: ') == 1  # one figure of traces
     assert page.count("Scatter of") == 2 * len(variables)
 
 
