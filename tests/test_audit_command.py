@@ -26,7 +26,7 @@ def audited(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stages_stay_and_the_report_tells(audited: Path, small_run: Path) -> None:
     before, after = tree(small_run), tree(audited)
     assert set(after) - set(before) == {"audit.json"}
-    assert {name for name in before if after[name] != before[name]} == {"report.html"}
+    assert {name for name in before if after[name] != before[name]} == {"report.html", "scores.json"}
     assert b"Can the axes be believed?" in after["report.html"]
     assert b"Can the axes be believed?" not in before["report.html"]
     found = json.loads(after["audit.json"])

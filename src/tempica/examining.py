@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tempica.runs.committing import Room, carry_out, carry_out_beside
 from tempica.runs.folder import Run, open_run
 from tempica.runs.layout import fingerprint
 from tempica.runs.stages import AUDIT, CHECK, Stage
+from tempica.stores import files
 
 
 def check(
@@ -75,6 +77,16 @@ def audit(
     return _do_beside(AUDIT, work, make, asked, "train", 1, progress or Progress())
 
 
+def _judge_again(run: Run) -> None:
+    """Let the verdict in scores.json count the audit that was just made."""
+    from tempica.evaluate.judging import judge_again
+
+    path = run.path / "scores.json"
+    if path.exists():
+        scores, audited = (json.loads(each.read_text(encoding="utf-8")) for each in (path, run.path / "audit.json"))
+        files.write_json(path, judge_again(scores, audited))
+
+
 def _run_for(what: Stage, folder: str | Path) -> Run:
     """The run of a folder that a check or an audit is asked of. Raises where it cannot be had."""
     if not Path(folder).is_dir():
@@ -100,6 +112,8 @@ def _do_beside(
             )
         executor = stack.enter_context(pool.process_pool(jobs or pool.usable_cores()))
         done = carry_out_beside(run, what, room, asked, executor, progress)
+        if done and what is AUDIT and run.is_current("evaluate"):
+            _judge_again(run)
         if done and (run.path / "report.html").exists() and run.is_current("report"):
             (run.path / "report.html").unlink()
             carry_out(run, "report", report.run, executor, progress, "cpu")

@@ -17,7 +17,7 @@ from tempica.errors import RecipeError, StoreError, TempicaError, WorkerError
 from tempica.progress import Progress
 from tempica.recipe import experiment
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
-from tempica.runs import locks, pool
+from tempica.runs import locks, notices, pool
 from tempica.runs.committing import Room, carry_out, make, work_of
 from tempica.runs.folder import Run, open_run
 from tempica.runs.foreign import LARGE
@@ -65,6 +65,12 @@ def run(
     return work.path, execute(
         work, stages, jobs=jobs or pool.usable_cores(), scheduler=scheduler, device=device, progress=progress
     )
+
+
+def warnings_of(folder: str | Path) -> list[dict[str, str]]:
+    """Warnings of the stages that a run folder holds: `stage` and `text`, each once."""
+    work = open_run(Path(folder), None)
+    return notices.collect(work.path, work.fingerprints)
 
 
 def import_trajectory(

@@ -8,6 +8,7 @@ import numpy as np
 import xarray
 from scipy.signal import lfilter
 
+from tempica.evaluate.judging import verdict
 from tempica.recipe.experiment import Recipe
 from tempica.stores import schema
 
@@ -36,6 +37,7 @@ def recipe_of(
             "render": {"n_pixels": 32, "pixel_size_A": 3.0},
             "embed": {"n_modes": 4},
             "train": {"methods": list(methods), "n_components": len(variables), "held_out_replicas": 2},
+            "evaluate": {"n_null": 40},
             "report": {"n_examples": n_examples, "n_trace_frames": 300},
         }
     )
@@ -125,7 +127,11 @@ def stores_of(
         coords={**frames, "estimator": methods, "stage": list(STAGES), "split": ("replica", recipe.splits)},
         attrs={"fingerprint": "cccc3333"},
     )
-    return trajectory, movie, sources, scores_of(trajectory, sources)
+    scores = scores_of(trajectory, sources)
+    scores["verdict"] = verdict(
+        recipe, sources, trajectory["collective_variable"], scores["methods"], scores["rows"], None
+    )
+    return trajectory, movie, sources, scores
 
 
 def about(name: str) -> dict[str, Any]:
@@ -213,6 +219,7 @@ def scores_of(trajectory: xarray.Dataset, sources: xarray.Dataset) -> dict[str, 
         "ceiling_temporal_why": None,
         "supervised_latents_why": None,
         "supervised_images_why": "molecules are seen from many sides",
+        "warnings": [{"stage": "simulate", "text": "an <undeclared> motion outlives NMP"}],
         "poses": poses_of(),
         "latents": [latents_of(split) for split in ("all", "held_out")],
         "methods": [about(name) for name in map(str, sources["estimator"].values)],

@@ -1,9 +1,11 @@
-"""Scores of a run in the terminal."""
+"""Scores, verdict and warnings of a run in the terminal."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tempica import terminal
 
@@ -47,5 +49,25 @@ def show(folder: Path, *, report: bool) -> None:
         if known:
             terminal.tell(f"{who}: {', '.join(known)}")
     terminal.tell(HOW_TO_READ)
+    tell_verdict(scores["verdict"])
+    tell_warnings(scores["warnings"])
     if report:
         terminal.tell(f"Report: {folder / 'report.html'}")
+
+
+def tell_verdict(verdict: dict[str, Any]) -> None:
+    """Print the sentences that the report has too."""
+    terminal.tell(f"\nVerdict: {verdict['sentence']}")
+    for method in verdict["methods"]:
+        terminal.tell(f"- {method['sentence']}")
+        for effect in (method["unmixing"], method["smoothing"]):
+            if effect is not None:
+                terminal.tell(f"  {effect['sentence']}")
+
+
+def tell_warnings(warnings: Sequence[dict[str, str]]) -> None:
+    """Print every warning of a run, last of all."""
+    if warnings:
+        terminal.tell("\nWarnings:")
+    for warning in warnings:
+        terminal.tell(f"- {warning['stage']}: {warning['text']}")

@@ -92,3 +92,4 @@ def _execute(
         scores.show(folder, report="report" in stages)
     elif done and replica is None:
         terminal.tell(f"Done: {', '.join(done)} in {folder}")
+        scores.tell_warnings(pipeline.warnings_of(folder))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import seeds
-from tempica.evaluate import bounds, embedding, metrics
+from tempica.evaluate import bounds, embedding, judging, metrics
 from tempica.recipe.experiment import Recipe
+from tempica.runs import notices
 from tempica.runs.reading import read
 from tempica.runs.work import blocks
 from tempica.stores import files, scores
@@ -110,7 +111,17 @@ def score(
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     about |= {f"supervised_{inputs}_why": found["why"] for inputs, found in told_truth.items()}
     about |= {"ceiling_temporal_why": ceiling["why"]} | embedding.summarise(recipe, run, compared)
+    audit = judging.audit_of(run, sources.attrs["fingerprint"])
+    about |= {"warnings": warnings_of(run, fingerprint)}
+    about |= {"verdict": judging.verdict(recipe, sources, truth, methods, rows, audit)}
     files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
+
+
+def warnings_of(run: Path, fingerprint: str) -> list[dict[str, str]]:
+    """Warnings of the stages that the sources come from, and of this one."""
+    kinds = {"simulate": "trajectory", "render": "movie", "embed": "latents", "train": "sources"}
+    made = {stage: str(read(run, "evaluate", kind).attrs["fingerprint"]) for stage, kind in kinds.items()}
+    return notices.collect(run, made | {"evaluate": fingerprint})
 
 
 def _scored(

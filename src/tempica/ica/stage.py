@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from tempica.runs.work import Work
 
 STAGES = ("unmixed", "smoothed")
-OUTCOMES = ("model", "ambiguity", "ambiguity_why", "second_stage")  # what estimators may say of their fit
+OUTCOMES = ("model", "ambiguity", "ambiguity_why", "second_stage")  # what estimators may say of what they found
+OF_THE_FIT = (  # and of how they found it
+    "candidates",
+    "second_stage_loss",
+    "validation_loss",
+    "loss_curve",
+    "n_iter",
+    "stability",
+    "subspaces",
+    "autocorrelation",
+    "timescales",
+)
 
 
 def run(work: Work) -> None:
@@ -44,7 +55,7 @@ def run(work: Work) -> None:
     about = {row.name: json.loads((folder / f"{row.name}.json").read_text(encoding="utf-8")) for row in rows}
     for row in rows:
         for warning in about[row.name].get("warnings", ()):
-            work.progress.say(f"train: warning: {row.title}: {warning}")
+            work.warn(f"{row.title}: {warning}")
     _write_sources(work, about, folder)
 
 
@@ -120,9 +131,22 @@ def train_method(recipe: Recipe, run: Path, folder: Path, device: str, name: str
             _fit(model, row, recipe, run, data, folder / f"{name}.state")
         about["warnings"] = list(dict.fromkeys(str(one.message) for one in caught))
         about |= {key: getattr(model, f"{key}_") for key in OUTCOMES if hasattr(model, f"{key}_")}
+        about["fit"] = {key: _plain(getattr(model, f"{key}_")) for key in OF_THE_FIT if hasattr(model, f"{key}_")}
         arrays = _of_images(model, row, run, data) if row.images else _unmixed(model, row, recipe, run, data)
     files.save_arrays(folder / f"{name}.npz", **arrays)
     files.write_json(folder / f"{name}.json", about)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers, arrays and tables as JSON has them; what is no number is None."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(each) for each in value]
+    if isinstance(value, str) or value is None:
+        return value
+    number = float(value)
+    return None if not np.isfinite(number) else int(number) if number == int(number) else number
 
 
 def _make(row: Method, recipe: Recipe, device: str) -> Any:

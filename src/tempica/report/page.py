@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import audited, checked, figures, molecule, placing, words
+from tempica.report import audited, checked, figures, judged, molecule, placing, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples
 from tempica.report.recovered import Recovery, Truth, recoveries, splits, truths
@@ -54,7 +54,7 @@ def render_page(
     found = recoveries(sources, truth, spearman, learned)
     with style():
         body = [
-            _head(recipe, movie, rows, spearman, learned, sources),
+            _head(recipe, movie, sources, scores),
             _scores(rows, learned),
             _frames(recipe, trajectory, movie, held_out),
             placing.section(scores),
@@ -85,20 +85,10 @@ def render_page(
 def _head(
     recipe: Recipe,
     movie: xarray.Dataset,
-    rows: Sequence[dict[str, Any]],
-    matrices: Sequence[dict[str, Any]],
-    learned: Sequence[str],
     sources: xarray.Dataset,
+    scores: dict[str, Any],
 ) -> str:
     split = splits(sources)
-    n_held_out = int((split == "held_out").sum())
-    sentences = []
-    for method in learned:
-        own = [r for r in rows if (r["method"], r["metric"]) == (method, "mcc_spearman")]
-        for row in own[-1:]:  # the last stage: smoothed, where there is one
-            entry = next(m for m in matrices if (m["method"], m["stage"]) == (method, row["stage"]))
-            name, sentence = method, words.verdict(row, entry, n_held_out)
-            sentences.append(f"<p><b>{escape(name)}</b>{escape(sentence.removeprefix(name))}</p>")
     time = movie["time"].values
     interval = f", {time[1] - time[0]:g} ps apart" if len(time) > 1 else ""
     facts = {
@@ -114,7 +104,7 @@ def _head(
     title = escape(recipe.name.replace("_", " "))
     return (
         f'<header>\n<p class="kicker">tempica · what was recovered</p>\n<h1>{title[:1].upper()}{title[1:]}</h1>\n'
-        f'<div class="verdict">{"".join(sentences) or "<p>No method was scored on held-out replicas.</p>"}</div>\n'
+        f"{judged.verdict(scores)}\n"
         f'<dl class="facts">{items}</dl>\n</header>'
     )
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from tempica.report.words import finds_axes, number
+from tempica.report.words import number
+from tempica.stores.scores import axes_found
 
 AXES = {True: "found", False: "not shown", None: "–"}
 METRICS = {"mcc_spearman": "Spearman", "mcc_pearson": "Pearson"}
@@ -86,6 +87,6 @@ def _line(
         f"<td>{escape(METRICS.get(row['metric'], row['metric']))}</td>"
         f'<td class="n">{value}</td><td class="interval">{number(low)} to {number(high)}</td>'
         f'<td class="n">{number(row["null_95"])}</td><td class="n">{number(row["rotation_null_95"])}</td>'
-        f"<td>{AXES[finds_axes(row)]}</td>"
+        f"<td>{AXES[axes_found(row)]}</td>"
         f'<td class="n">{number(row["r2"])}</td><td class="n">{number(row["aligned"])}</td>{shares}</tr>'
     )

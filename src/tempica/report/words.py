@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tempica.report.recovered import as_matrix
-
 GLOSSARY = (
     (
         "MCC",
@@ -102,50 +100,3 @@ def signal_to_noise(about: Mapping[str, Any]) -> str:
 def enumeration(parts: Sequence[str]) -> str:
     """a, b and c."""
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else "nothing"
-
-
-def verdict(row: dict[str, Any], entry: dict[str, Any], n_held_out: int) -> str:
-    """One sentence on one method and stage: the number of each collective variable, chance and ceiling."""
-    matrix, symbol = as_matrix(entry), "ρ" if entry["metric"] == "spearman" else "r"
-    found, missed = [], []
-    for j, (name, component) in enumerate(zip(entry["collective_variables"], entry["assignment"], strict=True)):
-        if component < 0:
-            missed.append(name)
-        else:
-            found.append(f"{name} with |{symbol}| = {number(abs(matrix[component, j]), 2)}")
-    above = row["value"] > row["null_95"]
-    axes = _axes(row) if above else ""
-    verb = "recovers" if above else "does not recover more than chance would:"
-    where = f"{n_held_out} held-out replica{'s' if n_held_out != 1 else ''}"
-    gap = f", with no component left for {enumeration(missed)}," if missed else ""
-    ceiling = (
-        f" and the Bayes estimate from single frames reaches {number(row['ceiling'], 2)}"
-        if row["ceiling"] is not None
-        else "; no ceiling could be computed"
-    )
-    if row["stage"] == "smoothed" and row["ceiling_temporal"] is not None:
-        joined = ", that from whole movies" if row["ceiling"] is not None else ", but from whole movies"
-        ceiling += f"{joined} {number(row['ceiling_temporal'], 2)}"
-    mean = f"mean {number(row['value'], 2)}, " if len(found) + len(missed) > 1 else ""
-    stage = f", {row['stage']}," if row["stage"] != "unmixed" else ", frame by frame,"
-    return (
-        f"{row['method']}{stage} {verb} {enumeration(found)}{gap} on {where}"
-        f" ({mean}where chance gives {number(row['null'], 2)}{ceiling}).{axes}"
-    )
-
-
-def finds_axes(row: Mapping[str, Any]) -> bool | None:
-    """Whether a score exceeds what random rotations of its subspace give, 95 of 100 times; None where none can be."""
-    if row["rotation_null_95"] is None:
-        return None
-    return bool(row["value"] > max(row["null_95"], row["rotation_null_95"]))
-
-
-def _axes(row: Mapping[str, Any]) -> str:
-    """A sentence on the axes within the subspace; nothing where there is only one."""
-    found = finds_axes(row)
-    if found is None:
-        return ""
-    chance = f"random rotations of its subspace score {number(row['rotation_null'])}, 95 % of them below"
-    chance = f"{chance} {number(row['rotation_null_95'])}"
-    return f" It finds the axes: {chance}." if found else f" That is no evidence of axes: {chance}."

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from tempica.errors import TaskError, TempicaError
 from tempica.progress import Progress
 from tempica.recipe.experiment import Recipe
-from tempica.runs import locks, pool
+from tempica.runs import locks, notices, pool
 from tempica.runs.reading import read
 from tempica.stores import store
 
 if TYPE_CHECKING:
     import xarray
 
+WARNING = "warning: "
 Lease = tuple[Path, str]  # a file of locks.py, and the token that its holder must find there
 
 
@@ -48,7 +49,7 @@ class Work:
         marks = self.folder / "done"
         marks.mkdir(exist_ok=True)
         left = [
-            [_Marked(task, marks / key, self.lease) for key, task in chain if not (marks / key).exists()]
+            [_Marked(task, marks / key, self.lease, self._notices) for key, task in chain if not (marks / key).exists()]
             for chain in chains
         ]
         total = sum(map(len, chains))
@@ -57,6 +58,20 @@ class Work:
             return
         with self.progress.task(self.stage, label, total, total - sum(map(len, left))) as advance:
             pool.run_chains(self.executor, left, advance)
+
+    def remark(self, text: str) -> None:
+        """Tell a remark; one that begins with "warning: " is kept for scores.json and the report."""
+        self.progress.say(f"{self.stage}: {text}")
+        if text.startswith(WARNING):
+            self._notices.keep(text.removeprefix(WARNING))
+
+    def warn(self, text: str) -> None:
+        """Tell a warning, and keep it in the run's log for scores.json and the report."""
+        self.remark(f"{WARNING}{text}")
+
+    @property
+    def _notices(self) -> notices.Notices:
+        return notices.Notices(self.run, self.stage, self.fingerprint)
 
     def read(self, kind: str) -> xarray.Dataset:
         """A completed store of the run, if this stage may read it; see `reading.read`."""
@@ -84,12 +99,14 @@ class _Marked:
     task: pool.Task
     mark: Path
     lease: Lease | None
+    notices: notices.Notices  # keeps what the task warns of
 
     def __call__(self) -> None:
         try:
             with pool.one_thread(), locks.at_work(*self.lease) if self.lease else contextlib.nullcontext():
                 if not self.mark.exists():
-                    self.task()
+                    with self.notices.kept():
+                        self.task()
                     self.mark.touch()
         except (TempicaError, OSError, MemoryError):
             raise

@@ -32,7 +32,7 @@ def structure_store(work: Work, recorded: Recorded, platform: str) -> None:
     """The store of the one structure that the recipe names, filled."""
     molecule = recorded.molecule
     for note in molecule.notes:
-        work.progress.say(f"simulate: {note}")
+        work.remark(note)
     path = work.create_store(
         "structure",
         {"atom": len(molecule.residue), "space": 3},

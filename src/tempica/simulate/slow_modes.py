@@ -61,7 +61,7 @@ def add(work: Work, path: Path, step: float, *, remedy: str) -> None:
     timescales = dict(zip(names, modes["variable_timescale"], strict=True))
     warning = outliving(timescales, modes, remedy, work.recipe.simulate.n_frames)
     if warning:
-        work.progress.say(f"simulate: {warning}")
+        work.remark(warning)
 
 
 def save_slow_modes(path: Path, out: Path) -> None:

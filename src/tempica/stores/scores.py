@@ -1,10 +1,10 @@
-"""The schema of scores.json."""
+"""The schema of scores.json, and what a row of it says of axes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-SCORES_VERSION = 7  # scores of an earlier one are made again, and nothing before them
+SCORES_VERSION = 8  # scores of an earlier one are made again, and nothing before them
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 
@@ -105,6 +105,13 @@ _METHOD = {
     "ambiguity": {"type": "string", "description": "what is left unidentified: none, linear, subspace or all"},
     "ambiguity_why": {"type": "string"},
     "second_stage": {"type": "string"},
+    "fit": {
+        "type": "object",
+        "description": "how it was fitted: candidates and second_stage_loss (held-out loss of each), validation_loss of"
+        " each restart, loss_curve (step, training loss, held-out loss), n_iter (step of the weights), stability"
+        " (absolute correlation of each source with that of the next best restart), subspaces (sources that turn"
+        " freely); what an estimator does not say is absent",
+    },
 }
 
 _MATRIX = {
@@ -125,6 +132,101 @@ _MATRIX = {
     },
 }
 
+_PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+_GRADES = ["recovered", "not identifiable", "mixed", "at chance", "nothing moves"]
+_WHOLE = {
+    "enum": [*_GRADES, "partly recovered", None],
+    "description": "of all variables together; null where nothing was scored",
+}
+
+
+def _object(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), **more}
+
+
+_KIND = _object(
+    {
+        "value": {"type": "number", "description": "absolute correlation of the variable with its component"},
+        "interval": {**_PAIR, "description": "95 %, of the value"},
+        "null_95": {"type": "number", "description": "95th percentile for an unrelated variable that is as slow"},
+        "aligned": {"type": "number", "description": "what the best affine map of all components reaches"},
+        "aligned_interval": {**_PAIR, "description": "95 %, of the same"},
+    }
+)
+_SOURCE = _object(
+    {
+        "variable": {"type": "string"},
+        "grade": {"enum": _GRADES},
+        "sentence": {"type": "string"},
+        "component": {"type": "integer", "description": "matched on training replicas; -1 for none"},
+        "moves": {"type": "boolean", "description": "false: the variable is constant"},
+        "spearman": _KIND,
+        "pearson": _KIND,
+        "r2": {"type": "number", "description": "of the best affine map of all components"},
+        "rotation_95": {**_NUMBER_OR_NULL, "description": "95th percentile of random rotations, of this variable"},
+        "best_rotation_95": {
+            **_NUMBER_OR_NULL,
+            "description": "the same of the variable that each rotation tells best, as a share of what the subspace"
+            " tells, times what it tells of this one",
+        },
+        "leaks": {
+            "type": "array",
+            "items": _object(
+                {
+                    "variable": {"type": "string"},
+                    "value": {
+                        "type": "number",
+                        "description": "absolute correlation of the component with what of"
+                        " this variable does not depend on its own",
+                    },
+                    "null_95": {"type": "number", "description": "95th percentile for an unrelated one"},
+                }
+            ),
+        },
+        "mixed_with": {"type": "array", "items": {"type": "string"}, "description": "leaks beyond chance"},
+    }
+)
+_EFFECT = _object(
+    {
+        "value": {"type": "number", "description": "difference of the mean held-out Spearman correlation"},
+        "interval": {**_PAIR, "description": "95 %, paired by frame"},
+        "effect": {"enum": ["gain", "nothing", "harm"], "description": "beyond the interval"},
+        "sentence": {"type": "string"},
+    }
+) | {"type": ["object", "null"]}
+
+_VERDICT = _object(
+    {
+        "grade": _WHOLE,
+        "sentence": {"type": "string"},
+        "methods": {
+            "type": "array",
+            "items": _object(
+                {
+                    "method": {"type": "string"},
+                    "title": {"type": "string"},
+                    "stage": {"enum": ["unmixed", "smoothed"], "description": "the last one that it has"},
+                    "grade": _WHOLE,
+                    "sentence": {"type": "string"},
+                    "doubt": {
+                        "type": "string",
+                        "description": "why the method or the audit says from the data alone that axes cannot be known",
+                    },
+                    "sources": {"type": "array", "items": _SOURCE},
+                    "unmixing": {**_EFFECT, "description": "what it adds to the raw latents"},
+                    "smoothing": {**_EFFECT, "description": "what it adds to unmixing"},
+                }
+            ),
+        },
+    },
+    description="what the numbers say in words; evaluate/verdicts.py has the rules",
+)
+_WARNINGS = {
+    "type": "array",
+    "items": _object({"stage": {"type": "string"}, "text": {"type": "string"}}),
+    "description": "of all stages, each once",
+}
+
 SCORES: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "scores.json",
@@ -141,6 +243,8 @@ SCORES: dict[str, Any] = {
             }
             for inputs in ("latents", "images")
         },
+        "verdict": _VERDICT,
+        "warnings": _WARNINGS,
         "poses": {
             "type": "object",
             "properties": {
@@ -181,6 +285,8 @@ SCORES: dict[str, Any] = {
         "ceiling_temporal_why",
         "supervised_latents_why",
         "supervised_images_why",
+        "verdict",
+        "warnings",
         "poses",
         "latents",
         "methods",
@@ -188,3 +294,10 @@ SCORES: dict[str, Any] = {
         "matrices",
     ],
 }
+
+
+def axes_found(row: dict[str, Any]) -> bool | None:
+    """Whether a score exceeds what random rotations of its subspace give, 95 of 100 times; None where none can be."""
+    if row["rotation_null_95"] is None:
+        return None
+    return bool(row["value"] > max(row["null_95"], row["rotation_null_95"]))

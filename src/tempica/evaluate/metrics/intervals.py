@@ -38,11 +38,22 @@ def interval(
     from scipy.special import stdtrit
 
     model, n = autoregressions.fit(u, start, length, rng), len(u)
-    persistence = float(model.phi.sum())
-    degrees = max(LEAST_DEGREES, n * (1 - persistence) / (6 * max(1 + persistence, 0.5)))  # none is fast beyond use
     s = min(score, NEAR_ONE)
-    half = float(stdtrit(degrees, 0.975)) * np.sqrt(model.long_run / n) / (1 - s**2)
+    half = float(stdtrit(_degrees(model, n), 0.975)) * np.sqrt(model.long_run / n) / (1 - s**2)
     return max(0.0, float(np.tanh(np.arctanh(s) - half))), float(np.tanh(np.arctanh(s) + half))
+
+
+def difference_interval(
+    difference: float, u: np.ndarray, start: np.ndarray, length: np.ndarray, rng: np.random.Generator
+) -> tuple[float, float]:
+    """95 % interval of a difference of two scores on the same frames, u (frame,) the difference of their influences."""
+    from scipy.special import stdtrit
+
+    if np.ptp(u) == 0:  # the same sources
+        return difference, difference
+    model, n = autoregressions.fit(u, start, length, rng), len(u)
+    half = float(stdtrit(_degrees(model, n), 0.975)) * float(np.sqrt(model.long_run / n))
+    return difference - half, difference + half
 
 
 def influence(x: np.ndarray, y: np.ndarray, kind: Kind) -> np.ndarray:
@@ -58,6 +69,12 @@ def influence(x: np.ndarray, y: np.ndarray, kind: Kind) -> np.ndarray:
         each = F * G + _above(F, G) + _above(G, F)
         u[:, j] = (each - each.mean()) / (F.std() * G.std())  # 12 where there are no ties
     return u
+
+
+def _degrees(model: autoregressions.Autoregression, n: int) -> float:
+    """ν of the long-run variance of n frames."""
+    persistence = float(model.phi.sum())
+    return max(LEAST_DEGREES, n * (1 - persistence) / (6 * max(1 + persistence, 0.5)))  # none is fast beyond use
 
 
 def _above(F: np.ndarray, G: np.ndarray) -> np.ndarray:

@@ -19,10 +19,17 @@ def assign(matrix: np.ndarray) -> np.ndarray:
     return assignment
 
 
+def matched(matrix: np.ndarray, assignment: np.ndarray) -> np.ndarray:
+    """|corr| (n_truth,) of each truth column with its component, of (n_components, n_truth); 0 where there is none."""
+    there = assignment >= 0
+    each = np.zeros(matrix.shape[1])
+    each[there] = np.abs(matrix[assignment[there], there])
+    return each
+
+
 def score(matrix: np.ndarray, assignment: np.ndarray) -> float:
     """Mean over truth columns of |corr| (n_components, n_truth) with the assigned component; 0 where there is none."""
-    matched = assignment >= 0
-    return float(min(1.0, np.abs(matrix[assignment[matched], matched]).sum() / matrix.shape[1]))
+    return float(min(1.0, matched(matrix, assignment).sum() / matrix.shape[1]))
 
 
 def checked_assignment(assignment: Any, shape: tuple[int, int]) -> np.ndarray:

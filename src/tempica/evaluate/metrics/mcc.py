@@ -170,12 +170,12 @@ def _null_scores(
 ) -> np.ndarray:
     """Scores (n_draws,) against a truth that is as slow, and unrelated."""
     scores = np.empty(n_draws)
-    for draw, matrix in enumerate(_unrelated(z_S, z_truth, start, length, n_draws, rng)):
+    for draw, matrix in enumerate(unrelated_matrices(z_S, z_truth, start, length, n_draws, rng)):
         scores[draw] = score(matrix, assign(matrix) if assignment is None else assignment)
     return scores
 
 
-def _unrelated(
+def unrelated_matrices(
     z_S: np.ndarray,
     z_truth: np.ndarray,
     start: np.ndarray,
@@ -183,7 +183,7 @@ def _unrelated(
     n_draws: int,
     rng: np.random.Generator,
 ) -> Iterator[np.ndarray]:
-    """Correlations (n_components, n_truth) of each draw."""
+    """Yield, n_draws times, correlations (n_components, n_truth) of standardised columns with an unrelated truth."""
     time = correlation_time(z_truth, start, length)
     if len(z_S) < MANY_TIMES * time:
         sums, means, first, number = coarse(z_S, z_truth, start, length, max(1, int(time / FINE)))

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tempica.evaluate.metrics.arrays import COLLAPSED, Kind, correlation, standardised
-from tempica.evaluate.metrics.matching import assign, score
+from tempica.evaluate.metrics.matching import assign, matched
 
 RANKED_FRAMES = 4000  # of which rotated components are ranked; a difference of two scores is read off them, no score
 N_EXACT = 4  # rotations of which all frames are ranked
@@ -120,25 +120,40 @@ def rotation_scores(
     the two kinds on about 4,000 evenly spaced frames; how much the score is off is known from a few rotations whose
     ranks are those of all frames.
     """
+    each = rotated_each(subspace, S, truth, kind=kind, n_draws=n_draws, refit=refit, random_state=random_state)
+    return np.minimum(1.0, each.mean(1)) if len(each) else np.empty(0)
+
+
+def rotated_each(
+    subspace: Subspace,
+    S: np.ndarray,
+    truth: np.ndarray,
+    *,
+    kind: Kind,
+    n_draws: int,
+    refit: bool = True,
+    random_state: int | np.random.SeedSequence = 0,
+) -> np.ndarray:
+    """As `rotation_scores`, for each truth by itself: (n_draws, n_truth), 0 where no component is left for it."""
     k = subspace.whitening.shape[1]
     if k < 2:
-        return np.empty(0)
+        return np.empty((0, truth.shape[1]))
     rotation, u = haar(k, n_draws, np.random.default_rng(random_state)), subspace.whitened(S)
     matchings = None if refit else [assign(Q @ subspace.expected) for Q in rotation]
 
-    def scores(matrices: np.ndarray) -> np.ndarray:
-        return np.array([score(m, assign(m) if matchings is None else matchings[i]) for i, m in enumerate(matrices)])
+    def each(matrices: np.ndarray) -> np.ndarray:
+        return np.array([matched(m, assign(m) if matchings is None else matchings[i]) for i, m in enumerate(matrices)])
 
     if kind == "pearson":
-        return scores(_pearson(rotation, u, truth))
+        return each(_pearson(rotation, u, truth))
     stride = -(-len(u) // RANKED_FRAMES)
     ranked = _spearman(rotation, u[::stride], truth[::stride])
     if stride == 1:
-        return scores(ranked)
+        return each(ranked)
     moved = np.abs(_pearson(rotation, u, truth)) - np.abs(_pearson(rotation, u[::stride], truth[::stride]))
-    near = scores(np.clip(np.abs(ranked) + moved, 0, 1))
-    exact = scores(_spearman(rotation[:N_EXACT], u, truth))
-    return np.clip(near + (exact - near[:N_EXACT]).mean(), 0, 1)
+    near = each(np.clip(np.abs(ranked) + moved, 0, 1))
+    exact = each(_spearman(rotation[:N_EXACT], u, truth))
+    return np.clip(near + (exact - near[:N_EXACT]).mean(0), 0, 1)
 
 
 def _pearson(rotation: np.ndarray, u: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -69,8 +69,8 @@ def remarks(recipe: RenderRecipe, formulas: list[str]) -> list[str]:
     beyond = spread > recipe.n_pixels * recipe.pixel_size_A / 2
     if beyond.any():
         lines.append(
-            f"a defocus of {ends[1]:.5g} Å spreads detail finer than {1 / k[beyond][0]:.2g} Å over more than the box,"
-            f" so that it comes in again at the other side; render.n_pixels ="
+            f"warning: a defocus of {ends[1]:.5g} Å spreads detail finer than {1 / k[beyond][0]:.2g} Å over more than"
+            f" the box, so that it comes in again at the other side; render.n_pixels ="
             f" {2 * math.ceil(spread.max() / recipe.pixel_size_A + 1)} would hold it"
         )
     return lines

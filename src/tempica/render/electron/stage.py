@@ -48,7 +48,7 @@ def run(work: Work) -> None:
     signal = _measure(work, trajectory, camera, views)
     _look_at_box(work, signal["reach_A"])
     for remark in remarks(recipe, trajectory["formula"].values.tolist()):
-        work.progress.say(f"render: {remark}")
+        work.remark(remark)
     variance = float(signal["variance"].mean())
     if variance == 0:
         raise _empty(recipe, camera, views[0])
@@ -195,8 +195,8 @@ def _look_at_box(work: Work, reach_A: np.ndarray) -> None:
     out = float((reach_A > held).mean())
     if out:
         needed = 2 * (math.ceil(float(reach_A.max()) / recipe.pixel_size_A) + 1)
-        work.progress.say(
-            f"render: warning: the molecule is larger than the box of {recipe.n_pixels} pixels in {100 * out:.0f} % of"
+        work.warn(
+            f"the molecule is larger than the box of {recipe.n_pixels} pixels in {100 * out:.0f} % of"
             f" frames. It reaches {reach_A.max():.0f} Å from the centre, shifts included: render.n_pixels = {needed}"
             " would hold it."
         )

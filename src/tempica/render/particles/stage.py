@@ -119,11 +119,11 @@ def run(work: Work) -> None:
     else:
         stored = _as_floats(particles, strength(about, seen, star), seen)
         if particles.place:
-            work.progress.say(f"render: warning: {not_ours(star)}")
+            work.warn(not_ours(star))
     if kind == "structure" or stored.levels is None:
         assumed = f"{star} has no poses: the sign of protein is taken from particles.contrast"
         if said := assumed if hidden else doubt_of_poses(strength_at_poses(about, seen, star), seen, star):
-            work.progress.say(f"render: {said}")
+            work.remark(said)
     movie = _create_movie(work, particles, plan, optics, stored, beads)
     store.write(movie, {name: getattr(plan, name) for name in ("replica", "time", "label", "molecule")} | views)
     work.run_chains(
@@ -164,8 +164,8 @@ def _say_what_is_used(work: Work, particles: Particles, plan: Plan, star: Path) 
         work.progress.say(f"render: the last {plan.unused} particles of {star} are not used")
     again = plan.row.size - len(np.unique(np.stack([particles.stack, particles.image])[:, plan.row.ravel()], axis=1).T)
     if again:
-        work.progress.say(
-            f"render: warning: {again} of {plan.row.size} particles show an image that another shows too (a file joined"
+        work.warn(
+            f"{again} of {plan.row.size} particles show an image that another shows too (a file joined"
             " twice, or particles repeated for their symmetry): they are taken for different moments"
         )
     for assumption in particles.assumed:

@@ -40,7 +40,7 @@ def run(work: Work) -> None:
     strongest = max(pulses(recipe, work.recipe.seed, r, 0, n_frames).max() for r in range(n_replicas))
     dtype = count_dtype(_most(beamline, scatterers) * strongest + recipe.background_photons)
     for remark in remarks(recipe, scatterers, _position(trajectory, 0, 0, 1)[0]):
-        work.progress.say(f"render: {remark}")
+        work.remark(remark)
     patterns = work.create_store(
         "diffraction",
         {"replica": n_replicas, "time": n_frames, "y": recipe.n_pixels, "x": recipe.n_pixels}
