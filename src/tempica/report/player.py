@@ -110,7 +110,7 @@ def reel_of(
     Parameters:
         recipe: For domains.
         movie: With the true poses, where a trajectory is given; only the frames shown are read.
-        sources: Its coordinate `method` holds the names that `methods` uses.
+        sources: Its coordinate `estimator` holds the names that `methods` uses.
         methods: Names of methods; that with the highest score in `rows` is shown.
         latents: Store of embed; without it, no structure is shown.
         trajectory: Store of simulate, if the truth is known, with its variables in `truth`.
@@ -196,10 +196,10 @@ def _scaled(truth: Sequence[Truth], found: Sequence[Recovery], method: str, repl
 
 def _unscaled(sources: xarray.Dataset, method: str, replica: int, n: int) -> list[Trace]:
     """Traces of a method's components by its last stage, in standard deviations of all frames."""
-    m = [str(name) for name in sources["method"].values].index(method)
+    m = [str(name) for name in sources["estimator"].values].index(method)
     order = ("stage", "replica", "time", "component")
-    series = sources["source"].isel(method=m).transpose(*order).values
-    variance = sources["source_variance"].isel(method=m).transpose(*order).values
+    series = sources["source"].isel(estimator=m).transpose(*order).values
+    variance = sources["source_variance"].isel(estimator=m).transpose(*order).values
     stage = int(np.flatnonzero(np.isfinite(series).any((1, 2, 3)))[-1:].sum())
     traces = []
     for k in np.flatnonzero(np.isfinite(series[stage]).any((0, 1))).tolist():
