@@ -34,16 +34,20 @@ def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.nda
     return [_example(trajectory, movie, int(replicas[i // n_frames]), i % n_frames) for i in flat]
 
 
-def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:
-    at = {"replica": replica, "time": [frame]}
+def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frames: list[int]) -> np.ndarray:
+    """Frames of a replica without noise (frame, y, x) in 1/Å; the movie's poses must be the true ones."""
+    at = {"replica": replica, "time": frames}
     view = movie.isel(at)
-    clean = imaging.camera_of(movie).clean_images(
+    return imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
         *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),
     )
+
+
+def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:
     return Example(
         replica=int(movie["replica"].values[replica]),
         frame=frame,
-        clean=clean[0],
-        noisy=view["image"].values[0].astype(np.float64),
+        clean=clean_frames(trajectory, movie, replica, [frame])[0],
+        noisy=movie["image"].isel(replica=replica, time=[frame]).values[0].astype(np.float64),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import audited, checked, figures, judged, molecule, placing, words
+from tempica.report import audited, checked, figures, judged, molecule, placing, player, words
 from tempica.report.embedded import figure_block, image, style
 from tempica.report.frames import examples
 from tempica.report.recovered import Recovery, Truth, recoveries, splits, truths
@@ -52,6 +52,21 @@ def render_page(
     learned = [m["title"] for m in scores["methods"] if not m["baseline"] and m["title"] in present]
     truth = truths(trajectory)
     found = recoveries(sources, truth, spearman, learned)
+    reel = (
+        None
+        if latents is None
+        else player.reel_of(
+            recipe,
+            movie,
+            sources,
+            learned,
+            latents=latents,
+            trajectory=trajectory,
+            truth=truth,
+            found=found,
+            rows=rows,
+        )
+    )
     with style():
         body = [
             _head(recipe, movie, sources, scores),
@@ -63,6 +78,7 @@ def render_page(
             molecule.section(
                 recipe, latents, sources, learned, trajectory=trajectory, truth=truth, matrices=spearman, rows=rows
             ),
+            player.section(reel),
             _traces(recipe, trajectory, truth, found, held_out, learned),
             _correlations(spearman, learned),
             _scatters(truth, found, held_out, learned),
