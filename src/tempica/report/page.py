@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import xarray
 
 
+# long: the order of the page
 def render_page(
     recipe: Recipe,
     recipe_text: str,
