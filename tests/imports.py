@@ -18,7 +18,7 @@ FLOORS = (
     ("audit",),
     ("unmix",),
     ("pipeline", "examining"),
-    ("designs",),
+    ("designs", "starting"),
     ("commands",),
     ("cli", "__init__"),
 )
