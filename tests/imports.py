@@ -19,7 +19,7 @@ FLOORS = (
     ("audit",),
     ("unmix",),
     ("pipeline", "examining", "opened", "plot", "citations"),
-    ("designs",),
+    ("designs", "starting"),
     ("commands",),
     ("cli", "__init__"),
 )

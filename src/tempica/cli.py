@@ -13,6 +13,7 @@ import click
 from tempica import terminal
 from tempica._version import __version__
 from tempica.commands.auditing import audit_axes
+from tempica.commands.beginning import new
 from tempica.commands.checking import check_run
 from tempica.commands.citing import cite
 from tempica.commands.designing import design_recipe
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-_VERBS = (check_run, audit_axes, design_recipe, export_run, import_files, unmix, recipes, methods, cite, schema)
+_VERBS = (new, check_run, audit_axes, design_recipe, export_run, import_files, unmix, recipes, methods, cite, schema)
 for _verb in (run, *COMMANDS, *_VERBS):
     cli.add_command(_verb)
 

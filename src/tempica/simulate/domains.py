@@ -34,7 +34,22 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
     Raises StructureError when the forms do not differ, or not as n_domains rigid bodies.
     """
     apart = [np.linalg.norm(m.position[:, None] - m.position[None], axis=-1) for m in (first, second)]
-    change = np.abs(apart[0] - apart[1])
+    chain = np.array([atom.residue.chain.index for atom in first.topology.atoms])
+    rank = rigid_parts(np.abs(apart[0] - apart[1]), chain, n_domains)
+    beads = tuple(np.flatnonzero(rank == k) for k in range(n_domains))
+    return Domains(beads, tuple(_hinge(k, rank, chain, (first, second)) for k in range(1, n_domains)))
+
+
+def rigid_parts(change: np.ndarray, chain: np.ndarray, n_domains: int) -> np.ndarray:
+    """Domain (bead,) of each bead, 0 the largest: spectral clustering of exp(−(Δ/σ)²), as `find_domains` says.
+
+    Parameters:
+        change: Δ (bead, bead) nm, how much the distances of beads change.
+        chain: (bead,) number of each bead's chain.
+        n_domains: how many.
+
+    Raises StructureError when nothing changes, or not as n_domains rigid bodies.
+    """
     scale = 0.5 * np.sqrt((change**2).mean())
     if scale < 1e-4:
         raise StructureError("The two forms are the same, so no domains can be found. Give another second_structure.")
@@ -43,7 +58,6 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
             f"{len(change)} beads are too few for {n_domains} domains of at least {LEAST_BEADS}. Lower"
             " simulate.molecule.n_domains."
         )
-    chain = np.array([atom.residue.chain.index for atom in first.topology.atoms])
     clusters = SpectralClustering(n_domains, affinity="precomputed", random_state=0)
     label = _without_short_pieces(clusters.fit_predict(np.exp(-((change / scale) ** 2))), chain)
     sizes = np.bincount(label, minlength=n_domains)
@@ -52,10 +66,7 @@ def find_domains(first: Molecule, second: Molecule, n_domains: int) -> Domains:
             f"The two forms do not differ as {n_domains} rigid domains: the smallest would have {sizes.min()} beads,"
             f" and {LEAST_BEADS} is the least. Lower simulate.molecule.n_domains."
         )
-    order = np.argsort(-sizes, kind="stable")
-    beads = tuple(np.flatnonzero(label == k) for k in order)
-    rank = np.argsort(order)[label]
-    return Domains(beads, tuple(_hinge(k, rank, chain, (first, second)) for k in range(1, n_domains)))
+    return np.argsort(np.argsort(-sizes, kind="stable"))[label]
 
 
 def _without_short_pieces(label: np.ndarray, chain: np.ndarray) -> np.ndarray:

@@ -139,9 +139,9 @@ def _hinged(position: np.ndarray, shape: np.ndarray, label: np.ndarray) -> Domai
     """Domains with the point that moves least against the body in all displacements, near the domain's centre."""
     n_domains = int(label.max()) + 1
     hinge = np.array([position[label == d].mean(0) for d in range(n_domains)])
-    body_velocity, body_turn = _screw(position, shape, label == 0)
+    body_velocity, body_turn = screw(position, shape, label == 0)
     for d in range(1, n_domains):
-        velocity, turn = _screw(position, shape, label == d)
+        velocity, turn = screw(position, shape, label == d)
         v, w = velocity - body_velocity, turn - body_turn  # at x the domain moves by v + w × x against the body
         cross = np.stack([np.cross(w, axis) for axis in np.eye(3)], -1).reshape(-1, 3)
         # along the axis the point is free: the ridge takes that nearest to the domain's centre
@@ -152,8 +152,8 @@ def _hinged(position: np.ndarray, shape: np.ndarray, label: np.ndarray) -> Domai
     return Domains(label, hinge)
 
 
-def _screw(position: np.ndarray, shape: np.ndarray, beads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Velocity at the origin (K, 3) and turn (K, 3) of the body that beads move as in each displacement."""
+def screw(position: np.ndarray, shape: np.ndarray, beads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Velocity at the origin (K, 3) and turn (K, 3) of the body that beads move as in displacements (K, N, 3)."""
     x = position[beads]
     rows = np.zeros((len(x), 3, 6))
     rows[:, :, :3] = np.eye(3)

@@ -1,0 +1,1 @@
+"""From nothing but a file to a recipe that runs, and what a run will take."""
