@@ -17,7 +17,7 @@ FLOORS = (
     ("simulate", "render", "embed", "ica", "evaluate", "report"),
     ("audit",),
     ("unmix",),
-    ("pipeline", "examining"),
+    ("pipeline", "examining", "importing"),
     ("designs",),
     ("commands",),
     ("cli", "__init__"),
