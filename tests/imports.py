@@ -18,7 +18,7 @@ FLOORS = (
     ("simulate", "render", "embed", "ica", "evaluate", "report"),
     ("audit",),
     ("unmix",),
-    ("pipeline", "examining", "opened", "plot", "citations"),
+    ("pipeline", "examining", "importing", "opened", "plot", "citations"),
     ("designs", "starting"),
     ("commands",),
     ("cli", "__init__"),

@@ -112,7 +112,7 @@ def import_trajectory(
         selection=selection,
         name=name,
     )
-    return _import(text, path, out, ("simulate",), jobs, progress)
+    return carry_out_import(text, path, out, ("simulate",), jobs, progress)
 
 
 def import_particles(
@@ -140,10 +140,10 @@ def import_particles(
 
     path = Path(recipe)
     text = complete_with_particles(read_text(path), path, Path(star), name=name)
-    return _import(text, path, out, ("simulate", "render"), jobs, progress)
+    return carry_out_import(text, path, out, ("simulate", "render"), jobs, progress)
 
 
-def _import(
+def carry_out_import(
     text: str,
     path: Path,
     out: str | Path | None,
@@ -151,6 +151,7 @@ def _import(
     jobs: int | None,
     progress: Progress | None,
 ) -> tuple[Path, list[str]]:
+    """Do the first stages of a recipe's text, which is that of `path`; a mistake in the input leaves nothing behind."""
     checked = parse_recipe(text, path)
     run = Run(Path(out) if out is not None else Path("runs") / checked.name, checked, text, path.parent)
     is_new = not run.path.exists()
@@ -250,7 +251,7 @@ def _possible(recipe: Recipe, stages: Sequence[str], device: str, progress: Prog
 def _check(run: Run) -> None:
     """Raise what is wrong with the molecule, the images or the files of other programs before anything is written."""
     molecule_is_made = run.is_current("simulate")
-    images_are_foreign = run.recipe.particles is not None
+    images_are_foreign = run.recipe.particles is not None or run.recipe.film is not None
     images_are_made = not images_are_foreign or run.is_current("render")
     if not (molecule_is_made and images_are_made):
         run.foreign.verify()
@@ -258,7 +259,11 @@ def _check(run: Run) -> None:
         from tempica.simulate import stage as simulate
 
         simulate.check(run.recipe, run.source)
-    if not images_are_made:
+    if not images_are_made and run.recipe.film is not None:
+        from tempica.render.film import stage as film
+
+        film.check(run.recipe, run.source)
+    elif not images_are_made:
         from tempica.render.particles import stage as particles
 
         particles.check(run.recipe, run.source)

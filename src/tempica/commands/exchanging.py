@@ -45,26 +45,42 @@ def export_run(run_folder: Path, out: Path, to: str, n_models: int) -> None:
 @click.command("import")
 @click.argument("files", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--topology", type=click.Path(path_type=Path), help="PDB, mmCIF, GRO, PSF, prmtop …; HDF5 needs none.")
-@click.option("--recipe", type=click.Path(path_type=Path), required=True, help="Recipe without the files.")
+@click.option("--recipe", type=click.Path(path_type=Path), help="Recipe without the files; movies need none.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; runs/<name> if not given.")
 @click.option("--stride", type=click.IntRange(1), help="Use every N-th frame.")
 @click.option("--selection", help="Atoms that become beads, as MDTraj selects; name CA if not given.")
+@click.option("--channel", help="Channel of an AFM movie; its heights if not given.")
+@click.option("--pixel-nm", type=float, help="Edge of a pixel of an AFM movie (nm), if its file does not say.")
+@click.option("--interval", "interval_s", type=float, help="From frame to frame of an AFM movie (s), likewise.")
+@click.option("--run", "whole", is_flag=True, help="Go on to the report, with an audit.")
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
-def import_files(files: tuple[Path, ...], **options: Any) -> None:
-    """Make a run from another program's trajectory or particle stack.
+def import_files(files: tuple[Path, ...], whole: bool, **options: Any) -> None:
+    """Make a run from another program's trajectory or particle stack, or from an AFM movie.
 
     FILES are either trajectories (DCD, XTC, TRR, HDF5 or NetCDF), one a replica, which become trajectory.zarr and
     ensemble.zarr; RECIPE then has no simulate.molecule. Or one STAR file, which becomes movie.zarr; RECIPE then has no
-    render, and its molecule is simulated (or read) to explain the images. The completed recipe is kept in the run
-    folder, and `tempica run` on that folder does the rest.
+    render, and its molecule is simulated (or read) to explain the images. Or a movie of an atomic force
+    microscope (.asd, .h5-jpk, .spm, .ibw, .gwy, .tif, .npy), or its frames in order: molecules are found, followed and
+    cropped, and no structure is needed. The completed recipe is kept in the run folder, and `tempica run` on that
+    folder does the rest.
     """
     from tempica import pipeline
+    from tempica.exchange.film_file import is_film
 
+    of_film = ("channel", "pixel_nm", "interval_s")
+    if all(is_film(file) for file in files):
+        _refuse(options, ("topology", "stride", "selection"), "is for trajectories; an AFM movie has none.")
+        from tempica.importing import import_film
+
+        with terminal.working():
+            folder, done = import_film(files, **options)
+        return _finish(folder, done, whole)
+    _refuse(options, of_film, "is for AFM movies.")
+    if options["recipe"] is None:
+        raise click.UsageError("Give --recipe RECIPE: only AFM movies can do without.")
     if any(file.suffix.lower() == ".star" for file in files):
-        for option in ("topology", "stride", "selection"):
-            if options.pop(option) is not None:
-                raise click.UsageError(f"--{option} is for trajectories; a particle stack has none.")
+        _refuse(options, ("topology", "stride", "selection"), "is for trajectories; a particle stack has none.")
         if len(files) > 1:
             raise click.UsageError(f"A run is made from one STAR file; {len(files)} files are given.")
         with terminal.working():
@@ -72,5 +88,27 @@ def import_files(files: tuple[Path, ...], **options: Any) -> None:
     else:
         with terminal.working():
             folder, done = pipeline.import_trajectory(files, **options)
+    _finish(folder, done, whole)
+
+
+def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
+    """Take options out that are not for these files. Raises UsageError where one is given."""
+    for name in names:
+        if options.pop(name) is not None:
+            raise click.UsageError(f"--{name.removesuffix('_s').replace('_', '-')} {why}")
+
+
+def _finish(folder: Path, done: list[str], whole: bool) -> None:
+    """Say what was done and how to go on, or go on."""
+    if whole:
+        from tempica import examining, pipeline
+        from tempica.runs.stages import STAGES
+
+        names = list(STAGES)
+        with terminal.working():
+            pipeline.run(folder, stages=names[: names.index("train") + 1])
+            examining.audit(folder)
+            pipeline.run(folder)
+        return terminal.tell(f"Done: {folder}")
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     terminal.tell(f"{said} {folder}\nContinue with: {shlex.join(['tempica', 'run', str(folder)])}")

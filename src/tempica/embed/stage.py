@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from tempica.embed import hidden, known, rounds, start
+from tempica.embed import crops, hidden, known, rounds, start
 from tempica.embed.maps.from_images import add_spans
 from tempica.embed.modes.state import MOST_ROUNDS, converged
 from tempica.embed.plan import BLOCK_FRAMES, Plan
@@ -30,7 +30,9 @@ SEARCH_AGAIN = 6  # round before which hidden poses are searched again, by the m
 
 
 def run(work: Work) -> None:
-    """Poses, modes and latents."""
+    """Poses, modes and latents; of crops, which have no structure, linear components."""
+    if work.recipe.film is not None:
+        return crops.run(work)
     plan = Plan(work, work.read("movie"))
     few, first, model = plan.few_spans, plan.file("setting-0"), plan.file("model")
     stated = [] if plan.pose == "hidden" else _stated(plan, "few", few)

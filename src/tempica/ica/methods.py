@@ -145,9 +145,12 @@ def trainable() -> list[Method]:
 def chosen(recipe: Recipe) -> dict[str, dict[str, Any]]:
     """Methods that the recipe names, in its order, with the parameters it gives them.
 
-    Where it names none at all: TICA and PCL for data with pairs, TCL for labels alone, FastICA for neither.
+    Where it names none at all: TICA, SOBI and PCL for a scanning probe's movie, TICA and PCL for other data with pairs,
+    TCL for labels alone, FastICA for neither.
     """
     train = recipe.train
+    if train.methods is None and not train.method and recipe.film is not None:
+        return {name: {} for name in ("tica", "sobi", "pcl")}
     if train.methods is None and not train.method:
         names = (
             ["tica", "pcl"] if not _lacks("pairs", recipe, train.lag) else ["tcl"] if recipe.labelled else ["fastica"]

@@ -14,6 +14,7 @@ from tempica.errors import RecipeError
 
 _TABLE = re.compile(r"^[ \t]*\[[ \t]*simulate[ \t]*\.[ \t]*molecule[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
 _PARTICLES = re.compile(r"^[ \t]*\[[ \t]*particles[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
+_FILM = re.compile(r"^[ \t]*\[[ \t]*film[ \t]*\][ \t]*(#.*)?$", re.MULTILINE)
 _FIRST_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _NAME = re.compile(r"""^[ \t]*(?:name|"name"|'name')[ \t]*=.*$""", re.MULTILINE)
 
@@ -100,6 +101,68 @@ def complete_with_particles(text: str, path: Path, star: Path, *, name: str | No
             )
         text = text[: header.end()] + "\n" + line + text[header.end() :]
     return _checked(_named(text, name) if name is not None else text, path, "STAR file", "particles")
+
+
+def recipe_of_film(
+    movie: Sequence[Path],
+    n_frames: int,
+    *,
+    text: str | None = None,
+    path: Path = Path("recipe.toml"),
+    channel: str | None = None,
+    pixel_nm: float | None = None,
+    interval_s: float | None = None,
+    name: str | None = None,
+) -> str:
+    """The text of a recipe for a scanning probe's movie, with its files as absolute paths.
+
+    `text`, of the recipe at `path`, may have everything but the movie's files: an own seed, film, embed, train. Without
+    one, it is named after the movie. Raises RecipeError when it has a molecule, a camera or particles.
+
+    Example:
+        >>> print(recipe_of_film([Path("/data/my movie.asd")], 142, channel="TP").split("[embed]")[0])
+        name = "my_movie"
+        <BLANKLINE>
+        [simulate]
+        n_frames = 142
+        molecule = { kind = "unknown" }
+        <BLANKLINE>
+        [film]
+        files = ["/data/my movie.asd"]
+        channel = "TP"
+        <BLANKLINE>
+        <BLANKLINE>
+    """
+    _check_names(movie)
+    content = {} if text is None else _parsed(text, path)
+    for table in ("simulate", "render", "particles"):
+        if table in content:
+            raise RecipeError(f"The recipe {path} has [{table}], which a scanning probe's movie replaces. Remove it.")
+    film = content.get("film", {})
+    given = {
+        "files": [str(file.resolve()) for file in movie],
+        "channel": channel,
+        "pixel_size_nm": pixel_nm,
+        "interval_s": interval_s,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    for key in given:
+        if isinstance(film, dict) and key in film:
+            raise RecipeError(
+                f"The recipe {path} has film.{key} = {film[key]!r}, which the command gives too. Remove it from one of"
+                " them."
+            )
+    lines = "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
+    simulate = f'[simulate]\nn_frames = {n_frames}\nmolecule = {{ kind = "unknown" }}\n'
+    if text is None:
+        name = name or re.sub(r"^(?![A-Za-z])", "film_", re.sub(r"\W+", "_", movie[0].stem, flags=re.ASCII))[:60]
+        return f'name = {json.dumps(name)}\n\n{simulate}\n[film]\n{lines}\n\n[embed]\nn_modes = "auto"\n'
+    header = _FILM.search(text)
+    if header is None:
+        text = text.rstrip("\n") + f"\n\n{simulate}\n[film]\n{lines}\n"
+    else:
+        text = text[: header.end()] + "\n" + lines + text[header.end() :].rstrip("\n") + f"\n\n{simulate}"
+    return _checked(_named(text, name) if name is not None else text, path, "movie", "film")
 
 
 def _check_names(files: Sequence[Path]) -> None:

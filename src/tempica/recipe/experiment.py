@@ -18,8 +18,9 @@ from tempica.errors import RecipeError
 from tempica.recipe.afm import AfmRecipe
 from tempica.recipe.analysis import EmbedRecipe, EvaluateRecipe, ReportRecipe, TrainRecipe
 from tempica.recipe.electron import RenderRecipe
+from tempica.recipe.film import FilmRecipe
 from tempica.recipe.mistakes import explain
-from tempica.recipe.molecule import ArmsRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import ArmsRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe, UnknownRecipe
 from tempica.recipe.particles import ParticlesRecipe
 from tempica.recipe.section import Name, Section, kind_or
 from tempica.recipe.simulate import SimulateRecipe
@@ -39,6 +40,7 @@ class Recipe(Section):
         kind_or("electron"),
     ] = RenderRecipe()
     particles: ParticlesRecipe | None = Field(default=None, description="images of another program, instead of render")
+    film: FilmRecipe | None = Field(default=None, description="a scanning probe's movie, instead of render")
     embed: EmbedRecipe = EmbedRecipe()
     train: TrainRecipe = TrainRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
@@ -53,7 +55,11 @@ class Recipe(Section):
     @property
     def foreign_files(self) -> list[str]:
         """Files of other programs that the run is made of, as the recipe names them; a STAR file names its stacks."""
-        return [*self.simulate.molecule.trajectory_files, *([self.particles.star] if self.particles else [])]
+        return [
+            *self.simulate.molecule.trajectory_files,
+            *([self.particles.star] if self.particles else []),
+            *(self.film.files if self.film else []),
+        ]
 
     @property
     def observed_as(self) -> str:
@@ -154,6 +160,17 @@ def _images_have_one_origin(recipe: Recipe) -> None:
         )
 
 
+def _films_have_no_camera(recipe: Recipe) -> None:
+    unknown = isinstance(recipe.simulate.molecule, UnknownRecipe)
+    if unknown != (recipe.film is not None):
+        raise ValueError(
+            "film and simulate.molecule.kind = 'unknown' go together: a movie of a scanning probe is read without a"
+            " structure, and nothing can be simulated of a molecule that is not known"
+        )
+    if recipe.film is not None and (recipe.particles is not None or recipe.render != RenderRecipe()):
+        raise ValueError("film is a movie already, with a camera of its own: leave out render and particles")
+
+
 def _map_of_images_needs_poses(recipe: Recipe) -> None:
     stated = recipe.particles.poses if recipe.particles is not None else recipe.render.poses.knowledge
     if recipe.embed.modes_from == "images" and stated == "hidden":
@@ -189,6 +206,7 @@ _RULES = (
     _images_have_one_origin,
     _maps_are_of_particles,
     _map_of_images_needs_poses,
+    _films_have_no_camera,
 )
 
 

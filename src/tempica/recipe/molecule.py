@@ -236,6 +236,24 @@ class TrajectoryRecipe(Section):
         return []
 
 
+class UnknownRecipe(Section):
+    """A molecule of which nothing is known: a movie alone, without a structure."""
+
+    kind: Literal["unknown"]
+
+    @property
+    def structure_files(self) -> list[str]:
+        return []
+
+    @property
+    def trajectory_files(self) -> list[str]:
+        return []
+
+    @property
+    def variables(self) -> list[str]:
+        return []
+
+
 class MapRecipe(Section):
     """A consensus map in place of a structure: pseudo-atoms that add up to it, for particles without an atomic model.
 

@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 from pydantic import Field, Tag, ValidationInfo, field_validator, model_validator
 
 from tempica.recipe.dynamics import Ar1, Driven, Dynamics, Modulated, Relaxation, TemperatureJump
-from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import (
+    ArmsRecipe,
+    AtomisticRecipe,
+    MapRecipe,
+    StructureRecipe,
+    TrajectoryRecipe,
+    UnknownRecipe,
+)
 from tempica.recipe.residues import residues
 from tempica.recipe.section import MOST, Name, Section, in_unit, kind_or
 
@@ -120,7 +127,8 @@ class SimulateRecipe(Section):
         | Annotated[ArmsRecipe, Tag("arms")]
         | Annotated[AtomisticRecipe, Tag("atomistic")]
         | Annotated[TrajectoryRecipe, Tag("trajectory")]
-        | Annotated[MapRecipe, Tag("map")],
+        | Annotated[MapRecipe, Tag("map")]
+        | Annotated[UnknownRecipe, Tag("unknown")],
         kind_or("structure"),
     ]
     network: NetworkRecipe = NetworkRecipe()
@@ -186,9 +194,11 @@ class SimulateRecipe(Section):
         names = self.variables
         if isinstance(self.molecule, ArmsRecipe) and self.collective_variables:
             raise ValueError(f"a molecule of arms has its own collective variables ({', '.join(names)}); give none")
-        if isinstance(self.molecule, MapRecipe) and self.collective_variables:
-            raise ValueError("a map has no residues to measure collective variables between; give none")
-        if not names and not isinstance(self.molecule, MapRecipe):
+        if isinstance(self.molecule, MapRecipe | UnknownRecipe) and self.collective_variables:
+            raise ValueError(
+                "a map or an unknown molecule has no residues to measure collective variables between; give none"
+            )
+        if not names and not isinstance(self.molecule, MapRecipe | UnknownRecipe):
             raise ValueError("collective_variables must hold at least one entry")
         if len(set(names)) < len(names):
             raise ValueError(f"collective variables must have different names; given are {', '.join(names)}")
@@ -225,7 +235,7 @@ class SimulateRecipe(Section):
 
     def _check_foreign(self) -> None:
         """Raise ValueError for fields of a simulation where frames or a map are read instead."""
-        if not isinstance(self.molecule, TrajectoryRecipe | MapRecipe):
+        if not isinstance(self.molecule, TrajectoryRecipe | MapRecipe | UnknownRecipe):
             return
         blank = SimulateRecipe.model_fields
         given = [

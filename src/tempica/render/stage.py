@@ -21,6 +21,10 @@ def run(work: Work) -> None:
         from tempica.render.afm import stage as afm
 
         afm.run(work)
+    elif work.recipe.film is not None:
+        from tempica.render.film import stage as film
+
+        film.run(work)
     elif work.recipe.particles is not None:
         from tempica.render.particles import stage as particles
 

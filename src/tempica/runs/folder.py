@@ -66,6 +66,9 @@ class Run:
     def _section(self, stage: str) -> dict[str, Any]:
         """What a stage's output depends on besides earlier stages; files count by content, not by path."""
         molecule, particles = self.recipe.simulate.molecule, self.recipe.particles
+        if stage == "render" and self.recipe.film is not None:
+            movie = [self.foreign.records[name]["sha256"] for name in self.recipe.film.files]
+            return {"film": self.recipe.film.model_dump(mode="json", exclude={"files"}), "movie": movie}
         if stage == "render" and particles is not None:
             records = self.foreign.records.items()
             images = [about["sha256"] for name, about in records if name not in molecule.trajectory_files]

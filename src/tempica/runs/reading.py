@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tempica.errors import TruthError
 from tempica.runs.stages import READERS
 from tempica.stores.reading import open_store
-from tempica.stores.store import file_name
+from tempica.stores.store import file_name, verify
 
 if TYPE_CHECKING:
     import xarray
@@ -23,7 +23,14 @@ def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
     allowed = READERS[stage].reads
     if kind not in allowed:
         raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
-    return open_store(Path(run) / file_name(kind), kind)
+    path = Path(run) / file_name(kind)
+    return open_store(path, _of_crops(path, kind))
+
+
+def _of_crops(path: Path, kind: str) -> str:
+    """The kind of a movie or latents that are of crops; else the kind as it is."""
+    of_crops = {"movie": "crops", "latents": "crop_latents"}.get(kind, kind)
+    return of_crops if of_crops != kind and path.exists() and verify(path).get("kind") == of_crops else kind
 
 
 def true_poses(run: Path, stage: str, movie: xarray.Dataset) -> xarray.Dataset:

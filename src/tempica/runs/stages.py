@@ -46,7 +46,7 @@ def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | Non
 
 
 def _no_truth(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.particles is None:
+    if recipe.particles is None and recipe.film is None:
         return None
     return (
         f"{stage} cannot be done: the images are of another program, and what their molecule did is not known, so"
@@ -77,6 +77,8 @@ class Stage:
         There is no trajectory where the images are of another program, and no ensemble where the molecule is a map;
         true poses are stored only where the movie does not tell them.
         """
+        if recipe.film is not None and self.name in ("simulate", "render"):
+            return ("movie.zarr",) if self.name == "render" else ()
         absent = {"trajectory.zarr"} if recipe.particles is not None else set()
         if recipe.simulate.molecule.kind == "map":
             absent.add("ensemble.zarr")

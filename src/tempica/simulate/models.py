@@ -14,7 +14,14 @@ import openmm
 from tempica.errors import RecipeError, StructureError
 from tempica.recipe.dynamics import Driven, Jumps
 from tempica.recipe.experiment import Recipe
-from tempica.recipe.molecule import ArmsRecipe, AtomisticRecipe, MapRecipe, StructureRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import (
+    ArmsRecipe,
+    AtomisticRecipe,
+    MapRecipe,
+    StructureRecipe,
+    TrajectoryRecipe,
+    UnknownRecipe,
+)
 from tempica.recipe.residues import residues
 from tempica.recipe.simulate import CollectiveVariableRecipe, SimulateRecipe
 from tempica.runs.layout import structure_path
@@ -49,7 +56,7 @@ def build_model(recipe: SimulateRecipe, folder: Path) -> Model:
         model = Model(whole, bodies[0], variables, build_bodies(whole, bodies, recipe.network))
     elif isinstance(recipe.molecule, AtomisticRecipe):
         model = _atomistic(recipe, recipe.molecule, folder)
-    elif isinstance(recipe.molecule, TrajectoryRecipe | MapRecipe):
+    elif isinstance(recipe.molecule, TrajectoryRecipe | MapRecipe | UnknownRecipe):
         raise TypeError("a foreign trajectory or a map is read, not simulated")
     else:
         model = _network(recipe, recipe.molecule, folder)

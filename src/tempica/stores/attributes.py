@@ -105,3 +105,28 @@ BEAMLINE = {
     "pulse_jitter": "1",
     "background_photons": "photon",
 }
+
+_COUNT, _FRAMES_OF = {"type": "integer"}, {"type": "array", "items": {"type": "integer"}}
+OF_CROPS: dict[str, dict[str, Any]] = {
+    "crops": {
+        "pixel_size_nm": {"type": "number", "unit": "nm", "description": "edge of a crop's pixel"},
+        "frame_interval_s": {"type": "number", "unit": "s"},
+        "height_nm": {"type": "number", "unit": "nm", "description": "of molecules above the support; 0 of windows"},
+        "channel": {"type": "string", "description": "of the file; empty where it has none"},
+        "followed": {"enum": ["molecules", "windows"], "description": "windows where no molecule is seen alone"},
+        "n_film_frames": _COUNT | {"description": "frames of the movie"},
+        "left_out": _FRAMES_OF | {"description": "frames that are blank or broken"},
+        "moved": _FRAMES_OF | {"description": "frames that were scanned while the stage moved"},
+        "n_dropped": _COUNT | {"description": "crops left over where replicas are of one length"},
+        "tracks": {
+            "type": "array",
+            "items": {"type": "object", "additionalProperties": {"type": "integer"}},
+            "description": "of each molecule: frames from the first to the last, used, and in which it is in view",
+        },
+    },
+    "crop_latents": {
+        "noise_variance": {"type": "number", "unit": "nm^2"},
+        "n_above_noise": _COUNT | {"description": "components beyond those of data without correlations of pixels"},
+    },
+}
+"""Of crops of a scanning probe's movie, and of their latents."""

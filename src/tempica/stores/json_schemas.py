@@ -6,7 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tempica.stores.attributes import ATTRIBUTES, BEAMLINE, HEIGHTS, LATENTS_OPTIONAL, MOVIE_OPTICS, MOVIE_OPTIONAL
+from tempica.stores.attributes import (
+    ATTRIBUTES,
+    BEAMLINE,
+    HEIGHTS,
+    LATENTS_OPTIONAL,
+    MOVIE_OPTICS,
+    MOVIE_OPTIONAL,
+    OF_CROPS,
+)
 from tempica.stores.audits import AUDITS
 from tempica.stores.checks import CHECKS
 from tempica.stores.schema import FILES, STORES, version_of
@@ -49,6 +57,7 @@ def _store_schema(kind: str) -> dict[str, Any]:
     }
     attributes: dict[str, Any] = ATTRIBUTES | {"schema_version": {"const": version_of(kind)}}
     attributes |= _of_camera(kind)
+    attributes |= OF_CROPS.get(kind, {})
     if kind in ("trajectory", "ensemble", "structure"):
         attributes["topology"] = {
             "type": "string",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tempica.errors import StoreError
+from tempica.stores.crops import CROPS
+from tempica.stores.variable import Variable
 
 if TYPE_CHECKING:
     import xarray
@@ -17,15 +18,6 @@ SCHEMA_VERSION = 5
 # of stores that changed alone, so that what was made before them need not be made again; version 6 of sources calls
 # the dimension `estimator` that was `method`, a name that xarray's `sel` has taken
 _VERSIONS = {"sources": 6, "source_table": 6}
-
-
-@dataclass(frozen=True)
-class Variable:
-    dims: tuple[str, ...]
-    dtype: str
-    units: str
-    description: str
-    other_dtypes: tuple[str, ...] = ()
 
 
 _BEADS = {
@@ -277,6 +269,7 @@ _ROWS = {
     "time": Variable(("row",), "float64", "", "of the input's column of times, in its unit; NaN without"),
     "label": Variable(("row",), "string", "", "condition or delay, as text; empty without"),
 }
+STORES |= CROPS
 STORES["latent_table"] = {
     **_ROWS,
     "feature": Variable(("feature",), "string", "", "name of the latent"),
@@ -301,7 +294,14 @@ def version_of(kind: str) -> int:
 
 
 # kinds that go by the name of another
-FILES = {"diffraction": "movie", "heights": "movie", "latent_table": "latents", "source_table": "sources"}
+FILES = {
+    "diffraction": "movie",
+    "heights": "movie",
+    "crops": "movie",
+    "crop_latents": "latents",
+    "latent_table": "latents",
+    "source_table": "sources",
+}
 
 
 def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Movies of a scanning probe: flattened, with molecules found, followed and cropped."""
