@@ -41,11 +41,11 @@ def band(source: np.ndarray, variance: np.ndarray, truth: np.ndarray, split: np.
     train, held = split == "train", split == "held_out"
     spread = np.sqrt(np.where(variance > 0, variance, np.nan))
     errors = np.full(source.shape, np.nan)
-    for replica in np.flatnonzero(train | (split == "validation")):
+    for replica in np.flatnonzero(train | (split == "validation")).tolist():
         others = train & (np.arange(len(split)) != replica)
         errors[replica] = _standard(source, spread, truth, others if others.any() else train, replica)
     known = np.abs(errors[np.isfinite(errors)])
-    away = np.array([_standard(source, spread, truth, train, replica) for replica in np.flatnonzero(held)])
+    away = np.array([_standard(source, spread, truth, train, replica) for replica in np.flatnonzero(held).tolist()])
     away = np.abs(away[np.isfinite(away)])
     if not len(known) or not len(away):
         return None

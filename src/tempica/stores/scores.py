@@ -164,6 +164,7 @@ _SOURCE = _object(
         "pearson": _KIND,
         "r2": {"type": "number", "description": "of the best affine map of all components"},
         "rotation_95": {**_NUMBER_OR_NULL, "description": "95th percentile of random rotations, of this variable"},
+        "rotation_share": {**_NUMBER_OR_NULL, "description": "share of random rotations that tell it as well"},
         "best_rotation_95": {
             **_NUMBER_OR_NULL,
             "description": "the same of the variable that each rotation tells best, as a share of what the subspace"
