@@ -149,11 +149,12 @@ def test_what_a_step_adds(noise, effect):
 
 def test_the_run_takes_the_best_grade_of_each_variable_and_names_its_methods():
     def method(title, *given):
-        return {"title": title, "sources": [{"variable": f"v{j}", "grade": g} for j, g in enumerate(given)]}
+        value = {"spearman": {"value": 0.5}}
+        return {"title": title, "sources": [{"variable": f"v{j}", "grade": g} | value for j, g in enumerate(given)]}
 
     both = [method("A", "mixed", "recovered"), method("B", "at chance", "mixed")]
     verdict = verdicts.judge_run(both, ["v0", "v1"])
-    assert verdict["sentence"] == "Recovered by A: v1. Mixed: v0."
+    assert verdict["sentence"] == "Recovered by A: v1. Mixed: v0 (nearest by A, |ρ| 0.50)."
     assert verdict["grade"] == "partly recovered"
     assert verdicts.judge_run([], ["v0"])["grade"] is None
     assert verdicts.summary(["at chance", "mixed"]) == "mixed"

@@ -8,7 +8,7 @@ import numpy as np
 import xarray
 from scipy.signal import lfilter
 
-from tempica.evaluate.judging import verdict
+from tempica.evaluate.judging import bands, verdict
 from tempica.recipe.experiment import Recipe
 from tempica.stores import schema
 
@@ -131,6 +131,7 @@ def stores_of(
     scores["verdict"] = verdict(
         recipe, sources, trajectory["collective_variable"], scores["methods"], scores["rows"], None
     )
+    scores["bands"] = bands(sources, trajectory["collective_variable"])
     return trajectory, movie, sources, scores
 
 

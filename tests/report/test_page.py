@@ -1,3 +1,6 @@
+import base64
+import csv
+import io
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -9,7 +12,8 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from tempica.evaluate.judging import verdict
-from tempica.report import checked, placing, words
+from tempica.report import checked, placing, trained, words
+from tempica.report.changed import Before
 from tempica.report.figures import colour
 from tempica.report.frames import examples
 from tempica.report.page import render_page
@@ -48,7 +52,7 @@ class Checked(HTMLParser):
 
 def parsed(page):
     checked = Checked()
-    checked.feed(page)
+    checked.feed(str.__str__(page))  # no markup, to which text would be added escaped
     checked.close()
     assert checked.open == []
     return checked
@@ -82,17 +86,66 @@ def test_the_page_is_html_that_needs_nothing_beside_itself(page):
     assert page.count("</head>") == 1
     assert checked.named("script") == checked.named("link") == checked.named("iframe") == []
     for _, attributes in checked.elements:
-        assert not {"href", "srcset", "onclick", "onload"} & set(attributes)
+        assert not {"srcset", "onclick", "onload"} & set(attributes)
         assert (attributes.get("src") or "data:").startswith("data:")
-    assert not re.search(r"https?://|@import|url\(", page)
+        assert (attributes.get("href") or "#").startswith(("#", "data:"))
+    assert not re.search(r"https?://|@import|url\((?!#)", page)
+
+
+def test_ids_are_unique_and_every_anchor_leads_somewhere(page):
+    checked = parsed(page)
+    ids = [attributes["id"] for _, attributes in checked.elements if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    targets = re.findall(r'(?:href="|url\()#([^")]+)', page)
+    assert set(targets) <= set(ids)
+    assert {"scores", "over-time", "poses", "provenance"} <= set(targets)
+
+
+def test_text_of_figures_can_be_searched_and_follows_the_scheme(page):
+    svg = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert any("MCC on held-out replicas</text>" in one for one in svg)
+    assert not re.search("#222222|#0072b2", "".join(svg))
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_downloads_hold_scores_sources_and_recipe(run, page):
+    *_, scores = run[1]
+    files = {a["download"]: a["href"] for tag, a in parsed(page).elements if "download" in a}
+    text = {name: base64.b64decode(uri.partition(",")[2]).decode() for name, uri in files.items()}
+    assert text["recipe.toml"] == NASTY
+    lines = list(csv.DictReader(io.StringIO(text["scores.csv"])))
+    assert len(lines) == len(scores["rows"])
+    assert [float(line["value"]) for line in lines] == [row["value"] for row in scores["rows"]]
+    assert "true NMP (°)" in text["sources.csv"].splitlines()[0]
+
+
+def test_what_changed_is_told_beside_the_run_before(run):
+    recipe, (*stores, scores) = run
+    old = scores | {"rows": [row | {"value": row["value"] - 0.1} for row in scores["rows"]]}
+    page = render_page(recipe, "seed = 7", *stores, scores, before=Before(old, "seed = <8>"), software={})
+    text = parsed(page).text
+    assert "-seed = <8>" in text
+    assert "+seed = 7" in text
+    assert text.count("+0.100") == sum(r["split"] == "held_out" and "spearman" in r["metric"] for r in scores["rows"])
+
+
+def test_how_methods_were_trained_is_told(run):
+    *_, scores = run[1]
+    fit = {"candidates": {"tica": -0.7, "network": -0.9}, "second_stage_loss": {"none": -0.9, "sobi": -0.8}}
+    fit |= {"loss_curve": [[10, -0.1, -0.05], [20, -0.5, -0.4]], "stability": [0.99, None], "subspaces": [[0, 1]]}
+    own = {"model": "network", "second_stage": "none", "ambiguity": "subspace", "fit": fit}
+    text = parsed(trained.section([*scores["methods"][:2], scores["methods"][2] | own])).text
+    assert "network −0.900; tica −0.700" in text
+    assert "subspace: components 1 with 2" in text
+    assert trained.section(scores["methods"]) == ""
 
 
 def test_every_image_has_words_for_those_who_cannot_see_it_and_every_figure_a_caption(page):
     checked = parsed(page)
-    images = checked.named("img")
-    assert len(images) > 10
-    assert all(len(image["alt"] or "") > 20 for image in images)
-    assert len({image["alt"] for image in images}) == len(images)
+    told = [image["aria-label"] or "" for image in checked.named("svg")]
+    assert len(told) > 10
+    assert all(len(each) > 20 for each in told)
+    assert all(told.count(each) <= 2 for each in told)  # for wide and for narrow screens
     assert len(checked.named("figure")) == len(checked.named("figcaption"))
 
 
@@ -134,7 +187,7 @@ def test_any_number_of_collective_variables(variables):
     page = rendered(recipe, stores_of(recipe))
     text = parsed(page).text
     assert all(f"{name} (|ρ|" in text for name in variables)
-    assert page.count('alt="PCL: ') == 1  # one figure of traces
+    assert page.count('<svg role="img" aria-label="PCL: ') == 4  # traces, and distributions, each drawn for two widths
     assert page.count("Scatter of") == 2 * len(variables)
 
 
@@ -269,7 +322,7 @@ def test_known_poses_say_so_in_a_sentence(run):
     assert "Poses are known" in told
     assert "<table" not in told
     assert "Calibration of posteriors" in told
-    assert "<img" not in placing.section(scores | {"poses": poses_of(known=True), "latents": []})
+    assert "<svg" not in placing.section(scores | {"poses": poses_of(known=True), "latents": []})
 
 
 def test_the_temporal_ceiling_is_that_of_smoothed_scores(run, page):

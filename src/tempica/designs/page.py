@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from tempica.designs import tables
 from tempica.designs.results import Design
-from tempica.report.embedded import figure_block, image, style
-from tempica.report.figures import FULL_WIDTH, INK, PALETTE
+from tempica.report.embedded import WIDE, figure_block, image, style
+from tempica.report.figures import INK, PALETTE
 
 
 def render_page(found: Design) -> str:
@@ -41,7 +41,7 @@ def render_page(found: Design) -> str:
 def curves(found: Design) -> Figure:
     """Scores over numbers of frames, a panel each SNR, a colour each method."""
     names = list(dict.fromkeys(row.method for row in found.rows))
-    figure = Figure(figsize=(FULL_WIDTH, 3.2), layout="constrained")
+    figure = Figure(figsize=(WIDE, 3.2), layout="constrained")
     panels = figure.subplots(1, len(found.lights), sharey=True, squeeze=False)[0]
     for axes, light in zip(panels, found.lights, strict=True):
         for row in (row for row in found.rows if row.snr == light.snr):

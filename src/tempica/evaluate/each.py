@@ -62,6 +62,8 @@ def each_variable(
         row["moves"] = bool(np.ptp(truth[train][:, j]) > 0 and np.ptp(held[1][:, j]) > 0)
         row["r2"] = float(r2[j])
         row["rotation_95"] = float(np.percentile(rotated[:, j], 95)) if len(rotated) else None
+        own = row["spearman"]["value"]
+        row["rotation_share"] = float((rotated[:, j] >= own).mean()) if len(rotated) else None
         row["best_rotation_95"] = float(np.percentile(share, 95) * aligned[j]) if len(share) else None
     leaks = _leaks(*held, start, length, assignment, n_null, np.random.default_rng(seeds[3]))
     for row, (leak, null) in zip(rows, leaks, strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 
 from tempica import seeds
 from tempica.evaluate import each, metrics, verdicts
+from tempica.evaluate.bands import band
 from tempica.recipe.experiment import Recipe
 
 if TYPE_CHECKING:
@@ -63,6 +64,23 @@ def verdict(
         }
         judged.append(verdicts.judge(method, row, told, audit) | effects)
     return verdicts.judge_run(judged, names)
+
+
+def bands(sources: xarray.Dataset, truth: xarray.DataArray) -> list[dict[str, Any]]:
+    """How often bands of ±2 standard deviations hold each variable, of every method and stage with a variance."""
+    split = np.array([str(name) for name in sources["split"].values])
+    values, found = truth.values.astype(np.float64), []
+    for method in map(str, sources["estimator"].values):
+        for stage, (series, variance) in _with_variance(sources, method).items():
+            S, T, _, train = flat(series, values, split)
+            for j, component in enumerate(matching(S[train], T[train])):
+                told = None
+                if component >= 0:
+                    told = band(series[..., component], variance[..., component], values[..., j], split)
+                if told is not None:
+                    where = {"method": method, "stage": stage, "variable": str(truth["cv"].values[j])}
+                    found.append(where | told)
+    return found
 
 
 def judge_again(scores: dict[str, Any], audit: dict[str, Any] | None) -> dict[str, Any]:
@@ -120,13 +138,21 @@ def _gain(
 
 def _series(sources: xarray.Dataset, method: str) -> dict[str, np.ndarray]:
     """Sources (replica, time, component) of a method by stage, components that are there."""
+    return {stage: series for stage, (series, _) in _with_variance(sources, method).items()}
+
+
+def _with_variance(sources: xarray.Dataset, method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The same with their posterior variances, which may be NaN."""
     names = [str(name) for name in sources["estimator"].values]
     if method not in names:
         return {}
-    of_method = sources["source"].values[names.index(method)]
-    stages = zip(map(str, sources["stage"].values), of_method, strict=True)
-    kept = {stage: series[..., ~np.isnan(series).all((0, 1))] for stage, series in stages}
-    return {stage: series for stage, series in kept.items() if series.shape[-1]}
+    value, variance = (sources[kind].values[names.index(method)] for kind in ("source", "source_variance"))
+    found = {}
+    for s, stage in enumerate(map(str, sources["stage"].values)):
+        there = ~np.isnan(value[s]).all((0, 1))
+        if there.any():
+            found[stage] = value[s][..., there], variance[s][..., there]
+    return found
 
 
 def _is(row: dict[str, Any], method: str, stage: str) -> bool:

@@ -114,6 +114,7 @@ def score(
     audit = judging.audit_of(run, sources.attrs["fingerprint"])
     about |= {"warnings": warnings_of(run, fingerprint)}
     about |= {"verdict": judging.verdict(recipe, sources, truth, methods, rows, audit)}
+    about |= {"bands": judging.bands(sources, truth)}
     files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
 
 

@@ -20,7 +20,7 @@ Example:
     >>> told = {"value": 0.9, "interval": [0.88, 0.92], "null_95": 0.1}
     >>> told |= {"aligned": 0.9, "aligned_interval": [0.88, 0.92]}
     >>> source = {"variable": "hinge", "component": 0, "moves": True, "spearman": told, "pearson": told, "r2": 0.8}
-    >>> source |= {"rotation_95": None, "best_rotation_95": None, "leaks": []}
+    >>> source |= {"rotation_95": None, "rotation_share": None, "best_rotation_95": None, "leaks": []}
     >>> grade(source, finds_axes=None, doubted=False)
     'recovered'
 """
@@ -119,9 +119,18 @@ def judge_run(methods: Sequence[Numbers], names: Sequence[str]) -> Numbers:
         own = [name for name in names if best[name][0] == given]
         if own:
             by = [title for title in best[own[0]][1] if all(title in best[name][1] for name in own)]
-            parts.append(f"{_capital(given)}{_by(given, by)}: {_listed(own)}.")
+            parts.append(f"{_capital(given)}{_by(given, by)}: {_listed(own)}{_nearest(given, own, methods)}.")
     whole = summary([best[name][0] for name in names])
     return {"grade": whole, "sentence": " ".join(parts), "methods": list(methods)}
+
+
+def _nearest(given: str, names: Sequence[str], methods: Sequence[Numbers]) -> str:
+    """The method that comes nearest to variables that none recovers, and how near."""
+    if given not in ("mixed", "not identifiable"):
+        return ""
+    told = {one["title"]: [_source_of(one, name)["spearman"]["value"] for name in names] for one in methods}
+    best = max(told, key=lambda title: sum(told[title]))
+    return f" (nearest by {best}, |ρ| {_listed([f'{value:.2f}' for value in told[best]])})"
 
 
 def summary(grades: Sequence[str]) -> str:
@@ -151,7 +160,11 @@ def signed(value: float) -> str:
 
 
 def _grade_of(method: Numbers, name: str) -> str:
-    return str(next(source["grade"] for source in method["sources"] if source["variable"] == name))
+    return str(_source_of(method, name)["grade"])
+
+
+def _source_of(method: Numbers, name: str) -> Numbers:
+    return next(source for source in method["sources"] if source["variable"] == name)
 
 
 def _turning(method: Numbers, audit: Numbers | None) -> set[int] | None:
@@ -213,7 +226,12 @@ def _of_source(source: Numbers, *, several: bool) -> str:
     together = f"all components together tell {rank['aligned']:.2f}"
     how = "mixed" if source["grade"] == "mixed" else "not identifiable, and mixed"
     whom = f" with {_listed(with_)}" if with_ else "" if several else " over several components"
-    return f"{name} is {how}{whom}: {numbers}{axes}; {together}."
+    luck = (
+        ""
+        if source["rotation_share"] is None
+        else f"; {100 * source['rotation_share']:.0f} % of random axes are as near"
+    )
+    return f"{name} is {how}{whom}: {numbers}{axes}{luck}; {together}."
 
 
 def _of_all(judged: Sequence[Numbers]) -> str:

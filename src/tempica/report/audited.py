@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
-HEAD = '<thead><tr><th scope="col">Test</th><th scope="col"></th><th scope="col">What was found</th></tr></thead>'
+from markupsafe import Markup
+
+from tempica.report.templating import fill
+
+HEADS = [("Test", ""), ("", ""), ("What was found", "text")]
 CAPTION = (
     "The audit knows nothing of the truth: it asks whether the data meet what a theorem of identifiability assumes, and"
     " whether parts of the data give the same axes."
 )
-WORDS = {True: "passed", False: "<strong>failed</strong>", None: "–"}
+WORDS = {True: "passed", False: Markup("<strong>failed</strong>"), None: "–"}
 
 
-def section(audit: dict[str, Any] | None) -> str:
-    """The audit as HTML; nothing where a run has not been audited."""
+def section(audit: dict[str, Any] | None) -> Markup | str:
+    """The audit; nothing where a run has not been audited."""
     if audit is None:
         return ""
     whole = audit["verdict"]
-    rows = "\n".join(
-        f'<tr><th scope="row">{escape(row["title"])}</th><td>{WORDS[row["passed"]]}</td>'
-        f"<td>{escape(row['sentence'])}</td></tr>"
-        for row in audit["tests"]
-    )
+    rows = [[(row["title"], ""), (WORDS[row["passed"]], ""), (row["sentence"], "text")] for row in audit["tests"]]
     sentences = [
-        f"<strong>{escape(whole['sentence'])}</strong> Correlation with the truth, noise apart, as the data alone say:"
-        f" {audit['confidence']:.2f}. By {escape(whole['theorem'])}."
+        Markup(
+            "<strong>{}</strong> Correlation with the truth, noise apart, as the data alone say: {:.2f}. By {}."
+        ).format(whole["sentence"], audit["confidence"], whole["theorem"])
     ]
     if whole["mend"]:
-        sentences.append(f"What would help: {escape(whole['mend'])}")
-    text = "".join(f"<p>{sentence}</p>" for sentence in sentences)
-    return (
-        f"<section>\n<h2>Can the axes be believed?</h2>\n{text}\n"
-        f'<figure><div class="wide" tabindex="0"><table>{HEAD}<tbody>\n{rows}\n</tbody></table></div>'
-        f"<figcaption>{CAPTION}</figcaption></figure>\n</section>"
+        sentences.append(Markup("What would help: {}").format(whole["mend"]))
+    return fill(
+        "section.html",
+        id="audit",
+        title="Can the axes be believed?",
+        parts=[Markup("<p>{}</p>").format(sentence) for sentence in sentences],
+        folded=[fill("table.html", heads=HEADS, rows=rows, caption=CAPTION, label="Tests of the audit")],
+        folded_title="All tests",
     )

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
+from markupsafe import Markup
+
+from tempica.report.templating import fill
 from tempica.report.words import enumeration
 
-HEAD = (
-    '<thead><tr><th scope="col">Test</th><th scope="col">Verdict</th><th scope="col">What was found</th></tr></thead>'
-)
+HEADS = [("Test", ""), ("Verdict", ""), ("What was found", "text")]
 CAPTION = (
     "Each test compares log-evidence: what a model of the molecule explains of an image, against an empty image or"
     " against another model, in nats a frame, with its standard error. 10 nats are a factor of 22,000 in probability."
 )
 
 
-def section(checks: dict[str, Any] | None) -> str:
-    """Bias tests as HTML; nothing where a run has not been checked."""
+def section(checks: dict[str, Any] | None) -> Markup | str:
+    """Bias tests; nothing where a run has not been checked."""
     if checks is None:
         return ""
-    rows = "\n".join(
-        f'<tr><th scope="row">{escape(row["title"])}</th><td>{_verdict(row["verdict"])}</td>'
-        f"<td>{escape(row['sentence'])}</td></tr>"
-        for row in checks["checks"]
-    )
-    return (
-        f"<section>\n<h2>Bias tests</h2>\n<p>{escape(_sentence(checks))}</p>\n"
-        f'<figure><div class="wide" tabindex="0"><table>{HEAD}<tbody>\n{rows}\n</tbody></table></div>'
-        f"<figcaption>{CAPTION}</figcaption></figure>\n</section>"
+    rows = [[(row["title"], ""), (_verdict(row["verdict"]), ""), (row["sentence"], "text")] for row in checks["checks"]]
+    return fill(
+        "section.html",
+        id="bias",
+        title="Bias tests",
+        parts=[Markup("<p>{}</p>").format(_sentence(checks))],
+        folded=[fill("table.html", heads=HEADS, rows=rows, caption=CAPTION, label="Bias tests")],
+        folded_title="All tests",
     )
 
 
@@ -44,4 +43,4 @@ def _sentence(checks: dict[str, Any]) -> str:
 
 
 def _verdict(verdict: str) -> str:
-    return f"<strong>{verdict}</strong>" if verdict == "failed" else verdict
+    return Markup("<strong>failed</strong>") if verdict == "failed" else verdict

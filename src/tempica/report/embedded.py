@@ -1,18 +1,25 @@
-"""Figures inside the page: images as data, captions, alternative texts. The same figure gives the same bytes."""
+"""Figures inside the page, as SVG whose text can be searched and whose colours follow the reader's scheme.
+
+The same figure gives the same bytes.
+"""
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from html import escape
 from typing import Any, Literal
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
-FONT = "'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
+from tempica.report.templating import fill
+
+WIDE, NARROW = 9.4, 3.7  # inches: the text's column, and a telephone's
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that the layout is the same everywhere
     "font.size": 8.5,
@@ -35,18 +42,54 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "tempica",
     "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "text.color": "#222222",
+}
+# colours that figures use, by the variable of the style sheet that has their counterpart in the dark
+SCHEME = {
+    "#222222": "--ink",
+    "#6b6b6b": "--muted",
+    "#ffffff": "--paper",
+    "#8a8a8a": "--axis",
+    "#b0b0b0": "--mean",
+    "#d4d4d4": "--outline",
+    "#e6e6e6": "--grid",
+    "#eeeeee": "--null",
+    "#0072b2": "--c1",
+    "#d55e00": "--c2",
+    "#009e73": "--c3",
+    "#cc79a7": "--c4",
+    "#e69f00": "--c5",
+    "#56b4e9": "--c6",
 }
 
 
-def image(figure: Figure, alt: str) -> str:
-    """An <img> element that holds the figure as SVG, images in it as PNG. Draw and embed within `style()`."""
+def image(figure: Figure, alt: str) -> Markup:
+    """An <svg> element that holds the figure, points of scatters in it as PNG. Draw and embed within `style()`."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", dpi=192, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", dpi=144, metadata={"Date": None})
+    content = buffer.getvalue().decode()
+    content = content[content.index("<svg") :]
+    content = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", content, flags=re.DOTALL)
+    content = re.sub(r"\s+xmlns(:\w+)?=\"[^\"]*\"", "", content).replace("xlink:href", "href")
     # laid out in the widest of the fonts, shown in the reader's: every label keeps its anchor and has room
-    content = buffer.getvalue().replace(b"'DejaVu Sans'", FONT.encode())
+    content = re.sub(r"'DejaVu Sans'(, [^;\"]*)?", "var(--sans)", content)
+    content = re.sub("#[0-9a-f]{6}", lambda found: _in_scheme(found[0]), content)
+    # ids are of the whole document
+    mark = "s" + hashlib.sha256((alt + content).encode()).hexdigest()[:8]
+    content = re.sub(r'\bid="', f'id="{mark}-', content)
+    content = re.sub(r'href="#', f'href="#{mark}-', content).replace("url(#", f"url(#{mark}-")
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    data = base64.b64encode(content).decode("ascii")
-    return f'<img src="data:image/svg+xml;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}">'
+    box = re.search(r'viewBox="[^"]*"', content)
+    assert box is not None
+    head = f'<svg role="img" aria-label="{escape(alt)}" width="{width}" height="{height}" {box[0]}>'
+    return Markup(head + content[content.index(">") + 1 :].strip())
+
+
+def responsive(draw: Callable[[float], Figure], alt: str) -> Markup:
+    """A figure drawn twice, `draw(width)`, for wide screens and for narrow ones; the style sheet shows one of them."""
+    wide, narrow = (image(draw(width), alt) for width in (WIDE, NARROW))
+    return Markup(f'<div class="on-wide">{wide}</div><div class="on-narrow">{narrow}</div>')
 
 
 def style() -> AbstractContextManager[None]:
@@ -54,8 +97,14 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(STYLE)
 
 
-def figure_block(images: Sequence[str], caption: str, *, layout: Literal["wide", "tiles"] = "wide") -> str:
-    """A <figure> of one wide image, which scrolls on narrow screens, or of tiles that wrap; caption is HTML."""
-    return (
-        f'<figure><div class="{layout}" tabindex="0">{"".join(images)}</div><figcaption>{caption}</figcaption></figure>'
+def figure_block(
+    images: Sequence[str], caption: str, *, layout: Literal["wide", "tiles"] = "wide", label: str = ""
+) -> Markup:
+    """A <figure> of one wide image, or of tiles that wrap; images and caption are markup."""
+    return fill(
+        "figure.html", images=[Markup(one) for one in images], caption=Markup(caption), layout=layout, label=label
     )
+
+
+def _in_scheme(colour: str) -> str:
+    return f"var({SCHEME[colour]})" if colour in SCHEME else colour

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
+from tempica.report.embedded import WIDE
 from tempica.report.frames import Example
 from tempica.report.recovered import Recovery, Truth, as_matrix
 from tempica.report.words import number, series_name, shortened
@@ -20,7 +21,7 @@ INK, MUTED = "#222222", "#6b6b6b"
 # Okabe & Ito's palette, safe for colour-blind readers; black is the truth's, grey the baselines'
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BASELINE = "#8a8a8a"
-FULL_WIDTH = 9.4
+ON_DARK, ON_LIGHT = "#fefefe", "#232323"  # on images and coloured fields, whatever the reader's scheme
 MOST_POINTS = 2000  # of a scatter panel; more only makes it black
 
 
@@ -29,27 +30,22 @@ def colour(method: str, learned: Sequence[str]) -> str:
     return PALETTE[list(learned).index(method) % len(PALETTE)] if method in learned else BASELINE
 
 
-def score_chart(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> Figure:
-    """Score and interval of each row, with its null and ceiling."""
-    figure = Figure(figsize=(FULL_WIDTH, 0.75 + 0.34 * len(rows)), layout="constrained")
+def score_chart(rows: Sequence[dict[str, Any]], learned: Sequence[str], width: float = WIDE) -> Figure:
+    """Score and interval of each row, with its null and ceiling; names above the bars where there is little room."""
+    narrow = width < WIDE
+    figure = Figure(figsize=(width, 0.75 + (0.55 if narrow else 0.34) * len(rows)), layout="constrained")
     axes = figure.add_subplot()
+    half = 0.2 if narrow else 0.31
     for y, row in enumerate(rows):
-        paint = colour(row["method"], learned)
-        low, high = row["interval"]
-        if row["rotation_null_95"] is not None:
-            axes.barh(y, row["rotation_null_95"], height=0.62, color="white", ec="#d4d4d4", lw=0.8, zorder=0.5)
-            axes.plot([row["rotation_null"]] * 2, [y - 0.31, y + 0.31], color="#d4d4d4", lw=1.2, zorder=0.6)
-        axes.barh(y, row["null_95"], height=0.62, color="#eeeeee", zorder=1)
-        axes.plot([row["null"]] * 2, [y - 0.31, y + 0.31], color="#b0b0b0", lw=1.2, zorder=2)
-        for name, dashes in (("ceiling", (2, 1.5)), ("ceiling_temporal", (0.8, 1.2))):
-            if row[name] is not None:
-                axes.plot([row[name]] * 2, [y - 0.4, y + 0.4], color=INK, lw=1, ls=(0, dashes), zorder=2)
-        axes.plot([low, high], [y, y], color=paint, lw=2, solid_capstyle="butt", zorder=3)
-        fill = paint if row["stage"] == "smoothed" else "white"
-        axes.plot(row["value"], y, "o", ms=7, mfc=fill, mec=paint, mew=1.6, zorder=4)
+        _score(axes, y, row, colour(row["method"], learned), half)
     names = [f"{series_name(r['method'], r['stage'], learned)}\u2003{number(r['value'], 2)}" for r in rows]
-    axes.set_yticks(range(len(rows)), names)
-    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="MCC on held-out replicas")
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6 - 0.2 * narrow), xlabel="MCC on held-out replicas")
+    if narrow:
+        axes.set_yticks([])
+        for y, name in enumerate(names):
+            axes.text(0, y - 0.26, name, color=INK, va="bottom")
+    else:
+        axes.set_yticks(range(len(rows)), names)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color="#e6e6e6", lw=0.6)
@@ -57,12 +53,30 @@ def score_chart(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> Figur
     return figure
 
 
-def example_frames(examples: Sequence[Example], pixel_A: float, columns: int = 6) -> Figure:
-    """Noise-free images above recorded ones, in bands of at most `columns`; one gray scale for each kind."""
+def _score(axes: Axes, y: float, row: dict[str, Any], paint: str, half: float) -> None:
+    """One row of the chart, `half` its half height."""
+    low, high = row["interval"]
+    if row["rotation_null_95"] is not None:
+        axes.barh(y, row["rotation_null_95"], height=2 * half, color="white", ec="#d4d4d4", lw=0.8, zorder=0.5)
+        axes.plot([row["rotation_null"]] * 2, [y - half, y + half], color="#d4d4d4", lw=1.2, zorder=0.6)
+    axes.barh(y, row["null_95"], height=2 * half, color="#eeeeee", zorder=1)
+    axes.plot([row["null"]] * 2, [y - half, y + half], color="#b0b0b0", lw=1.2, zorder=2)
+    for name, dashes in (("ceiling", (2, 1.5)), ("ceiling_temporal", (0.8, 1.2))):
+        if row[name] is not None:
+            reach = 1.3 * half
+            axes.plot([row[name]] * 2, [y - reach, y + reach], color=INK, lw=1, ls=(0, dashes), zorder=2)
+    axes.plot([low, high], [y, y], color=paint, lw=2, solid_capstyle="butt", zorder=3)
+    fill = paint if row["stage"] == "smoothed" else "white"
+    axes.plot(row["value"], y, "o", ms=7, mfc=fill, mec=paint, mew=1.6, zorder=4)
+
+
+def example_frames(examples: Sequence[Example], pixel_A: float, width: float = WIDE) -> Figure:
+    """Noise-free images above recorded ones, in bands that fit the width; one gray scale for each kind."""
+    columns = 6 if width >= WIDE else 3
     bands = math.ceil(len(examples) / columns)
     columns = math.ceil(len(examples) / bands)
     left, title, gap = 0.3, 0.3, 0.05
-    side = min(1.7, (FULL_WIDTH - left) / columns - gap)
+    side = min(1.7, (width - left) / columns - gap)
     width, height = left + columns * (side + gap), bands * (title + 2 * (side + gap))
     figure = Figure(figsize=(width, height))
     clean, noisy = (np.array([getattr(e, kind) for e in examples]) for kind in ("clean", "noisy"))
@@ -87,12 +101,18 @@ def example_frames(examples: Sequence[Example], pixel_A: float, columns: int = 6
 
 
 def traces(
-    truth: Sequence[Truth], found: Sequence[Recovery], replica: int, time: np.ndarray, learned: Sequence[str]
+    truth: Sequence[Truth],
+    found: Sequence[Recovery],
+    replica: int,
+    time: np.ndarray,
+    learned: Sequence[str],
+    width: float = WIDE,
 ) -> Figure:
     """True and recovered collective variables of one method over time (ps), one panel each."""
     scale, unit = (1e-3, "ns") if time[-1] - time[0] >= 2000 else (1.0, "ps")
     t = scale * (time - time[0])
-    figure = Figure(figsize=(FULL_WIDTH, 0.75 + 1.75 * len(truth)), layout="constrained")
+    narrow = width < WIDE
+    figure = Figure(figsize=(width, 0.75 + 1.75 * len(truth) + 0.6 * narrow), layout="constrained")
     panels = figure.subplots(len(truth), 1, sharex=True, squeeze=False)[:, 0]
     paint = colour(found[0].method, learned)
     for j, (axes, true) in enumerate(zip(panels, truth, strict=True)):
@@ -118,8 +138,10 @@ def traces(
     keys += [Line2D([], [], color=paint, ls="", marker=".", alpha=0.5, label=stage) for stage in stages[:-1]]
     keys += [Line2D([], [], color=paint, lw=1.6, label=stages[-1])]
     if any(np.isfinite(r.deviation[replica]).any() for r in found if r.stage == stages[-1]):
-        keys += [Patch(color=paint, alpha=0.2, lw=0, label="±2 posterior standard deviations")]
-    panels[0].legend(handles=keys, loc="lower left", bbox_to_anchor=(-0.01, 0.98), ncols=len(keys))
+        keys += [Patch(color=paint, alpha=0.2, lw=0, label="±2 standard deviations")]
+    panels[0].legend(
+        handles=keys, loc="lower left", bbox_to_anchor=(-0.01, 1.08 if narrow else 0.98), ncols=2 if narrow else 4
+    )
     return figure
 
 
@@ -132,10 +154,10 @@ def heat_map(entry: dict[str, Any]) -> Figure:
     axes.imshow(matrix, cmap="RdBu_r", vmin=-1.4, vmax=1.4, aspect="auto")  # beyond ±1, so that outlines stand out
     for i, j in np.ndindex(matrix.shape):
         dark = abs(matrix[i, j]) > 0.85
-        axes.text(j, i, number(float(matrix[i, j]), 2), ha="center", va="center", color="white" if dark else INK)
+        axes.text(j, i, number(float(matrix[i, j]), 2), ha="center", va="center", color=ON_DARK if dark else ON_LIGHT)
     for j, i in enumerate(entry["assignment"]):
         if i >= 0:
-            axes.add_patch(Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, ec=INK, lw=1.8))
+            axes.add_patch(Rectangle((j - 0.46, i - 0.44), 0.92, 0.88, fill=False, ec=ON_LIGHT, lw=1.8))
     axes.set_xticks(range(len(names)), [shortened(name, 10) for name in names])
     axes.set_yticks(range(len(matrix)), [str(i + 1) for i in range(len(matrix))])
     axes.set_ylabel("component")
@@ -180,6 +202,6 @@ def _scale_bar(axes: Axes, n_pixels: int, pixel_A: float) -> None:
     decade = 10.0 ** math.floor(math.log10(third))
     length_A = max(step * decade for step in (1, 2, 5) if step * decade <= third)
     x, y = 0.06 * n_pixels, 0.07 * n_pixels
-    axes.plot([x, x + length_A / pixel_A], [y, y], color="white", lw=2.2, solid_capstyle="butt")
+    axes.plot([x, x + length_A / pixel_A], [y, y], color=ON_DARK, lw=2.2, solid_capstyle="butt")
     label = f"{length_A / 10:g} nm"
-    axes.text(x, y + 0.03 * n_pixels, label, color="white", va="bottom", ha="left", size=7.5)
+    axes.text(x, y + 0.03 * n_pixels, label, color=ON_DARK, va="bottom", ha="left", size=7.5)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
 
-def verdict(scores: dict[str, Any]) -> str:
-    """The run's verdict, those of its methods, and what the stages warn of, as HTML."""
-    whole = scores["verdict"]
-    grade = (whole["grade"] or "not scored").replace(" ", "-")
-    parts = [f'<div class="verdict {grade}"><p><b>{escape(whole["sentence"])}</b></p></div>']
-    parts += [_method(method) for method in whole["methods"]]
-    if scores["warnings"]:
-        items = "".join(f"<li>{escape(one['stage'])}: {escape(one['text'])}</li>" for one in scores["warnings"])
-        parts.append(f'<div class="warnings"><h2>Warnings</h2><ul>{items}</ul></div>')
-    return "\n".join(parts)
+from tempica.report.templating import fill
 
 
-def _method(method: dict[str, Any]) -> str:
-    """A method's sentence, what its steps add, and its variables one by one, folded."""
-    effects = [one["sentence"] for one in (method["unmixing"], method["smoothing"]) if one is not None]
-    lines = "".join(f"<li>{escape(source['sentence'])}</li>" for source in method["sources"])
-    added = f"<p>{escape(' '.join(effects))}</p>" if effects else ""
-    return f"<details><summary>{escape(method['sentence'])}</summary>{added}<ul>{lines}</ul></details>"
+def verdict(scores: Mapping[str, Any]) -> Markup:
+    """The run's verdict, those of its methods, the best one unfolded, and what the stages warn of."""
+    order = best_first(scores)
+    whole = scores["verdict"] | {"methods": order}
+    return fill(
+        "verdict.html",
+        verdict=whole,
+        warnings=scores["warnings"],
+        best=order[0]["method"] if order else None,
+    )
+
+
+def best_first(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Verdicts of methods: those that recover most variables first, then by score."""
+
+    def rank(method: dict[str, Any]) -> tuple[int, float]:
+        grades = [source["grade"] for source in method["sources"]]
+        value = sum(source["spearman"]["value"] for source in method["sources"])
+        return -grades.count("recovered"), -value
+
+    return sorted(scores["verdict"]["methods"], key=rank)

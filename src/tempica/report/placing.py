@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tempica.report.embedded import figure_block, image
-from tempica.report.figures import BASELINE, FULL_WIDTH, INK, MUTED, PALETTE
+from tempica.report.embedded import WIDE, figure_block, responsive
+from tempica.report.figures import BASELINE, INK, MUTED, PALETTE
+from tempica.report.templating import fill
 from tempica.report.words import number
 
 SOURCES = {
@@ -34,29 +37,43 @@ HEAD = (
 )
 
 
-def section(scores: dict[str, Any]) -> str:
-    """Poses and posteriors, from scores.json, as HTML."""
+def section(scores: dict[str, Any]) -> Markup:
+    """Poses and posteriors, from scores.json."""
     poses, latents = scores["poses"], {row["split"]: row for row in scores["latents"]}
-    parts = ["<section>\n<h2>Poses and posteriors</h2>", f"<p>{_sentence(poses)}</p>"]
+    parts = [Markup("<p>{}</p>").format(_sentence(poses))]
     splits = {row["split"]: row for row in poses["splits"]}
     shown = splits.get("held_out")
-    figure = placing(shown, latents.get("held_out"), poses["lost_beyond_deg"])
-    if figure is not None:
-        parts.append(figure_block([image(figure, _alt(shown, latents.get("held_out")))], _caption(shown, poses)))
-    if splits:
-        parts.append(_table(splits.values()))
-    parts += [f"<p>{_of_latents(row)}</p>" for row in [latents.get("held_out")] if row is not None]
-    return "\n".join([*parts, "</section>"])
+    draw = partial(placing, shown, latents.get("held_out"), poses["lost_beyond_deg"])
+    if draw() is not None:
+        drawn = responsive(draw, _alt(shown, latents.get("held_out")))
+        parts.append(figure_block([drawn], _caption(shown, poses), label="Errors of poses, and calibration"))
+    told = [sentence for row in [latents.get("held_out")] if row is not None and (sentence := _of_latents(row))]
+    parts += [Markup("<p>{}</p>").format(sentence) for sentence in told]
+    return fill(
+        "section.html",
+        id="poses",
+        title="Poses and posteriors",
+        parts=parts,
+        folded=[_table(splits.values())] if splits else [],
+        folded_title="Errors of poses as a table",
+    )
 
 
-def placing(pose: dict[str, Any] | None, latent: dict[str, Any] | None, lost_deg: float) -> Figure | None:
-    """Distribution of the rotation's error, where there is one, and calibration of posteriors; None for neither."""
+def placing(pose: dict[str, Any] | None, latent: dict[str, Any] | None, lost_deg: float, width: float = WIDE) -> Any:
+    """Distribution of the rotation's error, where there is one, and calibration of posteriors; None for neither.
+
+    Side by side, or one above the other where there is little room.
+    """
     levels = [(name, row["level"]) for name, row in (("pose", pose), ("latents", latent)) if row and row["level"]]
     if pose is None and not levels:
         return None
     n_panels = (pose is not None) + bool(levels)
-    figure = Figure(figsize=(FULL_WIDTH * (1.0 if n_panels == 2 else 0.5), 3.1), layout="constrained")
-    panels = list(figure.subplots(1, n_panels, squeeze=False, width_ratios=(1.7, 1.0)[-n_panels:])[0])
+    if width < WIDE:
+        figure = Figure(figsize=(width, 3.0 * n_panels), layout="constrained")
+        panels = list(figure.subplots(n_panels, 1, squeeze=False)[:, 0])
+    else:
+        figure = Figure(figsize=(width * (1.0 if n_panels == 2 else 0.5), 3.1), layout="constrained")
+        panels = list(figure.subplots(1, n_panels, squeeze=False, width_ratios=(1.7, 1.0)[-n_panels:])[0])
     if pose is not None:
         _errors(panels.pop(0), pose, lost_deg)
     if levels:
@@ -112,7 +129,7 @@ def _sentence(poses: dict[str, Any]) -> str:
         if row["bound_deg"] is not None:
             found += f", where {number(row['bound_deg'][50], 1)}° is the least that single frames allow"
         found += f"; {_percent(row['lost'])} of the frames are lost."
-    return escape(found)
+    return found
 
 
 def _of_latents(row: dict[str, Any]) -> str:
@@ -120,7 +137,7 @@ def _of_latents(row: dict[str, Any]) -> str:
     if row["squared_error"] is None or row["leak"] is None:
         return ""
     low, high = row["squared_error_interval"]
-    return escape(
+    return (
         f"Latents on held-out replicas: squared error over its expectation {number(row['squared_error'], 2)}"
         f" ({number(low, 2)} to {number(high, 2)}); the pose explains {_percent(row['leak'])} of the variance of their"
         f" errors, where chance gives {_percent(row['leak_null'])} (95 %: {_percent(row['leak_null_95'])})."
@@ -153,9 +170,8 @@ def _alt(pose: dict[str, Any] | None, latent: dict[str, Any] | None) -> str:
     return f"Distribution of errors and calibration on held-out replicas: {'; '.join(told)}."
 
 
-def _table(splits: Any) -> str:
-    head = "".join(f'<th scope="col"{" class=" + chr(34) + "n" + chr(34) if n else ""}>{name}</th>' for name, n in HEAD)
-    lines = []
+def _table(splits: Any) -> Markup:
+    rows = []
     for row in splits:
         low, high = row["squared_error_interval"] or (None, None)
         error = number(row["squared_error"], 2)
@@ -171,16 +187,13 @@ def _table(splits: Any) -> str:
             error,
         )
         name = f"{SPLITS[row['split']]}, {row['n_frames']} frames"
-        lines.append(f'<tr><th scope="row">{name}</th>' + "".join(f'<td class="n">{c}</td>' for c in cells) + "</tr>")
+        rows.append([(name, ""), *((cell, "n") for cell in cells)])
+    heads = [(name, "n" if is_number else "") for name, is_number in HEAD]
     caption = (
         "Structure: root mean square distance of the superposed structures, median over frames. Squared error: that"
         " of the pose over its expectation, with its 95 % interval; 1 where posteriors mean what they say."
     )
-    return (
-        f'<figure><div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n'
-        + "\n".join(lines)
-        + f"\n</tbody></table></div><figcaption>{caption}</figcaption></figure>"
-    )
+    return fill("table.html", heads=heads, rows=rows, caption=caption, label="Errors of poses")
 
 
 def _percent(share: float | None) -> str:

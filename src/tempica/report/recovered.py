@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ class Recovery:
     """One collective variable as one method and stage recovered it, in the unit of the truth.
 
     `value` and `deviation` (replica, time); `deviation` is NaN where the posterior is unknown; both are NaN
-    throughout where no component was matched. `correlation` is that of held-out replicas, absolute.
+    throughout where no component was matched. `deviation` is widened by the factor of `band`, an entry of scores.json,
+    where there is one. `correlation` is that of held-out replicas, absolute.
     """
 
     method: str
@@ -34,6 +36,8 @@ class Recovery:
     value: np.ndarray
     deviation: np.ndarray
     correlation: float
+    name: str = ""  # of the variable
+    band: dict[str, Any] | None = None
 
     @property
     def found(self) -> bool:
@@ -52,9 +56,16 @@ def truths(trajectory: xarray.Dataset) -> list[Truth]:
 
 
 def recoveries(
-    sources: xarray.Dataset, truth: list[Truth], matrices: list[dict[str, Any]], methods: list[str]
+    sources: xarray.Dataset,
+    truth: list[Truth],
+    matrices: list[dict[str, Any]],
+    methods: list[str],
+    bands: Sequence[dict[str, Any]] = (),
 ) -> list[Recovery]:
-    """Every collective variable for each of the `matrices` (one a method and stage) of the methods, in order."""
+    """Every collective variable for each of the `matrices` (one a method and stage) of the methods, in order.
+
+    `bands` are those of scores.json, by the names that sources and methods have here.
+    """
     train = splits(sources) == "train"
     names = [str(name) for name in sources["estimator"].values]
     result = []
@@ -70,10 +81,14 @@ def recoveries(
         for j, component in enumerate(entry["assignment"]):
             if component < 0:
                 nothing = np.full(truth[j].value.shape, np.nan)
-                result.append(Recovery(entry["method"], entry["stage"], j, nothing, nothing, np.nan))
+                name = truth[j].name
+                result.append(Recovery(entry["method"], entry["stage"], j, nothing, nothing, np.nan, name))
                 continue
             k = column[component]
             slope, offset = fit_line(value[train, :, k], truth[j].value[train])
+            where = {"method": entry["method"], "stage": entry["stage"], "variable": truth[j].name}
+            band = next((one for one in bands if where.items() <= one.items()), None)
+            widened = 1.0 if band is None else band["factor"]
             spread = np.where(variance[..., k] >= 0, variance[..., k], np.nan)
             result.append(
                 Recovery(
@@ -81,8 +96,10 @@ def recoveries(
                     entry["stage"],
                     j,
                     slope * value[..., k] + offset,
-                    np.abs(slope) * np.sqrt(spread),
+                    widened * np.abs(slope) * np.sqrt(spread),
                     abs(float(matrix[component, j])),
+                    truth[j].name,
+                    band,
                 )
             )
     return result

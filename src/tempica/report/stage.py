@@ -23,6 +23,7 @@ def run(work: Work) -> None:
 
 def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
     """The page of a finished run."""
+    from tempica.report.changed import last_of
     from tempica.report.page import render_page
 
     trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
@@ -41,6 +42,7 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
         checks,
         audit,
         latents=latents,
+        before=last_of(run),
         software=store.software(),
     )
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'

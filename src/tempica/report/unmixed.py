@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
-from importlib import resources
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tempica.report.embedded import figure_block, image, style
-from tempica.report.figures import FULL_WIDTH, INK, MUTED, PALETTE
+from tempica.report.embedded import WIDE, figure_block, image, style
+from tempica.report.figures import INK, MUTED, PALETTE
+from tempica.report.templating import fill, page
 from tempica.report.words import number, shortened
 
 MOST_SHOWN = 8  # sources with a panel each
 MOST_ROWS = 4000  # points of a trace
+LONG = 60  # letters of a cell that is wrapped
 VERDICTS = {
     "identifiable": "Identifiable",
     "linear": "Linear ambiguity",
@@ -48,27 +49,21 @@ def render_unmixed(
         sections: further sections, HTML.
     """
     with style():
-        body = [_head(record), _sources(sources, labels, series), _latents(X, sources, features)]
-        body += [_leakage(record), _audit(record), *sections, _methods(record), _files(record)]
-    css = resources.files("tempica.report").joinpath("style.css").read_text(encoding="utf-8")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(str(record['source']))} – tempica unmix</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
-        "<main>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
-    )
+        body = [_sources(sources, labels, series), _latents(X, sources, features)]
+    body += [_leakage(record), _audit(record), *sections, _methods(record), _files(record)]
+    return page(f"{record['source']}: unmixed", _head(record), body)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of text, escaped; the first cell of a row is its heading."""
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    lines = (
-        f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in rest)}</tr>'
-        for first, *rest in rows
-    )
-    body = "\n".join(lines)
-    return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """A table of text; the first cell of a row is its heading, long texts are wrapped."""
+    longest = [max((len(row[k]) for row in rows), default=0) for k in range(len(columns))]
+    classes = ["text" if length > LONG else "" for length in longest]
+    return fill(
+        "table.html",
+        heads=list(zip(columns, classes, strict=True)),
+        rows=[list(zip(row, classes, strict=True)) for row in rows],
+        caption="",
+        label=columns[0],
     )
 
 
@@ -82,18 +77,20 @@ def _head(record: dict[str, Any]) -> str:
         "Series": "none" if record["series"] is None else str(record["series"]),
         "Labels": record["labels"] or "none",
     }
-    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts.items())
-    notes = "".join(f"<li>{escape(note)}</li>" for note in [record["counted"], *record["notes"], *about["warnings"]])
-    return (
-        f'<header>\n<p class="kicker">tempica unmix</p>\n<h1>{escape(str(record["source"]).rpartition("/")[2])}</h1>\n'
-        f'<div class="verdict"><p><b>{VERDICTS[record["verdict"]]}.</b> {escape(record["why"])}</p></div>\n'
-        f'<dl class="facts">{items}</dl>\n<ul>{notes}</ul>\n</header>'
+    verdict = Markup('<div class="verdict"><p class="whole"><b>{}.</b> {}</p></div>')
+    return fill(
+        "header.html",
+        kicker="tempica unmix",
+        title=str(record["source"]).rpartition("/")[2],
+        verdict=verdict.format(VERDICTS[record["verdict"]], record["why"]),
+        facts=facts,
+        notes=[record["counted"], *record["notes"], *about["warnings"]],
     )
 
 
 def _sources(sources: np.ndarray, labels: np.ndarray | None, series: np.ndarray | None) -> str:
     shown = min(sources.shape[1], MOST_SHOWN)
-    figure = Figure(figsize=(FULL_WIDTH, 0.5 + 1.35 * shown), layout="constrained")
+    figure = Figure(figsize=(WIDE, 0.5 + 1.35 * shown), layout="constrained")
     panels = figure.subplots(shown, 2, squeeze=False, width_ratios=(3, 1))
     for i, (left, right) in enumerate(panels):
         value = sources[:, i]
@@ -113,7 +110,7 @@ def _sources(sources: np.ndarray, labels: np.ndarray | None, series: np.ndarray 
     caption = f"<b>Sources</b>, of unit variance; signs are arbitrary. Left: {what}. Right: distribution over all rows."
     more = "" if shown == sources.shape[1] else f" The first {shown} of {sources.shape[1]}."
     drawn = image(figure, f"Panels of {shown} sources: {what}, and histograms.")
-    return f"<section>\n<h2>What was found</h2>\n{figure_block([drawn], caption + more)}\n</section>"
+    return _section("found", "What was found", figure_block([drawn], caption + more, label="Sources"))
 
 
 def _trace(axes: Axes, value: np.ndarray) -> None:
@@ -146,7 +143,7 @@ def _latents(X: np.ndarray, sources: np.ndarray, features: Sequence[str]) -> str
     axes.tick_params(length=0)
     drawn = image(figure, f"Correlations of {shown} sources with {wide} latents.")
     caption = "<b>Correlation</b> (Pearson) of each source with each latent; red positive, blue negative."
-    return f"<section>\n<h2>Sources and latents</h2>\n{figure_block([drawn], caption)}\n</section>"
+    return _section("latents", "Sources and latents", figure_block([drawn], caption, label="Correlations"))
 
 
 def _leakage(record: dict[str, Any]) -> str:
@@ -165,11 +162,11 @@ def _leakage(record: dict[str, Any]) -> str:
         r2, null = number(before["r2"][largest], 3), number(before["null_95"][largest], 3)
         rows.append((f"latents, most {record['features'][largest]}", row["nuisance"], r2, null, told))
     columns = ("Of", "Nuisance", "R², left-out frames", "Chance, 95 %", "Result")
-    return (
-        f"<section>\n<h2>Leakage of nuisances</h2>\n{table(columns, rows)}\n<p>R²: share of the variance that the"
-        " nuisance explains in frames that the explanation was not learned on. Chance: the nuisance moved in time on a"
-        " circle.</p>\n</section>"
+    told = Markup(
+        "<p>R²: share of the variance that the nuisance explains in frames that the explanation was not learned on."
+        " Chance: the nuisance moved in time on a circle.</p>"
     )
+    return _section("leakage", "Leakage of nuisances", table(columns, rows), told)
 
 
 def _audit(record: dict[str, Any]) -> str:
@@ -181,8 +178,8 @@ def _audit(record: dict[str, Any]) -> str:
     rows = [(test["title"], passed[test["passed"]], test["sentence"]) for test in found["tests"]]
     whole = found["verdict"]
     told = [whole["sentence"], *(one["sentence"] for one in found["verdicts"]), whole["mend"], *found["notes"]]
-    said = "".join(f"<p>{escape(line)}</p>" for line in dict.fromkeys(told) if line)
-    return f"<section>\n<h2>Audit</h2>\n{said}\n{table(('Test', 'Result', 'What was found'), rows)}\n</section>"
+    said = [Markup("<p>{}</p>").format(line) for line in dict.fromkeys(told) if line]
+    return _section("audit", "Audit", *said, table(("Test", "Result", "What was found"), rows))
 
 
 def _methods(record: dict[str, Any]) -> str:
@@ -197,7 +194,7 @@ def _methods(record: dict[str, Any]) -> str:
             rows.append((row["title"], "failed", record["failed"][row["name"]]))
         else:
             rows.append((row["title"], "not fitted", row["lacks"] or "applies; ask for it with --method"))
-    return f"<section>\n<h2>Methods</h2>\n{table(('Method', 'Result', 'Why'), rows)}\n</section>"
+    return _section("methods", "Methods", table(("Method", "Result", "Why"), rows))
 
 
 def _files(record: dict[str, Any]) -> str:
@@ -213,7 +210,9 @@ def _files(record: dict[str, Any]) -> str:
         ("unmix.json", "what was asked and found, for programs"),
     ]
     software = ", ".join(f"{name} {version}" for name, version in sorted(record["software"].items()))
-    return (
-        f"<section>\n<h2>Files</h2>\n{table(('File', 'Holds'), rows)}\n"
-        f"<p>Fingerprint <code>{escape(record['fingerprint'])}</code>. {escape(software)}.</p>\n</section>"
-    )
+    told = Markup("<p>Fingerprint <code>{}</code>. {}.</p>").format(record["fingerprint"], software)
+    return _section("files", "Files", table(("File", "Holds"), rows), told)
+
+
+def _section(name: str, title: str, *parts: str) -> Markup:
+    return fill("section.html", id=name, title=title, parts=parts, folded=[], folded_title="")

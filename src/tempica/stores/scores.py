@@ -164,6 +164,7 @@ _SOURCE = _object(
         "pearson": _KIND,
         "r2": {"type": "number", "description": "of the best affine map of all components"},
         "rotation_95": {**_NUMBER_OR_NULL, "description": "95th percentile of random rotations, of this variable"},
+        "rotation_share": {**_NUMBER_OR_NULL, "description": "share of random rotations that tell it as well"},
         "best_rotation_95": {
             **_NUMBER_OR_NULL,
             "description": "the same of the variable that each rotation tells best, as a share of what the subspace"
@@ -221,6 +222,23 @@ _VERDICT = _object(
     },
     description="what the numbers say in words; evaluate/verdicts.py has the rules",
 )
+_BAND = _object(
+    {
+        "method": {"type": "string"},
+        "stage": {"enum": ["unmixed", "smoothed"]},
+        "variable": {"type": "string"},
+        "factor": {
+            "type": "number",
+            "description": "by which bands of 2 posterior standard deviations are widened, so that on training and"
+            " validation replicas they hold 95.45 % of the true values",
+        },
+        "coverage": {"type": "number", "description": "share of held-out frames within the widened bands"},
+        "coverage_interval": {**_PAIR, "description": "95 %, from blocks of neighbouring frames"},
+        "coverage_posterior": {"type": "number", "description": "share within the bands of the posterior alone"},
+        "n_frames": {"type": "integer"},
+    },
+    description="of one variable; evaluate/bands.py has the rule",
+)
 _WARNINGS = {
     "type": "array",
     "items": _object({"stage": {"type": "string"}, "text": {"type": "string"}}),
@@ -244,6 +262,7 @@ SCORES: dict[str, Any] = {
             for inputs in ("latents", "images")
         },
         "verdict": _VERDICT,
+        "bands": {"type": "array", "items": _BAND},
         "warnings": _WARNINGS,
         "poses": {
             "type": "object",
@@ -286,6 +305,7 @@ SCORES: dict[str, Any] = {
         "supervised_latents_why",
         "supervised_images_why",
         "verdict",
+        "bands",
         "warnings",
         "poses",
         "latents",
