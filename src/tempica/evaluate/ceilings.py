@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.likelihood import Likelihood
 from tempica.imaging.linearise import Images, Scatterers, Whitened
 from tempica.imaging.modes import principal_modes
 from tempica.series import quadratic
@@ -128,6 +129,43 @@ def likelihoods(
         difference = exact - correction[f]
         correction[f] = difference - difference.mean()
     return Likelihoods(linear, a, correction)
+
+
+def likelihoods_by(
+    prior: Prior,
+    seen: Likelihood,
+    pose: tuple[np.ndarray, np.ndarray],
+    position: np.ndarray,
+    variable: np.ndarray,
+    nodes: np.ndarray,
+) -> Likelihoods:
+    """The same of the frames of any camera, at true poses, structures (F, N, 3) in nm and variables (F, V).
+
+    At each node the expansion there stands for that at the truth: −2 ln p and its derivatives h, Λ in r, so that
+    log p(y | c) = −½ misfit − hᵀr* − ½ r*ᵀΛr* + ½ (h + Λr*)ᵀ (I + RΛ)⁻¹ R (h + Λr*) − ½ ln det(I + RΛ).
+    """
+    there = seen.expand(position, *pose, prior.shape, pose=False)
+    information, n_modes = there.information, len(prior.shape)
+    amplitude = prior.amplitude(position)
+    evidence = there.evidence + (information @ amplitude[..., None])[..., 0]
+    inner = np.eye(n_modes) + information @ prior.spread
+    a = np.linalg.solve(inner, information)
+    linear, a = np.linalg.solve(inner, evidence[..., None])[..., 0], 0.5 * (a + a.swapaxes(1, 2))
+    found = Likelihoods(linear, a, np.empty((len(position), 0)))
+    if not len(nodes):
+        return found
+    expected, here = prior.expected(nodes), prior.expected(variable)
+    left, correction = amplitude - here, -found.at(expected)
+    for g, goal in enumerate(expected):
+        structure = position + np.tensordot(goal - here, prior.shape, 1)
+        near = seen.expand(structure, *pose, prior.shape, pose=False)
+        pulled = (near.information @ left[..., None])[..., 0]
+        u, inside = near.evidence + pulled, np.eye(n_modes) + prior.spread @ near.information
+        gain = (u * np.linalg.solve(inside, (u @ prior.spread)[..., None])[..., 0]).sum(1)
+        volume = np.linalg.slogdet(inside)[1]
+        lost = (left * (2 * near.evidence + pulled)).sum(1)
+        correction[:, g] += 0.5 * (gain - near.misfit - lost - volume)
+    return Likelihoods(linear, a, correction - correction.mean(1, keepdims=True))
 
 
 def bayes_estimate(

@@ -57,8 +57,11 @@ def score_chart(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> Figur
     return figure
 
 
-def example_frames(examples: Sequence[Example], pixel_A: float, columns: int = 6) -> Figure:
-    """Noise-free images above recorded ones, in bands of at most `columns`; one gray scale for each kind."""
+def example_frames(examples: Sequence[Example], pixel_A: float | None, columns: int = 6) -> Figure:
+    """Noise-free images above recorded ones, in bands of at most `columns`; one gray scale for each kind.
+
+    Without a `pixel_A` there is no scale bar.
+    """
     bands = math.ceil(len(examples) / columns)
     columns = math.ceil(len(examples) / bands)
     left, title, gap = 0.3, 0.3, 0.05
@@ -81,7 +84,7 @@ def example_frames(examples: Sequence[Example], pixel_A: float, columns: int = 6
                 axes.text(-0.05, 0.5, name, transform=axes.transAxes, rotation=90, ha="right", va="center", color=INK)
             if kind == 0:
                 axes.set_title(f"replica {example.replica}, frame {example.frame}", color=MUTED, size=8, pad=3)
-            if i == kind == 0:
+            if i == kind == 0 and pixel_A is not None:
                 _scale_bar(axes, image.shape[1], pixel_A)
     return figure
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.photons import patterns_in
 
 if TYPE_CHECKING:
     import xarray
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One frame: `clean` and `noisy` (y, x) in 1/Å; `replica` by its name, `frame` by its place in time."""
+    """One frame: `clean` and `noisy` (y, x) in 1/Å, or roots of photons; `replica` by name, `frame` by its place."""
 
     replica: int
     frame: int
@@ -37,6 +38,8 @@ def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.nda
 def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:
     at = {"replica": replica, "time": [frame]}
     view = movie.isel(at)
+    if movie.attrs["kind"] == "diffraction":
+        return _pattern(trajectory, movie, view, replica, frame)
     clean = imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
         *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),
@@ -47,3 +50,19 @@ def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, fr
         clean=clean[0],
         noisy=view["image"].values[0].astype(np.float64),
     )
+
+
+def _pattern(
+    trajectory: xarray.Dataset, movie: xarray.Dataset, view: xarray.Dataset, replica: int, frame: int
+) -> Example:
+    """Photons that are expected of a shot, and those that were counted, as square roots, whose noise is the same."""
+    image = view["image"].values
+    position = trajectory["position"].isel({"replica": replica, "time": [frame]}).values.astype(np.float64)
+    patterns = patterns_in(movie, image)
+    rotation = imaging.rotation_matrix(view["pose_quaternion"].values)
+    _, fluence = patterns.expand_with_fluence(position, rotation, np.zeros((0, *position.shape[1:])), pose=False)
+    clean = np.zeros(image[0].shape)
+    light = patterns.expected(position, rotation)[0] - patterns.background
+    clean[movie["mask"].values > 0] = fluence[0] * light + patterns.background
+    name = int(movie["replica"].values[replica])
+    return Example(name, frame, np.sqrt(clean), np.sqrt(image[0].astype(np.float64)))
