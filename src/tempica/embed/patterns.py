@@ -13,7 +13,7 @@ from tempica.embed.modes.leftover import place_variance, rest_shapes, turn_varia
 from tempica.embed.modes.state import State, unsure
 from tempica.embed.poses.following import likely
 from tempica.embed.poses.grids import Grid, rotation_grid, rotations_for
-from tempica.embed.poses.refine import LEAST_DEVIATION_A, Peaks, climb, distinct, shift_prior
+from tempica.embed.poses.refine import LEAST_DEVIATION_A, Peaks, ShiftPrior, climb, distinct, shift_prior
 from tempica.embed.posterior import posterior
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import modes_of
@@ -102,10 +102,21 @@ def search(seen: Patterns, modes: Modes, molecule: np.ndarray, n_peaks: int = 4,
     small = seen.within(TEMPLATE_A)
     templates = make_templates(small, modes, round(finer * rotations_for(modes.mean)))
     prior = shift_prior(len(seen), LEAST_DEVIATION_A)
-    peaks = climb(small, modes, _highest(small, templates, len(modes.shape)), prior, 2, behind=3 * BEHIND)
+    peaks = _climbed(small, modes, _highest(small, templates, len(modes.shape)), prior, 2, 3 * BEHIND)
     peaks = distinct(peaks, SAME, TRIED)
     peaks = likely(peaks, molecule, n_peaks, shift_deviation_A=LEAST_DEVIATION_A, shift_variance=np.inf)
-    return distinct(climb(seen, modes, peaks, prior, 6, behind=BEHIND), SAME, n_peaks)
+    return distinct(_climbed(seen, modes, peaks, prior, 6, BEHIND), SAME, n_peaks)
+
+
+def _climbed(seen: Patterns, modes: Modes, peaks: Peaks, prior: ShiftPrior, n_steps: int, behind: float) -> Peaks:
+    """Peaks after some steps; where all have given each other up, the likeliest to begin with goes alone."""
+    found = climb(seen, modes, peaks, prior, n_steps, behind=behind)
+    lost = np.flatnonzero(~np.isfinite(found.log_evidence).any(1))
+    if len(lost):
+        alone = climb(seen[lost], modes, peaks[lost].best(1), prior[lost], n_steps)
+        for kept, new in zip(vars(found).values(), vars(alone).values(), strict=True):
+            kept[lost, :1] = new
+    return found
 
 
 def _highest(seen: Patterns, templates: Templates, n_modes: int) -> Peaks:
