@@ -76,8 +76,7 @@ def test_the_worker_count_changes_no_photon(photographed: Path, tmp_path: Path) 
 
 def test_what_needs_electron_images_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
-    camera = with_camera(small_recipe_text(), CAMERA)
-    recipe.write_text(camera + '\n[embed]\nmodes_from = "images"\n')
+    recipe.write_text(COMMITTED.read_text().replace("[train]", '[embed]\nmodes_from = "images"\n\n[train]'))
     done = tempica("run", recipe, "--out", tmp_path / "run")
     assert done.returncode == 2
     assert "patterns have no phases to make a map of" in done.stderr

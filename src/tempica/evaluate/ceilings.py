@@ -29,6 +29,8 @@ from tempica.imaging.linearise import Images, Scatterers, Whitened
 from tempica.imaging.modes import principal_modes
 from tempica.series import quadratic
 
+HOPELESS = 60.0  # nats below the best: nodes that need no correction, and the most that one may be
+AT_ONCE = 256  # structures at nodes
 N_MODES = 16  # beyond these, modes of a coarse-grained protein move less than a tenth of a pixel
 
 
@@ -141,7 +143,8 @@ def likelihoods_by(
 ) -> Likelihoods:
     """The same of the frames of any camera, at true poses, structures (F, N, 3) in nm and variables (F, V).
 
-    At each node the expansion there stands for that at the truth: −2 ln p and its derivatives h, Λ in r, so that
+    At each node that the quadratic form leaves possible, the expansion there stands for that at the truth: −2 ln p and
+    its derivatives h, Λ in r, so that
     log p(y | c) = −½ misfit − hᵀr* − ½ r*ᵀΛr* + ½ (h + Λr*)ᵀ (I + RΛ)⁻¹ R (h + Λr*) − ½ ln det(I + RΛ).
     """
     there = seen.expand(position, *pose, prior.shape, pose=False)
@@ -155,17 +158,23 @@ def likelihoods_by(
     if not len(nodes):
         return found
     expected, here = prior.expected(nodes), prior.expected(variable)
-    left, correction = amplitude - here, -found.at(expected)
-    for g, goal in enumerate(expected):
-        structure = position + np.tensordot(goal - here, prior.shape, 1)
-        near = seen.expand(structure, *pose, prior.shape, pose=False)
-        pulled = (near.information @ left[..., None])[..., 0]
+    left, value = amplitude - here, found.at(expected)
+    value -= value.max(1, keepdims=True)
+    correction = np.zeros_like(value)
+    frame, node = np.nonzero(value > -HOPELESS)
+    for first in range(0, len(frame), AT_ONCE):
+        f, g = frame[first : first + AT_ONCE], node[first : first + AT_ONCE]
+        structure = position[f] + np.tensordot(expected[g] - here[f], prior.shape, 1)
+        near = seen[f].expand(structure, pose[0][f], pose[1][f], prior.shape, pose=False)
+        pulled = (near.information @ left[f][..., None])[..., 0]
         u, inside = near.evidence + pulled, np.eye(n_modes) + prior.spread @ near.information
         gain = (u * np.linalg.solve(inside, (u @ prior.spread)[..., None])[..., 0]).sum(1)
-        volume = np.linalg.slogdet(inside)[1]
-        lost = (left * (2 * near.evidence + pulled)).sum(1)
-        correction[:, g] += 0.5 * (gain - near.misfit - lost - volume)
-    return Likelihoods(linear, a, correction - correction.mean(1, keepdims=True))
+        lost = (left[f] * (2 * near.evidence + pulled)).sum(1)
+        correction[f, g] = 0.5 * (gain - near.misfit - lost - np.linalg.slogdet(inside)[1]) - value[f, g]
+    weight = np.exp(value)
+    centre = (weight * correction).sum(1, keepdims=True) / weight.sum(1, keepdims=True)
+    told = np.clip(correction - centre, -HOPELESS, HOPELESS)
+    return Likelihoods(linear, a, np.where(value > -HOPELESS, told, 0.0))
 
 
 def bayes_estimate(
