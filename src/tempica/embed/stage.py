@@ -39,7 +39,8 @@ def run(work: Work) -> None:
     sums = _add_up_images(plan) if work.recipe.embed.modes_from == "images" else []
     task = partial(start.begin, work.recipe.embed, work.run, first, model, few, stated, sums)
     work.run_chains(None, [[("start", task)]])
-    setting = _find_shifts(plan, first, model) if plan.pose == "hidden" else first
+    shifted = plan.pose == "hidden" and not plan.has_patterns
+    setting = _find_shifts(plan, first, model) if shifted else first
     setting, state = _learn(plan, setting)
     if plan.pose == "hidden":
         _search(plan, "all", plan.long_spans, setting, state, "searching poses of all frames")
@@ -189,7 +190,8 @@ def _write(plan: Plan, setting_file: Path, state: Path) -> None:
             "turn_deg": float(np.degrees(np.sqrt(motion.turn_variance))),
             "shift_step_A": float(np.sqrt(motion.shift_variance)),
         }
-        about |= {name: value for name, value in found.items() if np.isfinite(value)}  # else nothing goes on
+        told = ["turn_deg"] if plan.has_patterns else list(found)
+        about |= {name: found[name] for name in told if np.isfinite(found[name])}  # else nothing goes on
     latents = work.create_store(
         "latents",
         sizes | {"atom": n_atoms, "space": 3, "quaternion": 4, "plane": 2, "pose": 5, "pose_other": 5},

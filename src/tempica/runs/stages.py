@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 Rule = Callable[[str, "Recipe", str], str | None]
 
 
-def _no_model_of_diffraction(stage: str, recipe: Recipe, device: str) -> str | None:
+def _no_made_up_patterns(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.render.kind != "xfel":
         return None
     return (
-        f"render.kind = 'xfel': {stage} cannot be done, since no estimator of this version has a model of diffraction"
-        " patterns. Make them with --until render; tempica export --to cxi converts them for other programs."
+        f"render.kind = 'xfel': {stage} cannot be done, since it makes up images of the electron microscope to test a"
+        " run with. tempica audit says whether the sources of this run can be believed."
+    )
+
+
+def _no_map_of_patterns(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind != "xfel" or recipe.embed.modes_from != "images":
+        return None
+    return (
+        "render.kind = 'xfel' with embed.modes_from = 'images': patterns have no phases to make a map of. Write"
+        " embed.modes_from = 'structure' or 'ensemble'."
     )
 
 
@@ -82,7 +91,7 @@ class Stage:
         return tuple(name for name in self.makes if name not in absent)
 
 
-_IMAGES_EMBED = (_no_model_of_diffraction, _no_model_of_heights)
+_IMAGES_EMBED = (_no_model_of_heights,)
 
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
 STAGES: dict[str, Stage] = {
@@ -109,7 +118,7 @@ STAGES: dict[str, Stage] = {
             reads=("movie", "structure", "ensemble"),
             makes=("latents.zarr",),
             help="Turn images into posteriors of displacement modes: latents.zarr.",
-            rules=_IMAGES_EMBED,
+            rules=(*_IMAGES_EMBED, _no_map_of_patterns),
         ),
         Stage(
             "train",
@@ -144,7 +153,7 @@ CHECK = Stage(
     reads=("movie", "structure", "ensemble", "latents"),
     makes=("checks.json",),
     help="Test a run for bias.",
-    rules=_IMAGES_EMBED,
+    rules=(*_IMAGES_EMBED, _no_made_up_patterns),
 )
 """No stage of a run, which is complete without it: what is done with one that has been embedded."""
 
