@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from tempica.errors import TruthError
 from tempica.runs.stages import READERS
+from tempica.stores import schema
 from tempica.stores.reading import open_store
-from tempica.stores.store import file_name
+from tempica.stores.store import file_name, verify
 
 if TYPE_CHECKING:
     import xarray
 
 
 def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
-    """A completed store of a run, opened for a stage.
+    """A completed store of a run, opened for a stage; "movie" stands for that of whichever camera the run has.
 
     Raises TruthError when the table of stages does not let the stage see it, and StoreError when it is missing,
     incomplete or damaged.
@@ -23,7 +24,11 @@ def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
     allowed = READERS[stage].reads
     if kind not in allowed:
         raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
-    return open_store(Path(run) / file_name(kind), kind)
+    path = Path(run) / file_name(kind)
+    if kind != "movie":
+        return open_store(path, kind)
+    stored = str(verify(path).get("kind"))
+    return open_store(path, stored if schema.FILES.get(stored) == "movie" else "movie")
 
 
 def true_poses(run: Path, stage: str, movie: xarray.Dataset) -> xarray.Dataset:
