@@ -175,6 +175,14 @@ def test_map_names_every_package() -> None:
     assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set()
 
 
+def test_what_arrays_alone_need_is_current() -> None:
+    """Every dependency but the physics stands in the README's way to install without it."""
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = {re.split(r"[=<>]", line)[0] for line in needed} - {"openmm", "mdtraj"}
+    (told,) = re.findall(r"`pip install (click [^`]+)`", (ROOT / "README.md").read_text())
+    assert set(told.split()) == names
+
+
 def test_table_of_methods_is_current() -> None:
     """Each trainable row of METHODS, in its order: name, estimator, what it needs and identifies, theorem."""
     expected = [

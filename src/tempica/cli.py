@@ -14,6 +14,7 @@ from tempica import terminal
 from tempica._version import __version__
 from tempica.commands.auditing import audit_axes
 from tempica.commands.checking import check_run
+from tempica.commands.citing import cite
 from tempica.commands.designing import design_recipe
 from tempica.commands.exchanging import export_run, import_files
 from tempica.commands.listings import methods, recipes, schema
@@ -44,7 +45,7 @@ def cli() -> None:
     """
 
 
-_VERBS = (check_run, audit_axes, design_recipe, export_run, import_files, unmix, recipes, methods, schema)
+_VERBS = (check_run, audit_axes, design_recipe, export_run, import_files, unmix, recipes, methods, cite, schema)
 for _verb in (run, *COMMANDS, *_VERBS):
     cli.add_command(_verb)
 
@@ -74,6 +75,11 @@ def main() -> None:
         sys.exit(2)
     except (OSError, MemoryError) as error:
         _failed(error)
+    except ModuleNotFoundError as error:  # of an installation for arrays alone
+        if error.name not in ("mdtraj", "openmm"):
+            raise
+        print(f"tempica: this needs {error.name}. Install it with: pip install {error.name}", file=sys.stderr)
+        _leave(2)
 
 
 def _failed(error: OSError | MemoryError) -> None:

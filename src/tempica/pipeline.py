@@ -15,7 +15,7 @@ from pathlib import Path
 from tempica._version import __version__
 from tempica.errors import RecipeError, StoreError, TempicaError, WorkerError
 from tempica.progress import Progress
-from tempica.recipe import experiment
+from tempica.recipe import experiment, shipped
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
 from tempica.runs import locks, notices, pool
 from tempica.runs.committing import Room, carry_out, make, work_of
@@ -165,11 +165,26 @@ def _import(
     return run.path, done
 
 
-def load_recipe(path: str | Path) -> tuple[Recipe, str]:
-    """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it."""
-    recipe, text = experiment.load_recipe(Path(path))
-    check_methods(recipe, f"The recipe {path}")
-    return recipe, text
+def load_recipe(recipe: str | Path) -> tuple[Recipe, str]:
+    """A checked recipe and its text. Raises RecipeError, in one message, for everything wrong with it.
+
+    Parameters:
+        recipe: TOML file, name of a recipe that comes with tempica, or the text of a recipe.
+
+    Example:
+        >>> import tempica
+        >>> recipe, text = tempica.load_recipe("quick_look")
+        >>> tempica.load_recipe(text)[0] == recipe
+        True
+    """
+    if isinstance(recipe, str) and ("\n" in recipe or "=" in recipe):  # names of files have neither
+        checked, text, whose = parse_recipe(recipe, Path("given as text")), recipe, "The recipe given as text"
+    else:
+        path = shipped.find(Path(recipe))
+        checked, text = experiment.load_recipe(path)
+        whose = f"The recipe {path}"
+    check_methods(checked, whose)
+    return checked, text
 
 
 def check_methods(recipe: Recipe, whose: str) -> None:

@@ -5,11 +5,12 @@ A store is filled under a working name and sealed, then renamed: what carries it
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +197,11 @@ def software() -> dict[str, str]:
         "xarray",
         "zarr",
     )
-    return {name: version(name) for name in names}
+    found = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):  # the ICA alone works without OpenMM and MDTraj
+            found[name] = version(name)
+    return found
 
 
 def _parts(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
