@@ -92,6 +92,7 @@ def stores_of(
         },
         coords=frames,
         attrs={
+            "kind": "movie",
             "fingerprint": "bbbb2222",
             "noise_std": 1.0,
             "signal_std": 0.3,
