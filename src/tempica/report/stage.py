@@ -22,6 +22,12 @@ def run(work: Work) -> None:
 
 
 def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
+    """The page of a finished run, as a file."""
+    stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
+    files.write_text(out, page_of(recipe, recipe_text, run).replace("</head>", f"{stamp}</head>", 1))
+
+
+def page_of(recipe: Recipe, recipe_text: str, run: Path) -> str:
     """The page of a finished run."""
     from tempica.report.changed import last_of
     from tempica.report.page import render_page
@@ -32,7 +38,7 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     checks, audit = _beside(run, "checks.json", "embedded", "latents"), _beside(run, "audit.json", "audited", "sources")
     latents = read(run, "report", "latents")
-    page = render_page(
+    return render_page(
         recipe,
         recipe_text,
         trajectory,
@@ -45,8 +51,6 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
         before=last_of(run),
         software=store.software(),
     )
-    stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
-    files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:
