@@ -1,5 +1,6 @@
 """Runs whose images another program made, by the command line: what works, what is refused, what is left alone."""
 
+import json
 import shutil
 import tomllib
 
@@ -14,8 +15,8 @@ from tempica.exchange import exporting
 from tempica.pipeline import check_methods
 from tempica.recipe.completing import complete_with_particles
 from tempica.recipe.experiment import Recipe
-from tempica.runs.stages import STAGES
 from tempica.stores import reading
+from tempica.stores.scores import SCORES
 
 from .conftest import small_recipe_text, tempica
 
@@ -70,7 +71,7 @@ held_out_replicas = 1
 """
 
 
-def test_images_go_through_embed_and_train_and_no_further(small_run, exported, alpha, tmp_path):
+def test_images_go_through_every_stage_and_are_judged_without_a_truth(small_run, exported, alpha, tmp_path):
     recipe, run = tmp_path / "r.toml", tmp_path / "run"
     recipe.write_text(recipe_text(alpha))
     done = tempica("import", exported / "particles.star", "--recipe", recipe, "--out", run)
@@ -94,18 +95,19 @@ def test_images_go_through_embed_and_train_and_no_further(small_run, exported, a
     assert pipeline.import_particles(exported / "particles.star", recipe, out=run, jobs=1) == (run, [])
     whole = tempica("run", run)
     assert whole.returncode == 0, whole.stderr
-    assert "without a truth: evaluate and report are left out" in whole.stderr
     assert {path.name for path in run.glob("*.zarr")} == {
         f"{s}.zarr" for s in ("structure", "ensemble", "movie", "latents", "sources")
     }
-    assert not (run / "scores.json").exists()
-    refused = tempica("evaluate", run)
-    assert refused.returncode == 2
-    assert "there is no truth to evaluate against" in refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
-    for stages in (("report",), tuple(STAGES)[:5]):
-        with pytest.raises(RecipeError, match="there is no truth"):
-            pipeline.run(run, stages=stages)
+    scores = json.loads((run / "scores.json").read_text())
+    assert set(SCORES["required"]) <= set(scores)
+    assert scores["rows"] == scores["matrices"] == []
+    assert "There is no truth to score against" in scores["verdict"]["sentence"]
+    assert f"Verdict: {scores['verdict']['sentence']}" in whole.stdout
+    tests = {test["name"] for test in scores["audit"]["tests"]}
+    assert {"number", "signal_time", "lags", "leakage_defocus"} <= tests or "nothing" in scores["verdict"]["grade"]
+    page = (run / "report.html").read_text()
+    assert "What the data say" in page
+    assert tempica("report", run).returncode == 0
     with pytest.raises(RecipeError, match="Leave --replica out"):
         pipeline.run(run, replica=0)
     back = exporting.export(run, "relion", tmp_path / "again")  # of a run that was imported itself

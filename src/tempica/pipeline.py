@@ -21,7 +21,7 @@ from tempica.runs import locks, notices, pool
 from tempica.runs.committing import Room, carry_out, make, work_of
 from tempica.runs.folder import Run, open_run
 from tempica.runs.foreign import LARGE
-from tempica.runs.stages import STAGES
+from tempica.runs.stages import STAGES, has_truth
 
 
 def run(
@@ -201,7 +201,7 @@ def execute(
 ) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
     check_methods(run.recipe, f"The recipe {run.recipe.name}")
-    stages = _possible(run.recipe, stages, device, progress)
+    _check_possible(run.recipe, stages, device)
     if run.foreign.undigested > LARGE:
         progress.say(f"reading {run.foreign.undigested / 1e9:.0f} GB of trajectory files once, for their digest")
     _check(run)
@@ -229,23 +229,15 @@ def execute(
         if todo:
             executor = cluster or stack.enter_context(pool.process_pool(jobs))
             for stage in todo:
-                carry_out(run, stage, _room(STAGES[stage].room), executor, progress, device)
+                carry_out(run, stage, _room_of(run, stage), executor, progress, device)
         return todo
 
 
-def _possible(recipe: Recipe, stages: Sequence[str], device: str, progress: Progress) -> list[str]:
-    """Those of the stages that a recipe can go through.
-
-    Raises RecipeError for others, except where all stages are asked for and the table lets a run end without them.
-    """
-    refusals = {stage: sentence for stage in stages if (sentence := STAGES[stage].refuses(recipe, device)) is not None}
-    left_out = {stage: STAGES[stage].left_out for stage in refusals}
-    if refusals and (len(stages) < len(STAGES) or not all(left_out.values())):
-        raise RecipeError(next(iter(refusals.values())))
-    for reason in dict.fromkeys(left_out.values()):
-        names = [stage for stage in left_out if left_out[stage] == reason]
-        progress.say(f"{reason}: {' and '.join(names)} are left out")
-    return [stage for stage in stages if stage not in refusals]
+def _check_possible(recipe: Recipe, stages: Sequence[str], device: str) -> None:
+    """Raise RecipeError for the first of the stages that a recipe cannot go through."""
+    for stage in stages:
+        if (refusal := STAGES[stage].refuses(recipe, device)) is not None:
+            raise RecipeError(refusal)
 
 
 def _check(run: Run) -> None:
@@ -304,6 +296,15 @@ def simulate_replica(run: Run, replica: int, progress: Progress) -> list[str]:
         make(run, _room("simulate"), work_of(run, "simulate", (lease, token), executor, progress, replica))
         run.log(stage="simulate", event="replica done", replica=replica)
     return ["simulate"]
+
+
+def _room_of(run: Run, stage: str) -> Room:
+    """The function that does a stage of a run: where no truth is known, the audit takes the place of scores."""
+    if stage == "evaluate" and not has_truth(run.recipe):
+        from tempica.audit import untold
+
+        return untold.run
+    return _room(STAGES[stage].room)
 
 
 def _room(name: str) -> Room:

@@ -33,7 +33,29 @@ def audit_run(
     recipe: Recipe, run: Path, fingerprint: str, out: Path, method: str, n_components: int | None, lag: int
 ) -> None:
     """Audit the latents of a run, and say how far its methods' sources agree with the audit's."""
-    latents, movie = read(run, "audit", "latents"), read(run, "audit", "movie")
+    movie, latents, sources = (read(run, "audit", kind) for kind in ("movie", "latents", "sources"))
+    about = {
+        "name": recipe.name,
+        "schema_version": schema.SCHEMA_VERSION,
+        "fingerprint": fingerprint,
+        "audited": str(sources.attrs["fingerprint"]),
+    }
+    found = audit_of(recipe, movie, latents, sources, method=method, n_components=n_components, lag=lag)
+    files.write_json(out, about | found)
+
+
+def audit_of(
+    recipe: Recipe,
+    movie: Any,
+    latents: Any,
+    sources: Any,
+    *,
+    method: str = "auto",
+    n_components: int | None = None,
+    lag: int | None = None,
+    nuisances: dict[str, np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """The audit of a run's stores as JSON holds it, with the agreement of each method with the audit's sources."""
     mean, covariance = latents["latent"].values, latents["latent_covariance"].values
     n = mean.shape[-1]
     found = audit(
@@ -42,21 +64,13 @@ def audit_run(
         replicas=None if recipe.frames_per_molecule == 1 else number_molecules(movie["molecule"].values).reshape(-1),
         labels=movie["label"].values.reshape(-1) if recipe.labelled else None,
         covariance=covariance.reshape(-1, n, n),
+        nuisances=nuisances,
         n_components=n_components or recipe.train.n_components,
-        lag=lag,
+        lag=lag or recipe.train.lag,
         random_state=seeds.integer(recipe.seed, "audit"),
         progress=Progress(),
     )
-    sources = read(run, "audit", "sources")
-    about = {
-        "name": recipe.name,
-        "schema_version": schema.SCHEMA_VERSION,
-        "fingerprint": fingerprint,
-        "audited": str(sources.attrs["fingerprint"]),
-    }
-    files.write_json(
-        out, about | found.as_dict() | {"methods": plain(_agreements(sources, found.sources, found.frames))}
-    )
+    return found.as_dict() | {"methods": plain(_agreements(sources, found.sources, found.frames))}
 
 
 def _agreements(sources: Any, audited: np.ndarray, rows: np.ndarray) -> list[dict[str, Any]]:

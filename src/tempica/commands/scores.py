@@ -28,8 +28,17 @@ def show(folder: Path, *, report: bool) -> None:
     """Print the held-out scores of a run, and where its report is."""
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     rows = [row for row in scores["rows"] if row["split"] == "held_out" and row["metric"] == "mcc_spearman"]
+    if rows:
+        _tell_scores(scores["recipe"], rows)
+    tell_verdict(scores["verdict"])
+    tell_warnings(scores["warnings"])
+    if report:
+        terminal.tell(f"Report: {folder / 'report.html'}")
+
+
+def _tell_scores(recipe: str, rows: Sequence[dict[str, Any]]) -> None:
     terminal.tell_table(
-        f"{scores['recipe']}: held-out mean correlation (Spearman) with the truth",
+        f"{recipe}: held-out mean correlation (Spearman) with the truth",
         ("method", "stage", *NUMBERS),
         (
             (
@@ -49,10 +58,6 @@ def show(folder: Path, *, report: bool) -> None:
         if known:
             terminal.tell(f"{who}: {', '.join(known)}")
     terminal.tell(HOW_TO_READ)
-    tell_verdict(scores["verdict"])
-    tell_warnings(scores["warnings"])
-    if report:
-        terminal.tell(f"Report: {folder / 'report.html'}")
 
 
 def tell_verdict(verdict: dict[str, Any]) -> None:

@@ -84,7 +84,9 @@ def bands(sources: xarray.Dataset, truth: xarray.DataArray) -> list[dict[str, An
 
 
 def judge_again(scores: dict[str, Any], audit: dict[str, Any] | None) -> dict[str, Any]:
-    """Scores whose verdict counts an audit that was made after them."""
+    """Scores whose verdict counts an audit that was made after them; without scores, the verdict is an audit's."""
+    if not scores["rows"]:
+        return scores
     methods = {method["name"]: method for method in scores["methods"]}
     judged = [
         verdicts.judge(

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from tempica.report.templating import fill
 
-HEADS = [("Test", ""), ("", ""), ("What was found", "text")]
+HEADS = [("Test", ""), ("Result", ""), ("What was found", "text")]
 CAPTION = (
     "The audit knows nothing of the truth: it asks whether the data meet what a theorem of identifiability assumes, and"
     " whether parts of the data give the same axes."

@@ -72,6 +72,12 @@ def sources_csv(truth: Sequence[Truth], found: Sequence[Recovery], replica: int,
     return _csv(names, lines)
 
 
+def components_csv(values: np.ndarray, time: np.ndarray) -> str:
+    """Components (time, component) as CSV, with the time (ps)."""
+    names = ["time_ps", *(f"source {k + 1}" for k in range(values.shape[1]))]
+    return _csv(names, [[f"{x:.6g}" for x in line] for line in np.column_stack([time, values])])
+
+
 def _csv(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
+from tempica.runs.stages import has_truth
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
@@ -22,31 +23,52 @@ def run(work: Work) -> None:
 
 
 def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
-    """The page of a finished run."""
+    """The page of a finished run, with or without a truth."""
+    page = (_scored if has_truth(recipe) else _untold)(recipe, recipe_text, run)
+    stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
+    files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
+
+
+def _scored(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.changed import last_of
     from tempica.report.page import render_page
 
     trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
     poses = true_poses(run, "report", movie)
     movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
-    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     checks, audit = _beside(run, "checks.json", "embedded", "latents"), _beside(run, "audit.json", "audited", "sources")
-    latents = read(run, "report", "latents")
-    page = render_page(
+    return render_page(
         recipe,
         recipe_text,
         trajectory,
         movie,
         sources,
-        scores,
+        _scores(run),
         checks,
         audit,
-        latents=latents,
+        latents=read(run, "report", "latents"),
         before=last_of(run),
         software=store.software(),
     )
-    stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
-    files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
+
+
+def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
+    from tempica.report.untold import render_untold
+
+    scores, audit = _scores(run), _beside(run, "audit.json", "audited", "sources")
+    return render_untold(
+        recipe,
+        recipe_text,
+        *(read(run, "report", kind) for kind in ("movie", "latents", "sources")),
+        scores if audit is None else scores | {"audit": audit},
+        _beside(run, "checks.json", "embedded", "latents"),
+        software=store.software(),
+    )
+
+
+def _scores(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:

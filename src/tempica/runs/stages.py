@@ -45,13 +45,9 @@ def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | Non
     return "render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu."
 
 
-def _no_truth(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.particles is None and recipe.film is None:
-        return None
-    return (
-        f"{stage} cannot be done: the images are of another program, and what their molecule did is not known, so"
-        " there is no truth to evaluate against. The run ends with sources.zarr (--until train)."
-    )
+def has_truth(recipe: Recipe) -> bool:
+    """Whether it is known what the molecule did: not where images of another program were given."""
+    return recipe.particles is None and recipe.film is None
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,6 @@ class Stage:
     makes: tuple[str, ...]  # files in the run folder, in the order in which they are completed
     help: str
     rules: tuple[Rule, ...] = ()
-    left_out: str = ""  # what a run of all stages says when it leaves this one out; empty where it must not
 
     def refuses(self, recipe: Recipe, device: str = "cpu") -> str | None:
         """Why this stage cannot be done for a recipe on a device; None if it can."""
@@ -88,7 +83,6 @@ class Stage:
 
 
 _IMAGES_EMBED = (_no_model_of_diffraction, _no_model_of_heights)
-_WITHOUT_TRUTH = "the images are of another program, without a truth"
 
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
 STAGES: dict[str, Stage] = {
@@ -130,9 +124,8 @@ STAGES: dict[str, Stage] = {
             room="evaluate",
             reads=("trajectory", "poses", "movie", "structure", "ensemble", "latents", "sources"),
             makes=("scores.json",),
-            help="Score the sources against the truth: scores.json.",
-            rules=(*_IMAGES_EMBED, _no_truth),
-            left_out=_WITHOUT_TRUTH,
+            help="Score the sources against the truth, or without one audit them: scores.json.",
+            rules=_IMAGES_EMBED,
         ),
         Stage(
             "report",
@@ -140,8 +133,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "latents", "sources"),
             makes=("report.html",),
             help="Write report.html.",
-            rules=(*_IMAGES_EMBED, _no_truth),
-            left_out=_WITHOUT_TRUTH,
+            rules=_IMAGES_EMBED,
         ),
     )
 }

@@ -135,8 +135,9 @@ _MATRIX = {
 _PAIR = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 _GRADES = ["recovered", "not identifiable", "mixed", "at chance", "nothing moves"]
 _WHOLE = {
-    "enum": [*_GRADES, "partly recovered", None],
-    "description": "of all variables together; null where nothing was scored",
+    "enum": [*_GRADES, "partly recovered", "identifiable", None],
+    "description": "of all variables together; null where nothing was scored; identifiable where there is no truth, and"
+    " the audit says so",
 }
 
 
@@ -291,6 +292,7 @@ SCORES: dict[str, Any] = {
                 "required": ["name", "title", "identifies", "theorem", "baseline", "warnings"],
             },
         },
+        "audit": {"type": "object", "description": "in the place of scores where there is no truth; see audit.json"},
         "rows": {"type": "array", "items": {"type": "object", "properties": _ROW, "required": list(_ROW)}},
         "matrices": {
             "type": "array",

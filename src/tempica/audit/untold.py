@@ -1,0 +1,76 @@
+"""Evaluates a run whose truth nobody knows: the audit takes the place of scores."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tempica import imaging
+from tempica.audit.stage import audit_of
+from tempica.recipe.experiment import Recipe
+from tempica.runs import notices
+from tempica.runs.reading import read
+from tempica.stores import files
+from tempica.stores.scores import SCORES_VERSION
+
+if TYPE_CHECKING:
+    import xarray
+
+    from tempica.runs.work import Work
+
+WHY = "what the molecule did is not known"
+GRADES = {
+    "identifiable": "identifiable",
+    "identifiable after a linear stage": "identifiable",
+    "subspace not separable": "not identifiable",
+    "not identifiable from these data": "not identifiable",
+    "nothing moves": "nothing moves",
+}
+
+
+def run(work: Work) -> None:
+    """One task: scores.json, without scores."""
+    out = work.folder / "scores.json"
+    work.run_chains("audit", [[("untold", partial(write_untold, work.recipe, work.run, work.fingerprint, out))]])
+
+
+def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None:
+    """The audit of a run's latents as its verdict, with its nuisances, and what its methods say of themselves."""
+    movie, latents, sources = (read(run, "evaluate", kind) for kind in ("movie", "latents", "sources"))
+    found = audit_of(recipe, movie, latents, sources, nuisances=nuisances(movie, latents))
+    made = {"render": movie, "embed": latents, "train": sources}
+    kept = {stage: str(store.attrs["fingerprint"]) for stage, store in made.items()} | {"evaluate": fingerprint}
+    whole = found["verdict"]
+    verdict = {
+        "grade": GRADES[whole["kind"]],
+        "sentence": f"{whole['sentence']} There is no truth to score against: {WHY}.",
+        "methods": [],
+    }
+    about = {"recipe": recipe.name, "schema_version": SCORES_VERSION, "fingerprint": fingerprint}
+    about |= dict.fromkeys(("ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY)
+    methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
+    poses = {"source": str(latents.attrs["pose_source"]), "known": False, "superposed_on": "", "lost_beyond_deg": 0.0}
+    empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "rows", "matrices")}
+    files.write_json(
+        out,
+        about
+        | {"verdict": verdict, "warnings": notices.collect(run, kept), "poses": poses | {"splits": []}}
+        | empty
+        | {"methods": methods, "audit": found},
+    )
+
+
+def nuisances(movie: xarray.Dataset, latents: xarray.Dataset) -> dict[str, np.ndarray]:
+    """What no source should follow, by name, (frame,) each: defocus, place in the box, direction of view."""
+    columns = {}
+    if "defocus_u_A" in movie:
+        columns["defocus"] = (movie["defocus_u_A"].values + movie["defocus_v_A"].values) / 2
+    if "pose_quaternion" in latents:
+        rotation = imaging.rotation_matrix(latents["pose_quaternion"].values)
+        columns |= {f"view along {axis}": rotation[..., 2, k] for k, axis in enumerate("xyz")}
+        columns |= {f"shift along {axis}": latents["pose_shift_A"].values[..., k] for k, axis in enumerate("xy")}
+    flat = {name: values.reshape(-1) for name, values in columns.items()}
+    return {name: values for name, values in flat.items() if np.isfinite(values).all() and np.ptp(values) > 0}
