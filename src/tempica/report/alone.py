@@ -17,7 +17,9 @@ from tempica.report.words import number
 
 MOST_SOURCES = 6
 MOST_FRAMES = 600  # of a trace
-N_BINS = 30
+MOST_BINS = 40  # of the surface, an axis
+FRAMES_A_BIN = 8  # on average, unless there are few frames
+LEAST_FRAMES = 50
 HIGHEST = 6.0  # kT shown; rarer places are left blank
 
 
@@ -73,7 +75,7 @@ def surface(values: np.ndarray, title: str) -> Markup | str:
     """Free energy −ln p over the first two sources of (replica, time, component), in kT above the lowest place."""
     flat = values.reshape(-1, values.shape[-1])
     flat = flat[np.isfinite(flat).all(1)]
-    if flat.shape[1] < 2 or len(flat) < N_BINS or (np.ptp(flat[:, :2], axis=0) == 0).any():
+    if flat.shape[1] < 2 or len(flat) < LEAST_FRAMES or (np.ptp(flat[:, :2], axis=0) == 0).any():
         return ""
     energy, edges = free_energy(flat[:, :2])
     lowest = np.unravel_index(int(np.nanargmin(energy)), energy.shape)
@@ -88,8 +90,9 @@ def surface(values: np.ndarray, title: str) -> Markup | str:
 
 def free_energy(pair: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """−ln p (x, y) of frames (frame, 2) in kT above the lowest, NaN where there are none, and the edges of bins."""
-    span = [tuple(np.percentile(column, [0.1, 99.9])) for column in pair.T]
-    count, *edges = np.histogram2d(*pair.T, bins=N_BINS, range=span)
+    n_bins = int(np.clip(np.sqrt(len(pair) / FRAMES_A_BIN), 6, MOST_BINS))
+    grid = [np.linspace(*np.percentile(column, [0.1, 99.9]), n_bins + 1) for column in pair.T]  # type: ignore[call-overload]
+    count, *edges = np.histogram2d(pair[:, 0], pair[:, 1], bins=grid)
     with np.errstate(divide="ignore"):
         energy = -np.log(count / count.sum())
     energy -= energy.min()

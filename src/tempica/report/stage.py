@@ -59,7 +59,9 @@ def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
     return render_untold(
         recipe,
         recipe_text,
-        *(read(run, "report", kind) for kind in ("movie", "latents", "sources")),
+        read(run, "report", "movie"),
+        read(run, "report", "latents"),
+        read(run, "report", "sources"),
         scores if audit is None else scores | {"audit": audit},
         _beside(run, "checks.json", "embedded", "latents"),
         software=store.software(),

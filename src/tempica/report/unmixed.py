@@ -10,6 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tempica.report import alone
 from tempica.report.embedded import WIDE, figure_block, image, style
 from tempica.report.figures import INK, MUTED, PALETTE
 from tempica.report.templating import fill, page
@@ -49,7 +50,7 @@ def render_unmixed(
         sections: further sections, HTML.
     """
     with style():
-        body = [_sources(sources, labels, series), _latents(X, sources, features)]
+        body = [_sources(sources, labels, series), _latents(X, sources, features), _surface(record, sources)]
     body += [_leakage(record), _audit(record), *sections, _methods(record), _files(record)]
     return page(f"{record['source']}: unmixed", _head(record), body)
 
@@ -111,6 +112,15 @@ def _sources(sources: np.ndarray, labels: np.ndarray | None, series: np.ndarray 
     more = "" if shown == sources.shape[1] else f" The first {shown} of {sources.shape[1]}."
     drawn = image(figure, f"Panels of {shown} sources: {what}, and histograms.")
     return _section("found", "What was found", figure_block([drawn], caption + more, label="Sources"))
+
+
+def _surface(record: dict[str, Any], sources: np.ndarray) -> Markup | str:
+    """Free energy over the first two sources, and what the audit's scan of lags says, if there was one."""
+    drawn = alone.surface(sources[None], str(record["given_out"]))
+    audit = record.get("audit")
+    scan = "" if audit is None else alone.lag_scan(audit)
+    parts = [part for part in (drawn, scan) if part]
+    return _section("surface", "Free energy and lags", *parts) if parts else ""
 
 
 def _trace(axes: Axes, value: np.ndarray) -> None:
