@@ -67,7 +67,7 @@ def draw(values: np.ndarray, molecule: np.ndarray | None, interval_ps: float, wi
             elif molecule is not None:
                 memory = autocorrelation(value, molecule)
                 axes.plot(1e-3 * interval_ps * np.arange(len(memory)), memory, color=paint)
-                axes.set(xlabel="lag (ns)", ylim=(-0.2, 1.05))
+                axes.set(xlabel="lag (ns)", ylim=(None, 1.05))
     return figure
 
 
