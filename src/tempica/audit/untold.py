@@ -52,7 +52,12 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
     about = {"recipe": recipe.name, "schema_version": SCORES_VERSION, "fingerprint": fingerprint}
     about |= dict.fromkeys(("ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY)
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
-    poses = {"source": str(latents.attrs["pose_source"]), "known": False, "superposed_on": "", "lost_beyond_deg": 0.0}
+    poses = {
+        "source": str(latents.attrs.get("pose_source", "stated")),
+        "known": False,
+        "superposed_on": "",
+        "lost_beyond_deg": 0.0,
+    }
     empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "rows", "matrices")}
     files.write_json(
         out,
@@ -64,7 +69,7 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
 
 
 def nuisances(movie: xarray.Dataset, latents: xarray.Dataset) -> dict[str, np.ndarray]:
-    """What no source should follow, by name, (frame,) each: defocus, place in the box, direction of view."""
+    """What no source should follow, by name, (frame,) each: defocus, place, turn, direction of view."""
     columns = {}
     if "defocus_u_A" in movie:
         columns["defocus"] = (movie["defocus_u_A"].values + movie["defocus_v_A"].values) / 2
@@ -72,5 +77,11 @@ def nuisances(movie: xarray.Dataset, latents: xarray.Dataset) -> dict[str, np.nd
         rotation = imaging.rotation_matrix(latents["pose_quaternion"].values)
         columns |= {f"view along {axis}": rotation[..., 2, k] for k, axis in enumerate("xyz")}
         columns |= {f"shift along {axis}": latents["pose_shift_A"].values[..., k] for k, axis in enumerate("xy")}
+    if "turn" in movie:  # crops of a scanning probe
+        columns |= {
+            "cosine of the turn": np.cos(movie["turn"].values),
+            "sine of the turn": np.sin(movie["turn"].values),
+        }
+        columns |= {f"place along {axis}": movie["place"].values[..., k] for k, axis in enumerate("xy")}
     flat = {name: values.reshape(-1) for name, values in columns.items()}
     return {name: values for name, values in flat.items() if np.isfinite(values).all() and np.ptp(values) > 0}

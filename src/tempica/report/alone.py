@@ -23,14 +23,14 @@ LEAST_FRAMES = 50
 HIGHEST = 6.0  # kT shown; rarer places are left blank
 
 
-def sources(values: np.ndarray, molecule: np.ndarray | None, interval_ps: float, title: str) -> Markup:
+def sources(values: np.ndarray, molecule: np.ndarray | None, interval: float, unit: str, title: str) -> Markup:
     """Traces, histograms and autocorrelations of sources (replica, time, component) with molecules (replica, time).
 
-    `molecule` is None where frames have no order in time.
+    `molecule` is None where frames have no order in time; `interval` is between frames, in `unit`.
     """
     shown = min(values.shape[-1], MOST_SOURCES)
     drawn = responsive(
-        partial(draw, values[..., :shown], molecule, interval_ps), f"{title}: {shown} sources over time."
+        partial(draw, values[..., :shown], molecule, interval, unit), f"{title}: {shown} sources over time."
     )
     caption = (
         f"<b>{Markup.escape(title)}</b>: "
@@ -38,12 +38,12 @@ def sources(values: np.ndarray, molecule: np.ndarray | None, interval_ps: float,
         + "distribution over all frames"
         + (", and autocorrelation over lags. " if molecule is not None else ". ")
         + "Sources have neither unit nor sign. "
-        + "; ".join(_time_of(values[..., k], molecule, interval_ps, k) for k in range(shown) if molecule is not None)
+        + "; ".join(_time_of(values[..., k], molecule, interval, unit, k) for k in range(shown) if molecule is not None)
     )
     return figure_block([drawn], caption, label=f"{title}: sources")
 
 
-def draw(values: np.ndarray, molecule: np.ndarray | None, interval_ps: float, width: float = WIDE) -> Figure:
+def draw(values: np.ndarray, molecule: np.ndarray | None, interval: float, unit: str, width: float = WIDE) -> Figure:
     """A row a source: trace, histogram, autocorrelation; a trace is left out where there is little room."""
     n = values.shape[-1]
     kinds = ["histogram"] if molecule is None else ["trace", "histogram", "memory"]
@@ -57,17 +57,15 @@ def draw(values: np.ndarray, molecule: np.ndarray | None, interval_ps: float, wi
         row[0].set_ylabel(f"source {k + 1}")
         for axes, kind in zip(row, kinds, strict=True):
             if kind == "trace":
-                axes.plot(
-                    1e-3 * interval_ps * np.arange(value.shape[1])[:MOST_FRAMES], value[0, :MOST_FRAMES], color=paint
-                )
-                axes.set_xlabel("time (ns)")
+                axes.plot(interval * np.arange(value.shape[1])[:MOST_FRAMES], value[0, :MOST_FRAMES], color=paint)
+                axes.set_xlabel(f"time ({unit})")
             elif kind == "histogram":
                 axes.hist(value[np.isfinite(value)], bins=40, color="#b0b0b0")
                 axes.set_yticks([])
             elif molecule is not None:
                 memory = autocorrelation(value, molecule)
-                axes.plot(1e-3 * interval_ps * np.arange(len(memory)), memory, color=paint)
-                axes.set(xlabel="lag (ns)", ylim=(-0.2, 1.05))
+                axes.plot(interval * np.arange(len(memory)), memory, color=paint)
+                axes.set(xlabel=f"lag ({unit})", ylim=(None, 1.05))
     return figure
 
 
@@ -109,6 +107,41 @@ def draw_surface(energy: np.ndarray, edges: Sequence[np.ndarray], width: float =
     return figure
 
 
+def images(shown: np.ndarray, values: np.ndarray, title: str) -> Markup:
+    """Mean of aligned images (replica, time, y, x) in fifths of each source (replica, time, component)."""
+    n = min(values.shape[-1], MOST_SOURCES)
+    flat = shown.reshape(-1, *shown.shape[2:])
+    means = np.array([fifths(flat, values[..., k].ravel()) for k in range(n)])
+    alt = f"Mean images in five steps along each of {n} sources of {title}."
+    caption = (
+        f"<b>Images along each source</b> ({Markup.escape(title)}): means of the frames in each fifth of its values,"
+        " from the lowest to the highest. One gray scale."
+    )
+    return figure_block([responsive(partial(draw_images, means), alt)], caption, label="Images along each source")
+
+
+def fifths(flat: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """Means (5, y, x) of images (frame, y, x) in the fifths of a value (frame,)."""
+    order = np.argsort(np.where(np.isfinite(value), value, np.inf), kind="stable")[: int(np.isfinite(value).sum())]
+    return np.array([flat[part].mean(0) for part in np.array_split(order, 5)])
+
+
+def draw_images(means: np.ndarray, width: float = WIDE) -> Figure:
+    """A row a source, low values left."""
+    side = min(1.5, (width - 0.4) / 5)
+    figure = Figure(figsize=(0.4 + 5 * side, len(means) * side))
+    low, high = np.percentile(means, [1, 99])
+    for (k, i), axes in zip(
+        np.ndindex(len(means), 5), figure.subplots(len(means), 5, squeeze=False).ravel(), strict=True
+    ):
+        axes.imshow(means[k, i], cmap="gray", vmin=low, vmax=high, origin="lower")
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        if i == 0:
+            axes.set_ylabel(f"source {k + 1}")
+    return figure
+
+
 def lag_scan(audit: dict[str, object]) -> Markup | str:
     """What pairs of frames tell of the sources, lag by lag, from the audit's test of lags."""
     tests = {test["name"]: test for test in audit["tests"]}  # type: ignore[index, attr-defined]
@@ -123,10 +156,10 @@ def lag_scan(audit: dict[str, object]) -> Markup | str:
     return fill("table.html", heads=heads, rows=rows, caption=tests["lags"]["sentence"], label="Scan of lags")
 
 
-def _time_of(value: np.ndarray, molecule: np.ndarray | None, interval_ps: float, k: int) -> str:
+def _time_of(value: np.ndarray, molecule: np.ndarray | None, interval: float, unit: str, k: int) -> str:
     """The timescale −lag / ln ρ at one frame of source k."""
     assert molecule is not None
     memory = autocorrelation(value, molecule)
     if len(memory) < 2 or not 0 < memory[1] < 1:
         return f"source {k + 1} has no memory beyond a frame"
-    return f"source {k + 1} forgets in {-1e-3 * interval_ps / np.log(memory[1]):.3g} ns (at one frame)"
+    return f"source {k + 1} forgets in {-interval / np.log(memory[1]):.3g} {unit} (at one frame)"

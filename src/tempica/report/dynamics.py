@@ -88,7 +88,7 @@ def draw(
                 memory = autocorrelation(value, molecule[held_out])
                 row[1].plot(1e-3 * interval_ps * np.arange(len(memory)), memory, color=shade, lw=1.4)
             row[1].axhline(0, color="#b0b0b0", lw=0.6)
-            row[1].set(xlabel="lag (ns)", ylim=(-0.2, 1.05), ylabel="autocorrelation" if width >= WIDE else "")
+            row[1].set(xlabel="lag (ns)", ylim=(None, 1.05), ylabel="autocorrelation" if width >= WIDE else "")
     return figure
 
 

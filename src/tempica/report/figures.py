@@ -22,7 +22,7 @@ INK, MUTED = "#222222", "#6b6b6b"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BASELINE = "#8a8a8a"
 ON_DARK, ON_LIGHT = "#fefefe", "#232323"  # on images and coloured fields, whatever the reader's scheme
-MOST_POINTS = 2000  # of a scatter panel; more only makes it black
+MOST_POINTS = 500  # of a scatter panel
 
 
 def colour(method: str, learned: Sequence[str]) -> str:
@@ -177,13 +177,13 @@ def scatter(truth: Truth, recovery: Recovery, replicas: np.ndarray, learned: Seq
     x, y = truth.value[replicas].ravel(), recovery.value[replicas].ravel()
     both = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     both = both[:: -(-len(both) // MOST_POINTS) or 1]
-    axes.set_title(f"{recovery.method}, {recovery.stage}", size=8.5, color=INK)
+    axes.set_title(f"{shortened(recovery.method, 14)}, {recovery.stage}", size=8.5, color=INK)
     axes.set(xlabel=f"true {shortened(truth.name, 14)} ({truth.unit})", ylabel=f"recovered ({truth.unit})")
     if len(both):
         low, high = np.percentile(x[both], [0.2, 99.8])
         room = 0.15 * ((high - low) or 1.0)
         axes.plot([low - room, high + room], [low - room, high + room], color="#b0b0b0", lw=0.8, zorder=1)
-        axes.scatter(x[both], y[both], s=4, color=colour(recovery.method, learned), alpha=0.4, lw=0, rasterized=True)
+        axes.plot(x[both], y[both], ".", ms=3, mew=0, color=colour(recovery.method, learned), alpha=0.55)
         axes.set(xlim=(low - room, high + room), ylim=(low - room, high + room))
         note = f"|ρ| = {number(recovery.correlation, 2)}"
     else:

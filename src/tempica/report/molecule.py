@@ -168,7 +168,8 @@ def _viewer() -> str:
 def _licence() -> str:
     text = resources.files("tempica.report").joinpath("vendor", "3Dmol-LICENSE.txt").read_text(encoding="utf-8")
     return (
-        f"<details><summary>Licence of 3Dmol.js, which draws the molecule</summary><pre>{escape(text)}</pre></details>"
+        "<details><summary>Licence of 3Dmol.js, which draws the molecule</summary>"
+        f'<pre tabindex="0">{escape(text)}</pre></details>'
     )
 
 

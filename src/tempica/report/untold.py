@@ -68,7 +68,7 @@ def _head(recipe: Recipe, movie: xarray.Dataset, scores: dict[str, Any]) -> str:
     title = recipe.name.replace("_", " ")
     facts = {
         "Images": f"{movie.sizes['replica']} × {movie.sizes['time']} of {movie.sizes['x']} × {movie.sizes['y']} pixels",
-        "Pixel": f"{movie.attrs['pixel_size_A']:g} Å",
+        "Pixel": _pixel(movie),
         "Frames a molecule": str(recipe.frames_per_molecule or "all of a replica"),
         "Correlation with the truth, estimated": f"{scores['audit']['confidence']:.2f}",
     }
@@ -80,6 +80,11 @@ def _head(recipe: Recipe, movie: xarray.Dataset, scores: dict[str, Any]) -> str:
         facts=facts,
         notes=scores["audit"]["notes"],
     )
+
+
+def _pixel(movie: xarray.Dataset) -> str:
+    size = movie.attrs.get("pixel_size_A")
+    return f"{size:.3g} Å" if size is not None else f"{movie.attrs['pixel_size_nm']:.3g} nm"
 
 
 def _answers(audit: dict[str, Any]) -> str:
@@ -108,11 +113,12 @@ def _last(sources: xarray.Dataset, title: str) -> tuple[np.ndarray, str]:
     return found
 
 
-def _timed(recipe: Recipe, movie: xarray.Dataset) -> tuple[np.ndarray | None, float]:
-    """Molecules (replica, time), None where frames have no order, and the interval in ps."""
+def _timed(recipe: Recipe, movie: xarray.Dataset) -> tuple[np.ndarray | None, float, str]:
+    """Molecules (replica, time), None where frames have no order, and the interval with its unit."""
     time = movie["time"].values
     interval = float(time[1] - time[0]) if len(time) > 1 else 0.0
-    return (None if recipe.frames_per_molecule == 1 else movie["molecule"].values), interval
+    scale, unit = (1.0, "s") if recipe.film is not None else (1e-3, "ns")
+    return (None if recipe.frames_per_molecule == 1 else movie["molecule"].values), scale * interval, unit
 
 
 def _of_sources(
@@ -127,6 +133,10 @@ def _of_sources(
         named = f"{title}, {stage}"
         drawn = alone.sources(values, *_timed(recipe, movie), named)
         found.append(_section("sources", "Sources by themselves", drawn))
+        if recipe.film is not None:  # crops are aligned; particles are seen from many sides
+            found.append(
+                _section("images", "Images along each source", alone.images(movie["image"].values, values, named))
+            )
         if surface := alone.surface(values, named):
             found.append(_section("surface", "Free energy", surface))
     if scan := alone.lag_scan(audit):

@@ -196,7 +196,7 @@ def _look_at_box(work: Work, reach_A: np.ndarray) -> None:
     if out:
         needed = 2 * (math.ceil(float(reach_A.max()) / recipe.pixel_size_A) + 1)
         work.warn(
-            f"the molecule is larger than the box of {recipe.n_pixels} pixels in {100 * out:.0f} % of"
+            f"the molecule is larger than the box of {recipe.n_pixels} pixels in {100 * out:.2g} % of"
             f" frames. It reaches {reach_A.max():.0f} Å from the centre, shifts included: render.n_pixels = {needed}"
             " would hold it."
         )
