@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tomllib
@@ -82,6 +83,23 @@ def test_what_needs_electron_images_is_refused_before_anything_is_done(tmp_path:
     assert "patterns have no phases to make a map of" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_patterns_lead_to_a_report(photographed: Path, tmp_path: Path) -> None:
+    """Hinges are read above chance from patterns whose fluence nobody tells; the page shows what was counted."""
+    run, recipe = tmp_path / "run", tmp_path / "xfel.toml"
+    shutil.copytree(photographed, run)
+    few = "n_null = 20\nn_ceiling_frames = 50\n"
+    recipe.write_text(with_camera(small_recipe_text(), CAMERA) + f"\n[evaluate]\n{few}")
+    done = tempica("run", recipe, "--out", run)
+    assert done.returncode == 0, done.stderr
+    scores = json.loads((run / "scores.json").read_text())
+    tica = [r for r in scores["rows"] if (r["method"], r["split"]) == ("tica", "held_out")]
+    assert all(row["value"] > row["null_95"] for row in tica)
+    assert all(0 < row["ceiling"] <= 1 for row in tica)
+    page = (run / "report.html").read_text()
+    assert "Example patterns" in page
+    assert "photons" in page
 
 
 def test_a_gpu_is_refused_before_anything_is_done(tmp_path: Path) -> None:

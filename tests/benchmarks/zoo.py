@@ -55,8 +55,8 @@ def carry_out(name: str, arguments: argparse.Namespace) -> Path:
     recipe = arguments.out / f"{run.name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(text)
-    patterns = tomllib.loads(text).get("render", {}).get("kind") == "xfel"  # nothing embeds them
-    until = "render" if patterns else arguments.until or "report"
+    heights = tomllib.loads(text).get("render", {}).get("kind") == "afm"  # nothing embeds them
+    until = "render" if heights else arguments.until or "report"
     command = [sys.executable, "-m", "tempica.cli", "run", recipe, "--out", run, "--until", until]
     subprocess.run([*command, "--jobs", str(arguments.jobs)], check=True, stdout=sys.stderr)
     return run

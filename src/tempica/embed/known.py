@@ -17,11 +17,13 @@ import numpy as np
 
 from tempica.embed.modes.state_space import apply, single_frames
 from tempica.embed.poses.settling import PosePrior, settle
+from tempica.embed.posterior import posterior
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of
 from tempica.embed.setting import EXACT, Setting, Span, likelihood_of, molecules
 from tempica.imaging.likelihood import Expansion, Likelihood, without, without_pose
 from tempica.imaging.modes import Modes
+from tempica.imaging.photons import Patterns
 from tempica.imaging.poses import POSE
 from tempica.runs.reading import read
 from tempica.stores import files
@@ -49,16 +51,11 @@ def embed_span(run: Path, setting_file: Path, state_file: Path, poses: Path, out
     modes, rho = modes_of(load_state(state_file))
     given = files.load_arrays(poses)
     molecule = molecules(read(run, "embed", "movie"), [span])
-    found = embed(
-        likelihood_of(run, setting, span),
-        modes,
-        rho,
-        molecule,
-        (given["rotation"], given["shift_A"]),
-        prior_of(given),
-        n,
-        setting.rest,
-    )
+    likelihood, pose, prior = likelihood_of(run, setting, span), (given["rotation"], given["shift_A"]), prior_of(given)
+    start = None
+    if isinstance(likelihood, Patterns):  # bright fringes catch a step that is too long: climb with little detail first
+        start = posterior(likelihood, modes, *pose, n, prior).mean
+    found = embed(likelihood, modes, rho, molecule, pose, prior, n, setting.rest, start=start)
     files.save_arrays(out, **vars(found))
 
 
@@ -71,6 +68,8 @@ def embed(
     prior: PosePrior | None,
     n_expansions: int,
     rest: np.ndarray | None = None,
+    *,
+    start: np.ndarray | None = None,
 ) -> Embedded:
     """Posteriors of amplitudes under the prior N(0, I), expanded about the posterior under autoregressions.
 
@@ -81,9 +80,10 @@ def embed(
         prior: of the poses, which are then estimated too; none where they are known.
         n_expansions: at the most, and the last with `rest`.
         rest: (L, N, 3) displacements in nm of amplitudes ~ N(0, 1) that the modes leave out.
+        start: (F, K) amplitudes of the first expansion; 0 if none.
     """
     n_modes = len(modes.shape)
-    amplitude = np.zeros((len(likelihood), n_modes))
+    amplitude = np.zeros((len(likelihood), n_modes)) if start is None else start
     rotation, shift_A = pose
     steady = False
     for number in range(n_expansions):

@@ -1,0 +1,148 @@
+"""Hinges from pairs of diffraction patterns: PCL beside the ceiling, with orientations known and searched.
+
+    python tests/benchmarks/xfel.py --out /tmp/xfel                # three seeds of 8 × 100 frames: 12 minutes of CPU
+    python tests/benchmarks/xfel.py --out /tmp/xfel --frames 400   # at the recipe's size
+
+The committed recipe `adenylate_kinase_xfel.toml` with other seeds and numbers of frames, each simulated once and
+recorded twice. Then the single-frame ceiling over the photons of a pulse, for the budget; and frames/s of an expansion
+(four modes and the pose) by the X-ray and by the electron camera, of the same structures at as many pixels, in CPU time
+of one thread. Finished runs stay in --out, and the same command goes on. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+import numpy as np
+
+from tempica import imaging
+from tempica.embed.micrographs import Micrographs
+from tempica.embed.quadratic import Disc, Observed
+from tempica.evaluate import ceilings, metrics, temporal
+from tempica.imaging.linearise import Scatterers
+from tempica.imaging.modes import principal_modes
+from tempica.imaging.photons import patterns_in
+from tempica.series import number_molecules
+from tempica.stores.reading import open_store
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "simulations" / "adenylate_kinase_xfel.toml"
+BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0)  # times the recipe's photons
+BUDGET_FRAMES = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=100, help="of a replica; there are eight")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in range(1, arguments.seeds + 1):
+        for poses in ("known", "hidden"):
+            run = arguments.out / f"{poses}-{seed}-{arguments.frames}"
+            rows.append(recovered(run, poses, seed, arguments.frames))
+            print(json.dumps(rows[-1]), flush=True)
+    first = arguments.out / f"known-1-{arguments.frames}"
+    budget, speed = budgets(first), speeds(first)
+    for line in (*budget, speed):
+        print(json.dumps(line))
+    print(json.dumps({"benchmark": "xfel", "frames": arguments.frames, "runs": rows, "budget": budget, "speed": speed}))
+
+
+def recovered(run: Path, poses: str, seed: int, n_frames: int) -> dict:
+    """Scores of a run on held-out replicas, after it is made; that with hidden poses begins with the known one's."""
+    known = run.with_name(run.name.replace("hidden", "known"))
+    if poses == "hidden" and not run.exists():
+        shutil.copytree(known, run)
+    text = RECIPE.read_text().replace("seed = 1", f"seed = {seed}").replace("n_frames = 400", f"n_frames = {n_frames}")
+    text = text.replace('kind = "fixed"', f'kind = "fixed", knowledge = "{poses}"')
+    recipe = run.with_suffix(".toml")
+    recipe.write_text(text.replace('"structures/', f'"{ROOT}/simulations/structures/'))
+    command = [sys.executable, "-m", "tempica.cli", "run", recipe, "--out", run, "--until", "evaluate", "--jobs", "1"]
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    scores = json.loads((run / "scores.json").read_text())
+    movie = open_store(run / "movie.zarr", "diffraction")
+    row = {"seed": seed, "poses": poses, "photons": round(float(movie["image"].sum(("y", "x")).mean()), 1)}
+    for entry in scores["rows"]:
+        if (entry["split"], entry["metric"]) == ("held_out", "mcc_spearman") and entry["method"] in ("pcl", "latents"):
+            row[f"{entry['method']} {entry['stage']}"] = [entry["value"], entry["null_95"], entry["interval"]]
+            row |= {"ceiling": entry["ceiling"], "ceiling_temporal": entry["ceiling_temporal"]}
+    for about in scores["poses"]["splits"] if poses == "hidden" else ():
+        if about["split"] == "all":
+            row |= {
+                "lost": about["lost"],
+                "angle_median_deg": about["angle_deg"][50],
+                "bound_deg": about["bound_deg"][50],
+            }
+    row["squared_error"] = next(one["squared_error"] for one in scores["latents"] if one["split"] == "all")
+    return row
+
+
+def budgets(run: Path) -> list[dict]:
+    """The single-frame ceiling (Spearman) of a run's held-out structures over the photons of a pattern."""
+    trajectory, movie = open_store(run / "trajectory.zarr", "trajectory"), open_store(run / "movie.zarr", "diffraction")
+    position = trajectory["position"].values.astype(float)
+    variable = trajectory["collective_variable"].values.astype(float)
+    prior = ceilings.learn_prior(position[:5].reshape(-1, *position.shape[2:]), variable[:5].reshape(-1, 2))
+    molecule = number_molecules(trajectory["molecule"].values[:5]).reshape(-1)
+    law = temporal.learn_dynamics(variable[:5].reshape(-1, 2), molecule)
+    each = min(BUDGET_FRAMES // 2, position.shape[1])
+    place, truth = (v[-2:, :each].reshape(-1, *v.shape[2:]) for v in (position, variable))
+    quaternion = movie["pose_quaternion"].values[-2:, :each].reshape(-1, 4)
+    rotation = imaging.rotation_matrix(quaternion)
+    found = []
+    for times in BUDGETS:
+        about = movie.assign_attrs(photons_per_um2=times * movie.attrs["photons_per_um2"])
+        empty = patterns_in(about, np.zeros((1, *movie["image"].shape[2:])))
+        mean = empty.expected(place, rotation)
+        count = np.random.default_rng(0).poisson(mean).astype(np.float32)
+        image = np.zeros((len(count), *movie["image"].shape[2:]))
+        image[:, movie["mask"].values > 0] = count
+        seen = patterns_in(about, image)
+        pose = rotation, np.zeros((len(count), 2))
+        told = ceilings.likelihoods_by(prior, seen, pose, place, truth, law.coarse_values())
+        estimate, _ = ceilings.bayes_estimate(prior, told, law.interpolation(law.score(prior.library)))
+        matrix = metrics.correlation_matrix(estimate, truth, kind="spearman")
+        ceiling = float(np.abs(np.diagonal(matrix)).mean())
+        found.append({"photons": round(float(count.sum(1).mean()), 1), "ceiling": round(ceiling, 3)})
+    return found
+
+
+def speeds(run: Path) -> dict:
+    """Expansions a second in four modes and the pose, of images of as many pixels."""
+    movie, ensemble = open_store(run / "movie.zarr", "diffraction"), open_store(run / "ensemble.zarr", "ensemble")
+    n, modes = 64, principal_modes(ensemble["position"].values, 4)
+    patterns = patterns_in(movie, movie["image"].values[0, :n])
+    position = np.repeat(modes.mean[None], n, 0)
+    quaternion = np.random.default_rng(0).normal(size=(n, 4))
+    rotation = imaging.rotation_matrix(quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True))
+    n_pixels, rng = movie.sizes["x"], np.random.default_rng(1)
+    disc = Disc(n_pixels, 3.0, n_pixels // 2 - 1)
+    target = rng.normal(size=(n, len(disc.index[0]), 2)).astype(np.float32).view(np.complex64)[..., 0]
+    beads = Scatterers(np.full(len(modes.mean), 20.0), np.full(len(modes.mean), 2.5))
+    images = Micrographs(Observed(disc, target, np.ones(target.shape, np.float32)), beads)
+    nowhere, found = np.zeros((n, 2)), {"pixels": n_pixels**2, "beads": len(modes.mean)}
+    for name, camera in (("xfel", patterns[:n]), ("electron", images)):
+        best = np.inf
+        for _ in range(6):
+            start = time.process_time()
+            camera.expand(position, rotation, nowhere, modes.shape, pose=True)
+            best = min(best, time.process_time() - start)
+        found[f"{name}_frames_per_s"] = round(len(camera) / best)
+    return found
+
+
+if __name__ == "__main__":
+    main()
