@@ -1,8 +1,10 @@
 """Heights by an atomic force microscope as a likelihood: frames, their noise, and what lifts or tilts them.
 
-A frame is y = h(x) + plane + line offsets + noise, with h the soft dilation of `afm` of a molecule that rests on the
-support with its lowest atom. How far it is off that (its atoms are not quite where they are modelled), and the plane of
-the stage, are normal with the deviations given, and are eliminated; offsets of lines are whitened away.
+A frame is y = h(x) + plane + line offsets + noise, with h the dilation of `afm` of a molecule that rests on the support
+with its lowest atom. Derivatives are those of the soft maximum, residuals those of the maximum itself: a soft one is
+too high wherever several atoms are about as high, and modes would be bent to make up for it. How far the molecule is off
+the support (its atoms are not quite where they are modelled), and the plane of the stage, are normal with the
+deviations given, and are eliminated; offsets of lines are whitened away.
 
 Shape legend: F frame, N bead, K displacement, P parameter (K amplitudes, then 3 rotations and 2 shifts), D pixels,
 Q nuisance (lift, then offset and slopes of the plane).
@@ -79,8 +81,7 @@ class Heights:
         return self._eliminated(*self._linearised(position, rotation, shift_A, shape, True))
 
     def within(self, resolution_A: float) -> Heights:
-        """With a maximum that is soft over a tenth of the resolution."""
-        return self._softer(100.0 / resolution_A)
+        return self
 
     def rough(self) -> Heights:
         return self._softer(ROUGH_PER_NM)
@@ -127,7 +128,7 @@ class Heights:
         lowest = (view[..., 2] - self.radius).argmin(1)
         velocity[..., 2] -= velocity[np.arange(len(view)), :, lowest, 2][:, :, None]
         velocity[:, -1, :, 2] = 1.0  # the lift
-        image, column = self.probe.soft_images(self._scanned(view), velocity, self.radius)
+        image, column = self.probe.soft_images(self._scanned(view), velocity, self.radius, exact=True)
         n_frames, n_pixels, n_columns = len(image), self.probe.n_pixels, column.shape[-1]
         jacobian = np.empty((n_frames, n_pixels, n_pixels, n_columns + 3), np.float32)
         jacobian[..., 0], jacobian[..., 1:n_columns] = column[..., -1], column[..., :-1]

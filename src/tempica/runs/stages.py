@@ -36,10 +36,22 @@ def _no_map_of_patterns(stage: str, recipe: Recipe, device: str) -> str | None:
     )
 
 
-def _no_model_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
+def _no_map_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind != "afm" or recipe.embed.modes_from != "images":
+        return None
+    return (
+        "render.kind = 'afm' with embed.modes_from = 'images': heights make no map. Write embed.modes_from ="
+        " 'structure' or 'ensemble'."
+    )
+
+
+def _no_made_up_heights(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.render.kind != "afm":
         return None
-    return f"render.kind = 'afm': {stage} cannot be done yet. Make the heights with --until render."
+    return (
+        f"render.kind = 'afm': {stage} cannot be done, since it makes up images of the electron microscope to test a"
+        " run with. tempica audit says whether the sources of this run can be believed."
+    )
 
 
 def _no_heights_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
@@ -94,7 +106,7 @@ class Stage:
         return tuple(name for name in self.makes if name not in absent)
 
 
-_IMAGES_EMBED = (_no_model_of_heights,)
+_IMAGES_EMBED = (_no_map_of_heights,)
 _WITHOUT_TRUTH = "the images are of another program, without a truth"
 
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
@@ -159,7 +171,7 @@ CHECK = Stage(
     reads=("movie", "structure", "ensemble", "latents"),
     makes=("checks.json",),
     help="Test a run for bias.",
-    rules=(*_IMAGES_EMBED, _no_made_up_patterns),
+    rules=(*_IMAGES_EMBED, _no_made_up_patterns, _no_made_up_heights),
 )
 """No stage of a run, which is complete without it: what is done with one that has been embedded."""
 

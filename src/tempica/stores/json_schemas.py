@@ -101,6 +101,11 @@ def _of_camera(kind: str) -> dict[str, Any]:
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
     if kind == "heights":
         attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["lying"] = {"enum": ["flat", "free"], "description": "how molecules lie, unless faces say it"}
+        attributes["faces"] = {
+            "type": "string",
+            "description": "JSON list of quaternions x y z w that molecules lie in",
+        }
         attributes["fast_axis"] = {"enum": ["x", "y"]}
         attributes["tip"] = {"type": "string", "description": "JSON table of a tip's heights in nm; empty for a cone"}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in HEIGHTS.items()}
