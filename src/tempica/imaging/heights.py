@@ -2,7 +2,7 @@
 
 A frame is y = h(x) + plane + line offsets + noise, with h the dilation of `afm` of a molecule that rests on the support
 with its lowest atom. Derivatives are those of the soft maximum, residuals those of the maximum itself: a soft one is
-too high wherever several atoms are about as high, and modes would be bent to make up for it. How far the molecule is off
+too high wherever several atoms are about as high, and modes would be bent to make up for it. How far a molecule is off
 the support (its atoms are not quite where they are modelled), and the plane of the stage, are normal with the
 deviations given, and are eliminated; offsets of lines are whitened away.
 

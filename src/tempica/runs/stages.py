@@ -45,6 +45,10 @@ def _no_map_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
     )
 
 
+def _no_scores_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
+    return f"render.kind = 'afm': {stage} cannot be done yet (--until train)." if recipe.render.kind == "afm" else None
+
+
 def _no_made_up_heights(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.render.kind != "afm":
         return None
@@ -150,7 +154,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "structure", "ensemble", "latents", "sources"),
             makes=("scores.json",),
             help="Score the sources against the truth: scores.json.",
-            rules=(*_IMAGES_EMBED, _no_truth),
+            rules=(*_IMAGES_EMBED, _no_truth, _no_scores_of_heights),
             left_out=_WITHOUT_TRUTH,
         ),
         Stage(
@@ -159,7 +163,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "latents", "sources"),
             makes=("report.html",),
             help="Write report.html.",
-            rules=(*_IMAGES_EMBED, _no_truth),
+            rules=(*_IMAGES_EMBED, _no_truth, _no_scores_of_heights),
             left_out=_WITHOUT_TRUTH,
         ),
     )
