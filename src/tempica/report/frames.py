@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.afm import probe_of
+from tempica.imaging.heights import heights_in
 from tempica.imaging.photons import patterns_in
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One frame: `clean` and `noisy` (y, x) in 1/Å, or roots of photons; `replica` by name, `frame` by its place."""
+    """`clean` and `noisy` (y, x) in 1/Å, roots of photons, or nm; `replica` by name, `frame` by its place in time."""
 
     replica: int
     frame: int
@@ -40,6 +42,8 @@ def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, fr
     view = movie.isel(at)
     if movie.attrs["kind"] == "diffraction":
         return _pattern(trajectory, movie, view, replica, frame)
+    if movie.attrs["kind"] == "heights":
+        return _heights(trajectory, movie, view, replica, frame)
     clean = imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
         *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),
@@ -49,6 +53,19 @@ def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, fr
         frame=frame,
         clean=clean[0],
         noisy=view["image"].values[0].astype(np.float64),
+    )
+
+
+def _heights(
+    trajectory: xarray.Dataset, movie: xarray.Dataset, view: xarray.Dataset, replica: int, frame: int
+) -> Example:
+    """What the tip finds of the molecule at the start of a frame, and what it recorded."""
+    image = view["image"].values
+    position = trajectory["position"].isel({"replica": replica, "time": [frame]}).values.astype(np.float64)
+    seen = replace(heights_in(movie, image), probe=probe_of(movie.attrs, image.shape[-1]))
+    clean = seen.model(position, imaging.rotation_matrix(view["pose_quaternion"].values), view["pose_shift_A"].values)
+    return Example(
+        int(movie["replica"].values[replica]), frame, clean[0].astype(np.float64), image[0].astype(np.float64)
     )
 
 

@@ -129,15 +129,21 @@ def _frames(recipe: Recipe, trajectory: xarray.Dataset, movie: xarray.Dataset, h
     shown = examples(trajectory, movie, held_out, recipe.report.n_examples)
     if not shown:
         return ""
-    pattern = movie.attrs["kind"] == "diffraction"
-    figure = figures.example_frames(shown, None if pattern else float(movie.attrs["pixel_size_A"]))
+    kind = movie.attrs["kind"]
+    pixel_A = 10 * movie.attrs["pixel_size_nm"] if kind == "heights" else movie.attrs.get("pixel_size_A")
+    figure = figures.example_frames(shown, None if pixel_A is None else float(pixel_A))
     names = words.enumeration([f"frame {e.frame} of replica {e.replica}" for e in shown])
     caption = (
         "<b>Example frames</b> from held-out replicas. Above: without noise, rendered again from the simulated"
         " structure, pose and defocus. Below: as recorded. The gray scale is the same along each kind; protein is"
         " bright."
     )
-    if pattern:
+    if kind == "heights":
+        caption = (
+            "<b>Example frames</b> from held-out replicas, high is bright. Above: the simulated structure under the"
+            " tip, taken at once at the start of the frame, without noise. Below: as recorded."
+        )
+    if kind == "diffraction":
         caption = (
             "<b>Example patterns</b> from held-out replicas, square roots of photons. Above: what is expected of the"
             " simulated structure, orientation and pulse. Below: what was counted. The gray scale is the same along"

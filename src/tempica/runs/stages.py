@@ -45,10 +45,6 @@ def _no_map_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
     )
 
 
-def _no_scores_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
-    return f"render.kind = 'afm': {stage} cannot be done yet (--until train)." if recipe.render.kind == "afm" else None
-
-
 def _no_made_up_heights(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.render.kind != "afm":
         return None
@@ -110,7 +106,6 @@ class Stage:
         return tuple(name for name in self.makes if name not in absent)
 
 
-_IMAGES_EMBED = (_no_map_of_heights,)
 _WITHOUT_TRUTH = "the images are of another program, without a truth"
 
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
@@ -138,7 +133,7 @@ STAGES: dict[str, Stage] = {
             reads=("movie", "structure", "ensemble"),
             makes=("latents.zarr",),
             help="Turn images into posteriors of displacement modes: latents.zarr.",
-            rules=(*_IMAGES_EMBED, _no_map_of_patterns),
+            rules=(_no_map_of_patterns, _no_map_of_heights),
         ),
         Stage(
             "train",
@@ -146,7 +141,6 @@ STAGES: dict[str, Stage] = {
             reads=("movie", "latents"),
             makes=("sources.zarr",),
             help="Unmix the latents into sources: sources.zarr.",
-            rules=_IMAGES_EMBED,
         ),
         Stage(
             "evaluate",
@@ -154,7 +148,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "structure", "ensemble", "latents", "sources"),
             makes=("scores.json",),
             help="Score the sources against the truth: scores.json.",
-            rules=(*_IMAGES_EMBED, _no_truth, _no_scores_of_heights),
+            rules=(_no_truth,),
             left_out=_WITHOUT_TRUTH,
         ),
         Stage(
@@ -163,7 +157,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "latents", "sources"),
             makes=("report.html",),
             help="Write report.html.",
-            rules=(*_IMAGES_EMBED, _no_truth, _no_scores_of_heights),
+            rules=(_no_truth,),
             left_out=_WITHOUT_TRUTH,
         ),
     )
@@ -175,7 +169,7 @@ CHECK = Stage(
     reads=("movie", "structure", "ensemble", "latents"),
     makes=("checks.json",),
     help="Test a run for bias.",
-    rules=(*_IMAGES_EMBED, _no_made_up_patterns, _no_made_up_heights),
+    rules=(_no_made_up_patterns, _no_made_up_heights),
 )
 """No stage of a run, which is complete without it: what is done with one that has been embedded."""
 
@@ -185,7 +179,6 @@ AUDIT = Stage(
     reads=("movie", "latents", "sources"),
     makes=("audit.json",),
     help="Say whether the sources of a run can be believed.",
-    rules=_IMAGES_EMBED,
 )
 """No stage either: what is done with a run that has been trained, without its truth."""
 
