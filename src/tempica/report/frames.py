@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.afm import probe_of
+from tempica.imaging.heights import heights_in
 from tempica.imaging.photons import patterns_in
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One frame: `clean` and `noisy` (y, x) in 1/Å, or roots of photons; `replica` by name, `frame` by its place."""
+    """One frame: `clean` and `noisy` (y, x) in 1/Å, roots of photons, or nm; `replica` by name, `frame` by its place."""
 
     replica: int
     frame: int
@@ -36,7 +38,7 @@ def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.nda
 
 
 def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frames: list[int]) -> np.ndarray:
-    """Frames of a replica without noise (frame, y, x) in 1/Å, or roots of photons.
+    """Frames of a replica without noise (frame, y, x) in 1/Å, roots of photons, or nm.
 
     The movie's poses must be the true ones.
     """
@@ -44,6 +46,8 @@ def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int
     view = movie.isel(at)
     if movie.attrs["kind"] == "diffraction":
         return _patterns(trajectory, movie, view, replica, frames)
+    if movie.attrs["kind"] == "heights":
+        return _heights(trajectory, movie, view, replica, frames)
     return imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
         *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),
@@ -63,6 +67,17 @@ def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, fr
         clean=clean_frames(trajectory, movie, replica, [frame])[0],
         noisy=recorded_frames(movie, replica, [frame])[0],
     )
+
+
+def _heights(
+    trajectory: xarray.Dataset, movie: xarray.Dataset, view: xarray.Dataset, replica: int, frames: list[int]
+) -> np.ndarray:
+    """What the tip finds of the molecule at the start of each frame, in nm."""
+    image = view["image"].values
+    position = trajectory["position"].isel({"replica": replica, "time": frames}).values.astype(np.float64)
+    seen = replace(heights_in(movie, image), probe=probe_of(movie.attrs, image.shape[-1]))
+    rotation = imaging.rotation_matrix(view["pose_quaternion"].values)
+    return seen.model(position, rotation, view["pose_shift_A"].values).astype(np.float64)
 
 
 def _patterns(
