@@ -14,7 +14,9 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "tempica"
 READMES = {path: f"{path.parent.relative_to(ROOT).as_posix()}/index.md" for path in ROOT.glob("*/README.md")}
-READMES |= {path: f"packages/{path.parent.name}.md" for path in SOURCE.glob("*/README.md")}
+READMES |= {
+    path: f"packages/{'.'.join(path.parent.relative_to(SOURCE).parts)}.md" for path in SOURCE.rglob("README.md")
+}
 READMES |= {ROOT / "README.md": "index.md", ROOT / "tests/benchmarks/README.md": "benchmarks.md"}
 DOCS = SOURCE / "docs"
 READMES |= {path: path.name for path in DOCS.glob("*.md")}
@@ -34,7 +36,7 @@ def on_config(config: Any) -> Any:
     packages = sorted(page for page in READMES.values() if page.startswith("packages/"))
     for entry in config.nav:
         if "Packages" in entry:
-            entry["Packages"] = [{Path(page).stem: page} for page in packages]
+            entry["Packages"] = [{page.removeprefix("packages/").removesuffix(".md"): page} for page in packages]
         if "Reference" in entry:
             entry["Reference"] = [{name_of(module): page_of(module)} for module in MODULES]
     return config

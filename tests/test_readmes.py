@@ -25,7 +25,7 @@ from tempica.runs.stages import STAGES
 from .conftest import ROOT
 from .imports import FLOORS
 
-FOLDERS = (".", "simulations", "data_schemas", "src/tempica/*")
+FOLDERS = (".", "simulations", "data_schemas", "src/tempica/*", "src/tempica/*/*")
 READMES = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/README.md"))
 DOCS = sorted((ROOT / "src/tempica/docs").glob("*.md"))  # their code is run by test_howtos
 SEPARATORS = ("&&", "&", ";", "|")
@@ -91,7 +91,14 @@ def check_command(arguments: list[str]) -> None:
 
 
 def test_every_room_has_one() -> None:
-    rooms = {stage.room for stage in STAGES.values()} | {"recipe", "exchange", "runs", "unmix", "designs"}
+    rooms = {stage.room for stage in STAGES.values()} | {
+        "recipe",
+        "exchange",
+        "runs",
+        "unmix",
+        "designs",
+        "render/film",
+    }
     assert {name_of(path) for path in READMES} == {".", "simulations", "data_schemas"} | {
         f"src/tempica/{room}" for room in rooms
     }
