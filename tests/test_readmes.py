@@ -25,8 +25,9 @@ from tempica.runs.stages import STAGES
 from .conftest import ROOT
 from .imports import FLOORS
 
-FOLDERS = (".", "simulations", "data_schemas", "src/tempica/*")
+FOLDERS = (".", "simulations", "data_schemas", "src/tempica/*", "src/tempica/*/*")
 READMES = sorted(path for folder in FOLDERS for path in ROOT.glob(f"{folder}/README.md"))
+DOCS = sorted((ROOT / "src/tempica/docs").glob("*.md"))  # their code is run by test_howtos
 SEPARATORS = ("&&", "&", ";", "|")
 DEFAULT = ROOT / "simulations" / "adenylate_kinase.toml"
 
@@ -46,7 +47,7 @@ def blocks_of(path: Path, language: str) -> list[str]:
 
 
 def name_of(path: Path) -> str:
-    return path.parent.relative_to(ROOT).as_posix()
+    return (path.parent if path in READMES else path).relative_to(ROOT).as_posix()
 
 
 def prose(path: Path) -> str:
@@ -90,7 +91,14 @@ def check_command(arguments: list[str]) -> None:
 
 
 def test_every_room_has_one() -> None:
-    rooms = {stage.room for stage in STAGES.values()} | {"recipe", "exchange", "runs", "unmix", "designs"}
+    rooms = {stage.room for stage in STAGES.values()} | {
+        "recipe",
+        "exchange",
+        "runs",
+        "unmix",
+        "designs",
+        "render/film",
+    }
     assert {name_of(path) for path in READMES} == {".", "simulations", "data_schemas"} | {
         f"src/tempica/{room}" for room in rooms
     }
@@ -101,7 +109,7 @@ def test_a_readme_is_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 150
 
 
-@pytest.mark.parametrize("path", READMES, ids=name_of)
+@pytest.mark.parametrize("path", READMES + DOCS, ids=name_of)
 def test_relative_links_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)\s]+)\)", prose(path))
     gone = [link for link in links if "://" not in link and not (path.parent / link.partition("#")[0]).exists()]
@@ -118,7 +126,7 @@ def test_commands_parse(text: str) -> None:
         assert (ROOT / script).is_file()
 
 
-@pytest.mark.parametrize("path", READMES, ids=name_of)
+@pytest.mark.parametrize("path", READMES + DOCS, ids=name_of)
 def test_commands_in_sentences_exist(path: Path) -> None:
     for command in re.findall(r"`tempica ([^`]+)`", prose(path)):
         verb, *rest = shlex.split(command)
@@ -190,6 +198,13 @@ def test_table_of_methods_is_current() -> None:
         for row in methods.trainable()
     ]
     assert table(ROOT / "src/tempica/ica/README.md", "| name |") == expected
+
+
+def test_table_that_decides_has_every_method_with_what_it_needs() -> None:
+    rows = table(ROOT / "src/tempica/docs/choosing.md", "| I have")
+    expected = {f"`{row.name}`": methods.NEEDS[row.needs] for row in methods.trainable()}
+    assert {cells[2]: cells[0] for cells in rows} == expected
+    assert len(rows) == len(expected)
 
 
 def test_table_of_recipes_is_current() -> None:

@@ -65,6 +65,9 @@ def test_a_list_of_series_is_replicas(frames, model, given):
         joined, plain = clone(model).fit(series, parts), clone(model).fit(X, labels, **replicas)
         again = clone(model).fit(series, labels=parts)
         np.testing.assert_array_equal(again.transform(X), plain.transform(X))
+    asked = {"replicas": number} if "replicas" in inspect.signature(type(model).score).parameters else {}
+    target = (None, None) if given == "replicas" else (parts, labels)
+    assert joined.score(series, target[0]) == pytest.approx(plain.score(X, target[1], **asked), abs=1e-9)
     for found, one in zip(joined.transform(series), series, strict=True):
         np.testing.assert_array_equal(found, plain.transform(one))
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tempica.errors import DataError, ParameterError
-from tempica.ica.joining import fit_of_lists, transform_of_lists
+from tempica.ica.joining import joining_lists, keeping_lists
 from tempica.ica.options import FIELDS
 from tempica.series import pairs, standard_error
 
@@ -38,7 +38,7 @@ class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, of_lists in (("fit", fit_of_lists), ("transform", transform_of_lists)):
+        for name, of_lists in (("fit", joining_lists), ("score", joining_lists), ("transform", keeping_lists)):
             if name in cls.__dict__:
                 setattr(cls, name, of_lists(cls.__dict__[name]))
 

@@ -20,11 +20,11 @@ def is_list_of_series(X: Any) -> bool:
     return isinstance(X, (list, tuple)) and len(X) > 0 and all(getattr(each, "ndim", 0) >= 2 for each in X)
 
 
-def fit_of_lists(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """A `fit` that takes a list of series too; labels, masks and covariances may be lists of the same length."""
-    takes_replicas = "replicas" in inspect.signature(fit).parameters
+def joining_lists(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A `fit` or `score` that takes lists of series too; labels, masks and covariances may be lists of their length."""
+    takes_replicas = "replicas" in inspect.signature(method).parameters
 
-    @functools.wraps(fit)
+    @functools.wraps(method)
     def joined(self: Any, X: Any, y: Any = None, **given: Any) -> Any:
         if is_list_of_series(X):
             if given.get("replicas") is not None:
@@ -34,12 +34,12 @@ def fit_of_lists(fit: Callable[..., Any]) -> Callable[..., Any]:
             X, y = _stacked(X), _joined(y, lengths)
             if takes_replicas:
                 given["replicas"] = np.repeat(np.arange(len(lengths)), lengths)
-        return fit(self, X, y, **given)
+        return method(self, X, y, **given)
 
     return joined
 
 
-def transform_of_lists(transform: Callable[..., Any]) -> Callable[..., Any]:
+def keeping_lists(transform: Callable[..., Any]) -> Callable[..., Any]:
     """A `transform` that gives a list for a list of series."""
 
     @functools.wraps(transform)

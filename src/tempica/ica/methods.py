@@ -62,7 +62,8 @@ METHODS = (
     ),
     Method(
         "tica", "TICA", lambda: ica.TICA, "pairs",
-        "linearly mixed sources whose autocorrelations at the lag differ", "Molgedey & Schuster 1994", whole=True,
+        "linearly mixed sources whose autocorrelations at the lag differ",
+        "Molgedey & Schuster 1994; Pérez-Hernández et al. 2013", whole=True,
     ),
     Method(
         "sobi", "SOBI", lambda: ica.SOBI, "series",
