@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One frame: `clean` and `noisy` (y, x) in 1/Å, roots of photons, or nm; `replica` by name, `frame` by its place."""
+    """`clean` and `noisy` (y, x) in 1/Å, roots of photons, or nm; `replica` by name, `frame` by its place."""
 
     replica: int
     frame: int
