@@ -23,6 +23,8 @@ def run(work: Work) -> None:
 
 def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
     """The page of a finished run."""
+    if recipe.film is not None:
+        return write_film_report(recipe, recipe_text, run, fingerprint, out)
     from tempica.report.changed import last_of
     from tempica.report.page import render_page
 
@@ -45,6 +47,17 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
         before=last_of(run),
         software=store.software(),
     )
+    stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
+    files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
+
+
+def write_film_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
+    """The page of a scanning probe's movie, which has no truth."""
+    from tempica.report.film import render
+
+    movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
+    audit = _beside(run, "audit.json", "audited", "sources")
+    page = render(recipe, recipe_text, movie, sources, audit, store.software())
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
     files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
 

@@ -46,6 +46,8 @@ def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | Non
 
 
 def _no_truth(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.film is not None and stage == "report":
+        return None  # which shows what moves, and whether it is found again
     if recipe.particles is None and recipe.film is None:
         return None
     return (
