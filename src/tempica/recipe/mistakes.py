@@ -32,12 +32,12 @@ def explain(error: Any, recipe: type[BaseModel]) -> str:
         return f"  {where}: is missing and has no default."
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         field = variant_field(_models(here)[0])
-        known = ", ".join(sorted(tag_of(model) for model in _models(here)))
+        tags = ", ".join(sorted(tag_of(model) for model in _models(here)))
         if not isinstance(error["input"], dict):
             return f"  {where} = {error['input']!r}: must be a table."
         if field not in error["input"]:
-            return f"  {where}.{field}: is missing and has no default. Known are {known}."
-        return f"  {where}.{field} = {error['input'][field]!r}: must be one of {known}."
+            return f"  {where}.{field}: is missing and has no default. Known are {tags}."
+        return f"  {where}.{field} = {error['input'][field]!r}: must be one of {tags}."
     message = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     given = error["input"]
     shown = "" if isinstance(given, dict | BaseModel | list) else f" = {given!r}"

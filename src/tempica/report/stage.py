@@ -30,7 +30,8 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
 
 def page_of(recipe: Recipe, recipe_text: str, run: Path) -> str:
     """The page of a finished run, with or without a truth."""
-    return (_scored if has_truth(recipe) else _untold)(recipe, recipe_text, run)
+    page = _film if recipe.film is not None else _scored if has_truth(recipe) else _untold
+    return page(recipe, recipe_text, run)
 
 
 def _scored(recipe: Recipe, recipe_text: str, run: Path) -> str:
@@ -69,6 +70,15 @@ def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
         scores if audit is None else scores | {"audit": audit},
         _beside(run, "checks.json", "embedded", "latents"),
         software=store.software(),
+    )
+
+
+def _film(recipe: Recipe, recipe_text: str, run: Path) -> str:
+    from tempica.report.film import render
+
+    movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
+    return render(
+        recipe, recipe_text, movie, sources, _beside(run, "audit.json", "audited", "sources"), store.software()
     )
 
 
