@@ -10,6 +10,7 @@ import numpy as np
 
 from tempica import imaging
 from tempica.audit.stage import audit_of
+from tempica.errors import DataError
 from tempica.recipe.experiment import Recipe
 from tempica.runs import notices
 from tempica.runs.reading import read
@@ -38,14 +39,23 @@ def run(work: Work) -> None:
 
 
 def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None:
-    """The audit of a run's latents as its verdict, with its nuisances, and what its methods say of themselves."""
+    """The audit of a run's latents as its verdict, with its nuisances, and what its methods say of themselves.
+
+    Latents that cannot be audited have a sentence that says why, and no grade.
+    """
     movie, latents, sources = (read(run, "evaluate", kind) for kind in ("movie", "latents", "sources"))
-    found = audit_of(recipe, movie, latents, sources, nuisances=nuisances(movie, latents))
+    found: dict[str, Any] | None
+    try:
+        found = audit_of(recipe, movie, latents, sources, nuisances=nuisances(movie, latents))
+    except DataError as reason:  # too few frames, as in most films: the run goes on to its report
+        found = None
+        whole: dict[str, Any] = {"kind": "", "sentence": f"Not audited: {reason}"}
+    else:
+        whole = found["verdict"]
     made = {"render": movie, "embed": latents, "train": sources}
     kept = {stage: str(store.attrs["fingerprint"]) for stage, store in made.items()} | {"evaluate": fingerprint}
-    whole = found["verdict"]
-    verdict = {
-        "grade": GRADES[whole["kind"]],
+    verdict: dict[str, Any] = {
+        "grade": GRADES.get(whole["kind"]),
         "sentence": f"{whole['sentence']} There is no truth to score against: {WHY}.",
         "methods": [],
     }
@@ -64,7 +74,8 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
         about
         | {"verdict": verdict, "warnings": notices.collect(run, kept), "poses": poses | {"splits": []}}
         | empty
-        | {"methods": methods, "audit": found},
+        | {"methods": methods}
+        | ({} if found is None else {"audit": found}),
     )
 
 

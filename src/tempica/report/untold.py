@@ -26,6 +26,9 @@ QUESTIONS = {
 }
 
 
+NO_AUDIT: dict[str, Any] = {"tests": [], "methods": [], "notes": []}
+
+
 def render_untold(
     recipe: Recipe,
     recipe_text: str,
@@ -41,13 +44,14 @@ def render_untold(
     titles = {about["name"]: about["title"] for about in scores["methods"]}
     learned = _by_agreement(scores, titles)
     sources = sources.assign_coords(estimator=[titles[name] for name in sources["estimator"].values])
-    audit = scores["audit"]
+    told = scores.get("audit")
+    audit = told or NO_AUDIT
     with style():
         sections = [
             _answers(audit),
             *(_of_sources(recipe, movie, sources, learned[:1], audit)),
             molecule.section(recipe, latents, sources, learned),
-            audited.section(audit),
+            audited.section(told),
             checked.section(checks),
             trained.section(scores["methods"]),
             _others(recipe, movie, sources, learned[1:]),
@@ -59,7 +63,7 @@ def render_untold(
 
 def _by_agreement(scores: dict[str, Any], titles: dict[str, str]) -> list[str]:
     """Titles of learned methods; those that agree most with the audit's own axes first."""
-    agreement = {row["method"]: row["agreement"] for row in scores["audit"]["methods"]}
+    agreement = {row["method"]: row["agreement"] for row in scores.get("audit", NO_AUDIT)["methods"]}
     learned = [about["name"] for about in scores["methods"] if not about["baseline"]]
     return [titles[name] for name in sorted(learned, key=lambda name: -agreement.get(name, 0.0))]
 
@@ -70,15 +74,16 @@ def _head(recipe: Recipe, movie: xarray.Dataset, scores: dict[str, Any]) -> str:
         "Images": f"{movie.sizes['replica']} × {movie.sizes['time']} of {movie.sizes['x']} × {movie.sizes['y']} pixels",
         "Pixel": _pixel(movie),
         "Frames a molecule": str(recipe.frames_per_molecule or "all of a replica"),
-        "Correlation with the truth, estimated": f"{scores['audit']['confidence']:.2f}",
     }
+    if "audit" in scores:
+        facts["Correlation with the truth, estimated"] = f"{scores['audit']['confidence']:.2f}"
     return templating.fill(
         "header.html",
         kicker="tempica · what was found",
         title=title[:1].upper() + title[1:],
         verdict=judged.verdict(scores),
         facts=facts,
-        notes=scores["audit"]["notes"],
+        notes=scores.get("audit", NO_AUDIT)["notes"],
     )
 
 
@@ -95,6 +100,8 @@ def _answers(audit: dict[str, Any]) -> str:
         for name, test in tests.items()
         if name.startswith("leakage_")
     ]
+    if not rows:
+        return ""
     table = templating.fill("table.html", heads=HEADS, rows=rows, caption="", label="Answers")
     return templating.fill(
         "section.html", id="answers", title="What the data say", parts=[table], folded=[], folded_title=""
