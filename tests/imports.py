@@ -25,7 +25,7 @@ FLOORS = (
 )
 ROOMS = FLOORS[7]
 INSIDE_ICA = (
-    ("options", "labels"),
+    ("options", "labels", "joining"),
     ("base",),
     ("training", "linear"),
     ("contrastive", "generative", "smoothing"),

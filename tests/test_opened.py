@@ -13,9 +13,10 @@ import pytest
 import tempica
 from tempica import plot
 from tempica.errors import DataError, RecipeError, StoreError
-from tempica.ica import TICA
+from tempica.evaluate import mcc
+from tempica.ica import TICA, smooth
 from tempica.ica.synthetic import autoregressive
-from tempica.unmix import unmix
+from tempica.unmix import read, unmix
 
 from .conftest import ROOT
 
@@ -52,10 +53,12 @@ def test_a_run_is_drawn(small_run: Path) -> None:
 
 
 def test_the_verdict_is_that_of_the_scores(small_run: Path, tmp_path: Path) -> None:
+    run = tempica.open(small_run)
+    assert run.verdict == run.record["verdict"]["sentence"]
+    assert run.verdict in repr(run)
     (tmp_path / "recipe.toml").touch()
-    text = (small_run / "scores.json").read_text()
-    (tmp_path / "scores.json").write_text(text.replace("{", '{"verdict": {"sentence": "Mixed."},', 1))
-    assert tempica.open(tmp_path).verdict == "Mixed."
+    (tmp_path / "scores.json").write_text('{"rows": []}')  # of a version without verdicts
+    assert tempica.open(tmp_path).verdict is None
 
 
 def test_a_result_of_unmix_is_one_object(tmp_path: Path) -> None:
@@ -122,3 +125,15 @@ def test_the_loss_is_drawn_at_its_steps() -> None:
     assert [line.get_xdata().tolist() for line in plot.loss(Fitted()).lines] == [[0, 20], [0, 20]]
     Fitted.loss_curve_ = ((0, 1.0), (20, 0.5))  # type: ignore[assignment]
     assert [line.get_label() for line in plot.loss(Fitted()).lines] == ["held out"]
+
+
+def test_reprs_of_results_are_short(tmp_path: Path) -> None:
+    problem = autoregressive(2, 300, seed=3)
+    made = unmix(problem.X, ordered=True, methods=["tica"], components=2, out=tmp_path / "axes")
+    scored = mcc(made.sources, problem.S, n_null=2)
+    for found in (problem, problem.mixing, scored, smooth(problem.X), made, read(problem.X)):
+        assert len(repr(found).splitlines()) == 1
+        assert 20 < len(repr(found)) < 500
+    assert f"score={scored.score:.4g}" in repr(scored)
+    assert "matrix=array (2, 2)" in repr(scored)
+    assert "2 sources of 300 rows by tica" in repr(made)

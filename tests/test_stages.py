@@ -43,8 +43,9 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
     [
         ({}, "cpu", []),
         ({}, "cuda", []),
-        ({"render": {"kind": "xfel"}}, "cpu", ["embed", "train", "evaluate", "report"]),
-        ({"render": {"kind": "xfel"}}, "cuda", ["render", "embed", "train", "evaluate", "report"]),
+        ({"render": {"kind": "xfel"}}, "cpu", []),
+        ({"render": {"kind": "xfel"}}, "cuda", ["render"]),
+        ({"render": {"kind": "xfel"}, "embed": {"modes_from": "images"}}, "cpu", ["embed"]),
         ({"render": {"poses": {"knowledge": "hidden"}}}, "cpu", []),
         ({"render": None, "particles": {"star": "p.star"}}, "cpu", ["evaluate", "report"]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from numbers import Integral
 from typing import Any
 
@@ -104,3 +105,28 @@ def quadratic(z: np.ndarray) -> np.ndarray:
     """Constant, linear and quadratic terms (frame, term) of variables (frame, variable): 1, z_i, z_i z_j for i ≤ j."""
     i, j = np.triu_indices(z.shape[1])
     return np.concatenate([np.ones((len(z), 1)), z, z[:, i] * z[:, j]], axis=1)
+
+
+def brief(found: Any) -> str:
+    """A short repr of a dataclass: arrays by their shape, long texts and lists by their beginning or length."""
+    fields = {one.name: getattr(found, one.name) for one in dataclasses.fields(found)}
+    told = [f"{name}={_briefly(value)}" for name, value in fields.items() if not _says_nothing(value)]
+    return f"{type(found).__name__}({', '.join(told)})"
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, (dict, list, tuple)) and not value)
+
+
+def _briefly(value: Any) -> str:
+    match value:
+        case np.ndarray():
+            return f"array {value.shape}"
+        case float() | np.floating():
+            return f"{value:.4g}"
+        case tuple() if len(value) <= 4 and all(isinstance(each, float) for each in value):
+            return f"({', '.join(map(_briefly, value))})"
+        case list() | tuple() | dict() if len(repr(value)) > 40:
+            return f"<{len(value)} entries>"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

@@ -86,7 +86,7 @@ def _rows(a: argparse.Namespace, n: int, layers: int, seed: int) -> Iterator[tup
         started = time.process_time()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = TCL(n).fit(train.X, train.segments) if a.family == "tcl" else PCL(n).fit(train.X)
+            model = TCL(n).fit(train.X, train.labels) if a.family == "tcl" else PCL(n).fit(train.X)
         seconds = time.process_time() - started
         row: dict[str, Any] = _scores(model.transform(test.X), truth)
         row |= {f"{key}_features": v for key, v in _scores(model.transform(test.X, stage="features"), truth).items()}
@@ -118,7 +118,7 @@ def _problems(a: argparse.Namespace, n: int, layers: int, seed: int) -> Iterator
 
 
 def _part(whole: Problem, frames: np.ndarray) -> Problem:
-    segments = None if whole.segments is None else whole.segments[frames]
+    segments = None if whole.labels is None else whole.labels[frames]
     return Problem(whole.X[frames], whole.S[frames], whole.mixing, segments)
 
 

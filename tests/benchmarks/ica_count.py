@@ -50,7 +50,7 @@ def _counted(case: str, n: int, n_frames: int, seed: int) -> int:
     rng, segments = np.random.default_rng(seed), None
     if case.startswith("segments"):
         problem = modulated(n, 20, n_frames // 20, n_layers=3 if case.endswith("nonlinear") else 1, seed=seed)
-        X, segments = problem.X, problem.segments
+        X, segments = problem.X, problem.labels
     elif case == "variance":
         log_scale = autoregressive(n, n_frames, rho=0.9, innovation="normal", n_layers=1, seed=seed).S
         X = np.exp(log_scale / 1.5) * rng.normal(size=(n_frames, n))

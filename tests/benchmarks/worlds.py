@@ -66,7 +66,7 @@ def alone(dynamics: str, n_layers: int, n: int, n_frames: int, seed: int) -> Wor
     if dynamics == "modulated":
         n_points = 200
         problem = modulated(n, n_frames // n_points, n_points, n_layers=n_layers, seed=seed)
-        X, S, labels = problem.X, problem.S, problem.segments
+        X, S, labels = problem.X, problem.S, problem.labels
         assert labels is not None
         scored, series = np.arange(len(X)) % n_points >= 0.8 * n_points, 0
         S = np.abs(S)  # what TCL identifies

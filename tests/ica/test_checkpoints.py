@@ -23,7 +23,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def data():
     series, labelled = autoregressive(2, 600, n_layers=2, seed=2), modulated(2, 8, 60, n_layers=2, seed=1)
-    return {"series": (series.X, None), "labels": (labelled.X, labelled.segments)}
+    return {"series": (series.X, None), "labels": (labelled.X, labelled.labels)}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,5 +1,6 @@
 """What every estimator promises alike: one test a promise, every estimator through each."""
 
+import inspect
 import pickle
 
 import numpy as np
@@ -49,6 +50,49 @@ def test_a_copy_of_any_kind_gives_the_same_sources(frames, tmp_path, model, give
     np.testing.assert_array_equal(load(save(found, tmp_path / "model")).transform(X), S)
     np.testing.assert_allclose(found.transform(torch.as_tensor(X)), S, atol=1e-6)
     assert len(found.get_feature_names_out()) == 2
+
+
+@every
+def test_a_list_of_series_is_replicas(frames, model, given):
+    X, labels = frames
+    series, parts = [X[:80], X[80:]], [labels[:80], labels[80:]]
+    number = np.repeat([0, 1], [80, 160])
+    takes = "replicas" in inspect.signature(type(model).fit).parameters
+    replicas = {"replicas": number} if takes else {}
+    if given == "replicas":
+        joined, plain = clone(model).fit(series), clone(model).fit(X, **replicas)
+    else:
+        joined, plain = clone(model).fit(series, parts), clone(model).fit(X, labels, **replicas)
+        again = clone(model).fit(series, labels=parts)
+        np.testing.assert_array_equal(again.transform(X), plain.transform(X))
+    for found, one in zip(joined.transform(series), series, strict=True):
+        np.testing.assert_array_equal(found, plain.transform(one))
+
+
+def test_a_list_of_series_has_one_number_of_features_and_no_replicas(frames):
+    X, labels = frames
+    with pytest.raises(DataError, match=r"shapes \[\(3,\), \(2,\)\]"):
+        TICA().fit([X, X[:, :2]])
+    with pytest.raises(DataError, match="Leave replicas out"):
+        TICA().fit([X, X], replicas=labels)
+
+
+@every
+def test_words_and_defaults_are_the_same(model, given):
+    """Number of sources, labels and replicas go by one name and one default; nothing else means labels."""
+    assert inspect.signature(type(model)).parameters["n_components"].default is None
+    takes = inspect.signature(type(model).fit).parameters
+    assert list(takes)[:3] == ["self", "X", "y"]
+    assert given in takes or given == "labels"
+    assert not {"segments", "u", "label", "conditions"} & set(takes)
+    assert all(takes[name].default is None for name in ("y", "labels", "replicas") if name in takes)
+
+
+@every
+def test_a_repr_is_short(frames, model, given):
+    X, labels = frames
+    assert len(repr(fit(clone(model), X, given, labels))) < 100
+    assert repr(type(model)()) == f"{type(model).__name__}()"
 
 
 @every

@@ -190,6 +190,6 @@ def test_contrastive_estimators_ask_for_the_number() -> None:
     noisy = np.column_stack([series.X, rng.normal(size=(4000, 2))]) @ rng.normal(size=(4, 4))
     assert PCL("auto", **quick).fit(noisy).n_components_ == 2
     noisy = np.column_stack([labelled.X, rng.normal(size=(4000, 2))]) @ rng.normal(size=(5, 5))
-    found = TCL("auto", **quick).fit(noisy, labelled.segments)
+    found = TCL("auto", **quick).fit(noisy, labelled.labels)
     assert found.n_components_ == 3
     assert found.transform(noisy).shape == (4000, 3)

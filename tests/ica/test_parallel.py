@@ -26,7 +26,7 @@ other = {"batch_size": 101, "precision": "float64"}
 models |= {"TCL": TCL(2, training=other, **options)}
 models |= {"GCL": GCL(2, max_steps=60, n_restarts=2, training={"batch_size": 101})}
 for kind, model in models.items():
-    X, given = (labelled.X, labelled.segments) if kind == "TCL" else (series.X, None)
+    X, given = (labelled.X, labelled.labels) if kind == "TCL" else (series.X, None)
     model.fit(X, given, log=f"{out}.{kind}.log")
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     np.save(f"{out}.{kind}.{rank}.npy", model.transform(X, stage="features"))

@@ -22,7 +22,7 @@ def mcc(a, b):
 @pytest.fixture(scope="module")
 def bent_case() -> tuple[Problem, TCL]:
     problem = modulated(2, 40, 250, n_layers=2, seed=3)
-    return problem, TCL(2, n_restarts=1, max_steps=900).fit(problem.X, problem.segments)
+    return problem, TCL(2, n_restarts=1, max_steps=900).fit(problem.X, problem.labels)
 
 
 def test_recovers_absolute_sources_through_a_bent_mixing(bent_case) -> None:
@@ -44,8 +44,8 @@ def test_stages_are_kept_apart(bent_case) -> None:
 
 def test_the_score_is_information_about_the_segment(bent_case) -> None:
     problem, tcl = bent_case
-    assert tcl.score(problem.X, problem.segments) > 0.3
-    assert tcl.score(problem.X, np.random.default_rng(0).permutation(problem.segments)) < 0
+    assert tcl.score(problem.X, problem.labels) > 0.3
+    assert tcl.score(problem.X, np.random.default_rng(0).permutation(problem.labels)) < 0
 
 
 @pytest.mark.parametrize("stage", ["sources", "signed"])
@@ -108,11 +108,11 @@ def test_an_interrupted_fit_goes_on_to_the_same_sources(tmp_path) -> None:
             raise KeyboardInterrupt
 
     with pytest.warns(IdentifiabilityWarning):
-        whole = TCL(2, **options).fit(problem.X, problem.segments)
+        whole = TCL(2, **options).fit(problem.X, problem.labels)
     with pytest.raises(KeyboardInterrupt):
-        TCL(2, **options).fit(problem.X, problem.segments, callback=interrupt, checkpoint=tmp_path / "state")
+        TCL(2, **options).fit(problem.X, problem.labels, callback=interrupt, checkpoint=tmp_path / "state")
     with pytest.warns(IdentifiabilityWarning):
-        resumed = TCL(2, **options).fit(problem.X, problem.segments, checkpoint=tmp_path / "state")
+        resumed = TCL(2, **options).fit(problem.X, problem.labels, checkpoint=tmp_path / "state")
     np.testing.assert_array_equal(resumed.transform(problem.X), whole.transform(problem.X))
 
 
@@ -139,11 +139,11 @@ def test_bad_input_is_named(options, segments, message: str) -> None:
 
 def test_the_score_knows_segments_by_their_labels(bent_case) -> None:
     problem, tcl = bent_case
-    np.testing.assert_array_equal(tcl.labels_, np.unique(problem.segments))
-    last = problem.segments >= 20
-    parts = [tcl.score(problem.X[part], problem.segments[part]) for part in (last, ~last)]
+    np.testing.assert_array_equal(tcl.labels_, np.unique(problem.labels))
+    last = problem.labels >= 20
+    parts = [tcl.score(problem.X[part], problem.labels[part]) for part in (last, ~last)]
     assert np.average(parts, weights=[last.sum(), (~last).sum()]) == pytest.approx(
-        tcl.score(problem.X, problem.segments), abs=1e-5
+        tcl.score(problem.X, problem.labels), abs=1e-5
     )
     with pytest.raises(DataError, match="segments that were not fitted"):
-        tcl.score(problem.X, problem.segments + 1)
+        tcl.score(problem.X, problem.labels + 1)

@@ -85,6 +85,10 @@ class Audit:
     frames: np.ndarray
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        sources, frames = self.sources.shape[1], len(self.frames)
+        return f"Audit({self.verdict.kind}, confidence={self.confidence:.2f}, sources={sources}, frames={frames})"
+
     def test(self, name: str) -> Test:
         """The test of a name. Raises KeyError for a name that no test has."""
         return {test.name: test for test in self.tests}[name]

@@ -41,6 +41,9 @@ class Design:
     lights: tuple[Light, ...]
     rows: tuple[Row, ...]
 
+    def __repr__(self) -> str:
+        return f"Design({self.recipe!r}, score={self.score:g}, {len(self.rows)} rows at {len(self.lights)} SNR)"
+
     def best(self, snr: float) -> Row | None:
         """The method that needs the fewest frames, or else comes closest."""
         rows = [row for row in self.rows if row.snr == snr]

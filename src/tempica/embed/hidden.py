@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from tempica import imaging
+from tempica.embed import patterns
 from tempica.embed.known import Embedded
-from tempica.embed.micrographs import Micrographs, concatenated
+from tempica.embed.micrographs import Micrographs
 from tempica.embed.poses.following import follow, likely
 from tempica.embed.poses.grids import rotation_grid, rotations_for
 from tempica.embed.poses.motion import Dynamics, Place
@@ -20,11 +21,12 @@ from tempica.embed.poses.settling import hidden
 from tempica.embed.poses.shifts import pool_shifts
 from tempica.embed.poses.templates import Templates, make_templates
 from tempica.embed.poses.tracking import smooth_poses
-from tempica.embed.quadratic import Disc
+from tempica.embed.quadratic import Disc, Observed
 from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
-from tempica.embed.setting import Setting, Span, joined, molecules, observed_of
+from tempica.embed.setting import Setting, Span, joined, likelihood_of_all, molecules
 from tempica.embed.start import N_FIRST
 from tempica.imaging.modes import Modes
+from tempica.imaging.photons import Patterns
 from tempica.imaging.poses import POSE
 from tempica.runs.reading import read
 from tempica.stores import files
@@ -38,14 +40,17 @@ MOTION_FRAMES = 1500  # of training replicas from which the motion is learned
 def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span: Span) -> None:
     """Peaks of every frame of a span, and the best as the poses that learning begins with."""
     setting = Setting.load(setting_file)
-    modes, templates = _views_of_model(setting_file, state_file, int(setting.radius), run)
-    spread = float(setting.shift_deviation_A)
-    observed, molecule = observed_of(run, setting, span), molecules(read(run, "embed", "movie"), [span])
-    alone = len(np.unique(molecule)) == len(molecule)
-    prior = shift_prior(len(observed), spread) if alone else pool_shifts(observed, templates, molecule, spread)
-    found = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
-    peaks = refine(observed, setting.scatterers, modes, found, prior, n_kept=N_PEAKS)
-    unknown = hidden(len(observed), spread)
+    spread, molecule = float(setting.shift_deviation_A), molecules(read(run, "embed", "movie"), [span])
+    seen = likelihood_of_all(run, setting, [span])
+    if isinstance(seen, Patterns):
+        state = load_state(state_file)
+        modes, _ = modes_of(state)
+        if state.learned is None:
+            modes = Modes(modes.mean, modes.shape[:N_FIRST])
+        peaks = patterns.search(seen, modes, molecule, N_PEAKS, finer=FINER if state.learned is None else 1.0)
+    else:
+        peaks = _search_images(run, setting, setting_file, state_file, seen.observed, molecule)
+    unknown = hidden(len(seen), spread)
     files.save_arrays(
         out,
         **{f"peak_{name}": value for name, value in vars(peaks).items()},
@@ -55,6 +60,18 @@ def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span
         stated_shift_A=unknown.shift_A,
         precision=unknown.precision,
     )
+
+
+def _search_images(
+    run: Path, setting: Setting, setting_file: Path, state_file: Path, observed: Observed, molecule: np.ndarray
+) -> Peaks:
+    """Peaks of electron images: rotations and shifts."""
+    modes, templates = _views_of_model(setting_file, state_file, int(setting.radius), run)
+    spread = float(setting.shift_deviation_A)
+    alone = len(np.unique(molecule)) == len(molecule)
+    prior = shift_prior(len(observed), spread) if alone else pool_shifts(observed, templates, molecule, spread)
+    found = likely(coarse(observed, templates, prior, N_COARSE), molecule, N_PEAKS, shift_deviation_A=spread)
+    return refine(observed, setting.scatterers, modes, found, prior, n_kept=N_PEAKS)
 
 
 @lru_cache(maxsize=1)
@@ -86,17 +103,18 @@ def learn_motion(
     setting, state = Setting.load(setting_file), load_state(state_file)
     modes, rho = modes_of(state)
     movie, spread = read(run, "embed", "movie"), float(setting.shift_deviation_A)
-    path = follow(peaks_of(parts), molecules(movie, spans), shift_deviation_A=spread)
+    fixed = np.inf if movie.attrs["kind"] == "diffraction" else None  # shifts that no frame tells have no memory
+    path = follow(peaks_of(parts), molecules(movie, spans), shift_deviation_A=spread, shift_variance=fixed)
     motion, some, count = path.motion, [], 0
     for span in spans:
         if count < MOTION_FRAMES:
             some.append(span)
             count += len(span)
     if np.isfinite(motion.turn_variance) or np.isfinite(motion.shift_variance):
-        seen = concatenated([Micrographs(observed_of(run, setting, span), setting.scatterers) for span in some])
+        seen = likelihood_of_all(run, setting, some)
         start = Place(path.rotation[:count], path.shift_A[:count], path.amplitude[:count])
         dynamics = dynamics_of(rho)
-        motion = smooth_poses(seen, modes, start, molecules(movie, some), motion, dynamics, empty=seen.empty).motion
+        motion = smooth_poses(seen, modes, start, molecules(movie, some), motion, dynamics, empty=_empty(seen)).motion
     save_motion(out, replace(motion, drift_A=np.zeros((1, 2))))
 
 
@@ -114,7 +132,7 @@ def track_span(
     modes, rho = modes_of(load_state(state_file))
     motion = load_motion(motion_file)
     molecule = molecules(read(run, "embed", "movie"), [span])
-    seen = Micrographs(observed_of(run, setting, span), setting.scatterers)
+    seen = likelihood_of_all(run, setting, [span])
     path = follow(
         peaks_of([peaks]),
         molecule,
@@ -124,7 +142,7 @@ def track_span(
     )
     start = Place(path.rotation, path.shift_A, path.amplitude)
     found = smooth_poses(
-        seen, modes, start, molecule, motion, dynamics_of(rho), setting.rest, empty=seen.empty, learn=False
+        seen, modes, start, molecule, motion, dynamics_of(rho), setting.rest, empty=_empty(seen), learn=False
     )
     timeless = not rho.any()
     nothing = np.full_like(found.latent, np.nan)
@@ -140,6 +158,11 @@ def track_span(
         nothing if timeless else np.diagonal(found.covariance, axis1=1, axis2=2)[:, :n_modes],
     )
     files.save_arrays(out, **vars(embedded))
+
+
+def _empty(seen: Micrographs | Patterns) -> np.ndarray | None:
+    """Misfits of a model without a molecule, by which images that are astray are found."""
+    return seen.empty if isinstance(seen, Micrographs) else None
 
 
 def peaks_of(parts: list[Path]) -> Peaks:

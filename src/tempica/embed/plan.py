@@ -37,6 +37,11 @@ class Plan:
         return str(self.movie.attrs["pose"])
 
     @property
+    def has_patterns(self) -> bool:
+        """Whether frames are diffraction patterns, which do not depend on where the molecule is."""
+        return bool(self.movie.attrs["kind"] == "diffraction")
+
+    @property
     def few_spans(self) -> list[Span]:
         """A block of few frames at the start of each training replica."""
         train = [r for r, split in enumerate(self.work.recipe.splits) if split == "train"]

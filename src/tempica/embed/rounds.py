@@ -9,11 +9,14 @@ import numpy as np
 
 from tempica.embed.modes import state as modes
 from tempica.embed.modes.n_sources import choose_n_sources
+from tempica.embed.modes.state import State
 from tempica.embed.poses.settling import PosePrior, settle
 from tempica.embed.posterior import compress
 from tempica.embed.saved import load_state, save_state
 from tempica.embed.setting import Setting, Span, joined, likelihood_of
+from tempica.imaging.likelihood import Likelihood
 from tempica.imaging.modes import Modes
+from tempica.recipe.experiment import Recipe
 from tempica.stores import files
 
 
@@ -26,7 +29,12 @@ def expand_block(
     `poses` holds `rotation`, `shift_A` and a prior's `stated_rotation`, `stated_shift_A` and `precision`.
     """
     setting, state = Setting.load(setting_file), load_state(state_file)
-    likelihood = likelihood_of(run, setting, span).widened(modes.unsure(state))
+    expand_frames(likelihood_of(run, setting, span), state, poses, out, at)
+
+
+def expand_frames(likelihood: Likelihood, state: State, poses: Path, out: Path, at: slice) -> None:
+    """The same of the frames of a likelihood."""
+    likelihood = likelihood.widened(modes.unsure(state))
     if detail := modes.resolution_A(state):
         likelihood = likelihood.within(detail)
     amplitude = state.amplitude[at]
@@ -79,3 +87,11 @@ def learn_round(
         assert state.learned is not None
         n_sources = state.learned.weight.shape[1]
     save_state(out, modes.step(state, *likelihoods, n_sources, timeless=timeless, label=label))
+
+
+def sources_of(recipe: Recipe, number: int, decision: int) -> tuple[int | None, range | None]:
+    """How many sources a round learns (none: as many as the round before), and among which numbers it chooses."""
+    most = recipe.embed.most_modes
+    if recipe.embed.n_modes != "auto" or number < decision:
+        return most, None
+    return None, range(recipe.train.n_components, most + 1) if number == decision else None

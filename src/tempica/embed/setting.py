@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import imaging
-from tempica.embed.micrographs import Micrographs
+from tempica.embed.micrographs import Micrographs, concatenated
 from tempica.embed.quadratic import Observed, observe
 from tempica.imaging.likelihood import Likelihood
 from tempica.imaging.linearise import Scatterers
+from tempica.imaging.photons import Patterns, patterns_in
+from tempica.imaging.photons import joined as joined_patterns
 from tempica.runs.reading import read
 from tempica.stores import files
 
@@ -30,14 +32,17 @@ EXACT = np.repeat([1e-4, 1e-3], [3, 2])  # rad and Å: deviation of a stated rot
 class Setting:
     """How images of a run are modelled, apart from the molecule's motion."""
 
+    # of the electron microscope; others state theirs in the movie, and leave these empty
     amplitude_A: np.ndarray  # (N, gaussian)
     width_A: np.ndarray  # (N, gaussian)
-    noise_variance: np.ndarray  # () of a pixel, 1/Å²
+    noise_variance: np.ndarray  # () of a pixel, 1/Å²; 1 of other cameras, whose misfits are relative to their noise
     noise_power: np.ndarray  # (D, D//2 + 1) relative to white noise
     radius: np.ndarray  # () of the disc of Fourier coefficients
+    # of every camera
     shift_deviation_A: np.ndarray  # () of hidden shifts
-    signal: np.ndarray  # () |model|² of an image over the noise's variance
+    signal: np.ndarray  # () what a frame says of the molecule's brightness: |model|² over the noise's variance, photons
     rest: np.ndarray  # (L, N, 3) nm, motion that the modes leave out, of amplitudes ~ N(0, 1)
+    place_variance: np.ndarray  # (N,) nm² of beads along an axis; of electrons' it is in their width already
 
     @property
     def scatterers(self) -> Scatterers:
@@ -71,7 +76,16 @@ class Span:
 
 def likelihood_of(run: Path, setting: Setting, span: Span) -> Likelihood:
     """Frames of a span, whichever camera took them."""
-    return Micrographs(observed_of(run, setting, span), setting.scatterers)
+    return likelihood_of_all(run, setting, [span])
+
+
+def likelihood_of_all(run: Path, setting: Setting, spans: list[Span]) -> Micrographs | Patterns:
+    """Frames of spans, one after the other."""
+    movie = read(run, "embed", "movie")
+    if movie.attrs["kind"] == "diffraction":
+        patterns = joined_patterns([patterns_in(movie, span.of(movie)["image"].values) for span in spans])
+        return patterns.widened(setting.place_variance)
+    return concatenated([Micrographs(observed_of(run, setting, span), setting.scatterers) for span in spans])
 
 
 def observed_of(run: Path, setting: Setting, span: Span) -> Observed:

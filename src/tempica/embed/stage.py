@@ -9,17 +9,18 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed import crops, hidden, known, rounds, start
+from tempica.embed.heights import stage as heights
 from tempica.embed.maps.from_images import add_spans
 from tempica.embed.modes.state import MOST_ROUNDS, converged
-from tempica.embed.plan import BLOCK_FRAMES, Plan
-from tempica.embed.saved import load_motion, load_state, modes_of
+from tempica.embed.plan import Plan
+from tempica.embed.saved import load_motion, load_state
 from tempica.embed.setting import Setting, Span, labels_of, molecules, stated_precision
-from tempica.stores import files, store
+from tempica.embed.writing import write_latents
+from tempica.stores import files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tempica.recipe.experiment import Recipe
     from tempica.runs.work import Work
 
 TIMELESS_ROUNDS = 4
@@ -34,12 +35,15 @@ def run(work: Work) -> None:
     if work.recipe.film is not None:
         return crops.run(work)
     plan = Plan(work, work.read("movie"))
+    if plan.movie.attrs["kind"] == "heights":
+        return heights.run(plan)
     few, first, model = plan.few_spans, plan.file("setting-0"), plan.file("model")
     stated = [] if plan.pose == "hidden" else _stated(plan, "few", few)
     sums = _add_up_images(plan) if work.recipe.embed.modes_from == "images" else []
     task = partial(start.begin, work.recipe.embed, work.run, first, model, few, stated, sums)
     work.run_chains(None, [[("start", task)]])
-    setting = _find_shifts(plan, first, model) if plan.pose == "hidden" else first
+    shifted = plan.pose == "hidden" and not plan.has_patterns
+    setting = _find_shifts(plan, first, model) if shifted else first
     setting, state = _learn(plan, setting)
     if plan.pose == "hidden":
         _search(plan, "all", plan.long_spans, setting, state, "searching poses of all frames")
@@ -139,7 +143,7 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
             work.run_chains(None, chains)
             after = plan.file(f"state-{number + 1}")
             timeless = snapshots or number < first_timed
-            sources = _sources(work.recipe, number, max(earliest, 2))
+            sources = rounds.sources_of(work.recipe, number, max(earliest, 2))
             step = partial(rounds.learn_round, state, parts, after, molecule, *sources, label, timeless=timeless)
             work.run_chains(None, [[(after.stem, step)]])
             if number >= done:
@@ -150,14 +154,6 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
     task = partial(start.refine_noise, recipe, work.run, setting, after, spans, parts, refined)
     work.run_chains(None, [[("noise", task)]])
     return refined, after
-
-
-def _sources(recipe: Recipe, number: int, decision: int) -> tuple[int | None, range | None]:
-    """How many sources a round learns (none: as many as the round before), and among which numbers it chooses."""
-    most = recipe.embed.most_modes
-    if recipe.embed.n_modes != "auto" or number < decision:
-        return most, None
-    return None, range(recipe.train.n_components, most + 1) if number == decision else None
 
 
 def _track(plan: Plan, setting: Path, state: Path) -> None:
@@ -176,12 +172,9 @@ def _track(plan: Plan, setting: Path, state: Path) -> None:
 
 def _write(plan: Plan, setting_file: Path, state: Path) -> None:
     """Everything that was found, into the store."""
-    work, movie, setting = plan.work, plan.movie, Setting.load(setting_file)
-    modes, rho = modes_of(load_state(state))
-    (n_modes, n_atoms, _), (n_replicas, n_frames) = modes.shape.shape, movie["image"].shape[:2]
-    sizes = {"replica": n_replicas, "time": n_frames, "mode": n_modes, "mode_other": n_modes, "component": n_modes}
+    setting = Setting.load(setting_file)
     noise = float(setting.noise_variance)
-    about = {"noise_variance": noise, "pose_source": SOURCE[plan.pose], "autocorrelation": rho.tolist()}
+    about: dict[str, float | str] = {"pose_source": SOURCE[plan.pose]}
     if plan.pose == "hidden":
         motion = load_motion(plan.file("motion"))
         found = {
@@ -189,22 +182,9 @@ def _write(plan: Plan, setting_file: Path, state: Path) -> None:
             "turn_deg": float(np.degrees(np.sqrt(motion.turn_variance))),
             "shift_step_A": float(np.sqrt(motion.shift_variance)),
         }
-        about |= {name: value for name, value in found.items() if np.isfinite(value)}  # else nothing goes on
-    latents = work.create_store(
-        "latents",
-        sizes | {"atom": n_atoms, "space": 3, "quaternion": 4, "plane": 2, "pose": 5, "pose_other": 5},
-        chunks={"replica": 1, "time": BLOCK_FRAMES},
-        attributes=about,
-    )
-    store.write(latents, {"replica": movie["replica"].values, "time": movie["time"].values})
-    store.write(latents, {"mode_shape": modes.shape, "mean_structure": modes.mean})
-    for span in plan.long_spans:
-        arrays = files.load_arrays(plan.file(f"embed-{span}"))
-        quaternion = Rotation.from_matrix(arrays.pop("rotation")).as_quat()
-        arrays["residual_variance"] = noise * arrays["residual_variance"]
-        store.write(
-            latents, arrays | {"pose_quaternion": quaternion}, replica=span.replica, time=slice(span.first, span.last)
-        )
+        told = ["turn_deg"] if plan.has_patterns else list(found)
+        about |= {name: found[name] for name in told if np.isfinite(found[name])}  # else nothing goes on
+    write_latents(plan, state, about, noise)
 
 
 SOURCE = {"known": "stated", "approximate": "refined", "hidden": "searched"}

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica import imaging
+from tempica.embed import patterns
 from tempica.embed.maps.from_images import Start, map_radius, start_from_images
 from tempica.embed.maps.maps import scale_of, scaled
 from tempica.embed.micrographs import Micrographs, widened
@@ -51,7 +52,14 @@ def begin(
 
     `sums`: files of `from_images.add_spans`, where the images' map stands for the structure.
     """
-    camera = imaging.camera_of(read(run, "embed", "movie"))
+    movie = read(run, "embed", "movie")
+    if movie.attrs["kind"] == "diffraction":
+        state = first_state(recipe, run)
+        check_beads(recipe, state, movie.sizes["atom"])
+        save_state(model_file, state)
+        patterns.first_setting(movie, len(state.reference), spans).save(setting_file)
+        return
+    camera = imaging.camera_of(movie)
     optics, scatterers = camera.optics, Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
     views, stated = _views(run, spans, poses)
     form = None
@@ -60,11 +68,7 @@ def begin(
         form, scatterers = made.position, _as_strong_as(views, made, stated)
     state = first_state(recipe, run, form)
     n_beads, box_A = len(scatterers.amplitude), optics.n_pixels * optics.pixel_size_A
-    if len(state.reference) != n_beads:
-        raise DataError(
-            f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must"
-            " be of the same molecule: give the structure of which the images were made."
-        )
+    check_beads(recipe, state, n_beads)
     check_box(state.reference, scatterers, optics.n_pixels, optics.pixel_size_A, "The molecule")
     guess = Modes(state.reference, state.shape[:N_FIRST])
     if poses:
@@ -81,6 +85,7 @@ def begin(
         np.array(box_A / SHIFTS),
         np.array(signal(views, scatterers, state.reference, noise)),
         np.zeros((0, *state.reference.shape)),
+        np.zeros(n_beads),
     ).save(setting_file)
 
 
@@ -100,6 +105,9 @@ def refine_noise(
     """
     setting, state = Setting.load(setting_file), load_state(state_file)
     learned, _ = modes_of(state)
+    if read(run, "embed", "movie").attrs["kind"] == "diffraction":
+        patterns.refined(recipe.n_iterations, run, setting, state, spans, poses).save(out)
+        return
     views, found = _views(run, spans, poses)
     blurred = widened(setting.scatterers, unsure(state))
     noise = _left_over(views, blurred, learned, found, recipe.n_iterations)
@@ -114,6 +122,15 @@ def refine_noise(
         noise_power=noise.power,
         rest=rest_shapes(state.shape, learned.shape, state.rest),
     ).save(out)
+
+
+def check_beads(recipe: EmbedRecipe, state: State, n_beads: int) -> None:
+    """Raise DataError unless the molecule has as many beads as the movie was made of."""
+    if len(state.reference) != n_beads:
+        raise DataError(
+            f"The {recipe.modes_from} has {len(state.reference)} beads, and the movie was made of {n_beads}. Both must"
+            " be of the same molecule: give the structure of which the images were made."
+        )
 
 
 def first_state(recipe: EmbedRecipe, run: Path, form: np.ndarray | None = None) -> State:

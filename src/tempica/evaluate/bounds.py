@@ -8,6 +8,8 @@ import numpy as np
 
 from tempica import imaging, seeds
 from tempica.evaluate import ceilings, embedding, metrics, supervised, temporal
+from tempica.imaging.photons import patterns_in
+from tempica.recipe.electron import RenderRecipe
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read, true_poses
 from tempica.series import number_molecules
@@ -34,6 +36,15 @@ def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: in
     movie, trajectory = read(run, "evaluate", "movie"), read(run, "evaluate", "trajectory")
     view, poses, true = movie.isel(at), true_poses(run, "evaluate", movie).isel(at), trajectory.isel(at)
     variable = true["collective_variable"].values.astype(np.float64)
+    known, law = ceilings.Prior(**files.load_arrays(prior)), temporal.Dynamics(**files.load_arrays(dynamics))
+    nodes, molecule = law.coarse_values(), number_molecules(trajectory["molecule"].values)[replica, frames]
+    if movie.attrs["kind"] == "diffraction":
+        position = true["position"].values.astype(np.float64)
+        pose = imaging.rotation_matrix(poses["pose_quaternion"].values), poses["pose_shift_A"].values
+        patterns = patterns_in(movie, view["image"].values)
+        found = ceilings.likelihoods_by(known, patterns, pose, position, variable, nodes)
+        files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
+        return
     seen = ceilings.Frames(
         view["image"].values,
         poses["pose_quaternion"].values,
@@ -43,13 +54,12 @@ def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: in
         variable,
     )
     found = ceilings.likelihoods(
-        ceilings.Prior(**files.load_arrays(prior)),
+        known,
         imaging.camera_of(movie),
         embedding.noise_variance(movie),
         seen,
-        temporal.Dynamics(**files.load_arrays(dynamics)).coarse_values(),
+        nodes,
     )
-    molecule = number_molecules(trajectory["molecule"].values)[replica, frames]
     files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
 
 
@@ -112,7 +122,9 @@ def supervised_bound(recipe: Recipe, run: Path, inputs: str, out: Path) -> None:
 
 def _hides_from_pixels(recipe: Recipe) -> str | None:
     """Why there is no bound on images; None where there is."""
-    camera, simulate = recipe.microscope, recipe.simulate
+    camera, simulate = recipe.render, recipe.simulate
+    if not isinstance(camera, RenderRecipe):
+        return "a network of pixels would first have to learn diffraction"
     n_values = simulate.n_replicas * simulate.n_frames * camera.n_pixels**2
     if getattr(camera.poses, "orientation", None) is None:
         return "molecules are seen from many sides"

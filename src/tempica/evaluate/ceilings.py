@@ -24,10 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.likelihood import Likelihood
 from tempica.imaging.linearise import Images, Scatterers, Whitened
 from tempica.imaging.modes import principal_modes
 from tempica.series import quadratic
 
+HOPELESS = 60.0  # nats below the best: nodes that need no correction, and the most that one may be
+AT_ONCE = 256  # structures at nodes
 N_MODES = 16  # beyond these, modes of a coarse-grained protein move less than a tenth of a pixel
 
 
@@ -128,6 +131,50 @@ def likelihoods(
         difference = exact - correction[f]
         correction[f] = difference - difference.mean()
     return Likelihoods(linear, a, correction)
+
+
+def likelihoods_by(
+    prior: Prior,
+    seen: Likelihood,
+    pose: tuple[np.ndarray, np.ndarray],
+    position: np.ndarray,
+    variable: np.ndarray,
+    nodes: np.ndarray,
+) -> Likelihoods:
+    """The same of the frames of any camera, at true poses, structures (F, N, 3) in nm and variables (F, V).
+
+    At each node that the quadratic form leaves possible, the expansion there stands for that at the truth: −2 ln p and
+    its derivatives h, Λ in r, so that
+    log p(y | c) = −½ misfit − hᵀr* − ½ r*ᵀΛr* + ½ (h + Λr*)ᵀ (I + RΛ)⁻¹ R (h + Λr*) − ½ ln det(I + RΛ).
+    """
+    there = seen.expand(position, *pose, prior.shape, pose=False)
+    information, n_modes = there.information, len(prior.shape)
+    amplitude = prior.amplitude(position)
+    evidence = there.evidence + (information @ amplitude[..., None])[..., 0]
+    inner = np.eye(n_modes) + information @ prior.spread
+    a = np.linalg.solve(inner, information)
+    linear, a = np.linalg.solve(inner, evidence[..., None])[..., 0], 0.5 * (a + a.swapaxes(1, 2))
+    found = Likelihoods(linear, a, np.empty((len(position), 0)))
+    if not len(nodes):
+        return found
+    expected, here = prior.expected(nodes), prior.expected(variable)
+    left, value = amplitude - here, found.at(expected)
+    value -= value.max(1, keepdims=True)
+    correction = np.zeros_like(value)
+    frame, node = np.nonzero(value > -HOPELESS)
+    for first in range(0, len(frame), AT_ONCE):
+        f, g = frame[first : first + AT_ONCE], node[first : first + AT_ONCE]
+        structure = position[f] + np.tensordot(expected[g] - here[f], prior.shape, 1)
+        near = seen[f].expand(structure, pose[0][f], pose[1][f], prior.shape, pose=False)
+        pulled = (near.information @ left[f][..., None])[..., 0]
+        u, inside = near.evidence + pulled, np.eye(n_modes) + prior.spread @ near.information
+        gain = (u * np.linalg.solve(inside, (u @ prior.spread)[..., None])[..., 0]).sum(1)
+        lost = (left[f] * (2 * near.evidence + pulled)).sum(1)
+        correction[f, g] = 0.5 * (gain - near.misfit - lost - np.linalg.slogdet(inside)[1]) - value[f, g]
+    weight = np.exp(value)
+    centre = (weight * correction).sum(1, keepdims=True) / weight.sum(1, keepdims=True)
+    told = np.clip(correction - centre, -HOPELESS, HOPELESS)
+    return Likelihoods(linear, a, np.where(value > -HOPELESS, told, 0.0))
 
 
 def bayes_estimate(

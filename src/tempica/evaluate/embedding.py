@@ -17,6 +17,7 @@ from tempica.evaluate import metrics, poses
 from tempica.evaluate.calibration import Calibration, calibrate, leak, spread_of_angle
 from tempica.imaging.linearise import Images, Scatterers
 from tempica.imaging.modes import Modes
+from tempica.imaging.photons import patterns_in
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.residues import residues
 from tempica.runs.reading import read, true_poses
@@ -101,9 +102,14 @@ def _bound(
     movie: xarray.Dataset, truth: poses.Placed, latents: xarray.Dataset, modes: Modes, weight: np.ndarray
 ) -> np.ndarray:
     """Covariances (frame, 3, 3) of the rotation of the body, at the true structures in the frame of the modes."""
-    camera, amplitude = imaging.camera_of(movie), latents["latent"].values
+    amplitude = latents["latent"].values
     estimate = _placed(latents, modes.mean + np.tensordot(amplitude, modes.shape, 1))
     true = poses.coordinates(truth, modes, estimate, amplitude).placed
+    if movie.attrs["kind"] == "diffraction":
+        place = true.position, true.rotation, true.shift_A
+        seen = patterns_in(movie, movie["image"].values).expand(*place, modes.shape, pose=True)
+        return poses.turn_of_body(poses.covariance_of(seen.information, len(modes.shape)), true, modes, weight)
+    camera = imaging.camera_of(movie)
     transfer = camera.transfer(*(movie[name].values for name in imaging.FOCUS))
     images = Images(movie["image"].values, true.rotation, true.shift_A, transfer, camera.power())
     scatterers = Scatterers(camera.scatterer_amplitude_A, camera.scatterer_width_A)
@@ -140,12 +146,12 @@ def summarise(recipe: Recipe, run: Path, paths: list[Path]) -> dict[str, Any]:
     rng = np.random.default_rng(seeds.integer(recipe.seed, "poses"))
     of_poses, of_latents = [], []
     for split, chosen in (("all", np.ones(len(lost), dtype=bool)), ("held_out", held_out)):
-        covariance = latents["pose_covariance"].values.reshape(-1, 5, 5)
+        covariance, coordinate = latents["pose_covariance"].values.reshape(-1, 5, 5), found.get("pose")
+        if movie.attrs["kind"] == "diffraction":  # which does not tell where a molecule is
+            covariance, coordinate = covariance[:, :3, :3], None if coordinate is None else coordinate[:, :3]
         of_bound = found["bound"][bound_held_out | (split == "all")] if "bound" in found else None
         if not known:
-            of_poses.append(
-                {"split": split} | _of_poses(errors, lost, chosen, covariance, found.get("pose"), of_bound, rng)
-            )
+            of_poses.append({"split": split} | _of_poses(errors, lost, chosen, covariance, coordinate, of_bound, rng))
         if "latent" in found:
             kept = chosen & ~lost
             covariance = latents["latent_covariance"].values.reshape(len(lost), *latents["latent_covariance"].shape[2:])

@@ -164,9 +164,16 @@ def bound(
     whitened = Whitened(images, modes.shape, scatterers, pixel_A, noise_variance, np.float64, pose=True)
     _, jacobian = whitened.linearise(position, slice(None))
     flat = np.ascontiguousarray(jacobian.reshape(len(position), n_modes + POSE, -1)).view(np.float64)
-    information = flat @ flat.swapaxes(1, 2)
+    return covariance_of(flat @ flat.swapaxes(1, 2), n_modes)
+
+
+def covariance_of(information: np.ndarray, n_modes: int) -> np.ndarray:
+    """Covariance (F, K + 5, K + 5) from what frames tell, with the prior a ~ N(0, I); 0 of shifts that none tells."""
+    information = information.copy()
     information[:, range(n_modes), range(n_modes)] += 1.0
-    return np.asarray(np.linalg.inv(information))
+    told = (np.einsum("fpp->fp", information) > 0).astype(float)
+    information[:, range(n_modes + POSE), range(n_modes + POSE)] += 1 - told
+    return np.asarray(np.linalg.inv(information) * told[:, :, None] * told[:, None])
 
 
 def turn_of_body(covariance: np.ndarray, placed: Placed, modes: Modes, weight: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tempica.errors import DataError, ParameterError
+from tempica.ica.joining import fit_of_lists, transform_of_lists
 from tempica.ica.options import FIELDS
 from tempica.series import pairs, standard_error
 
@@ -22,7 +23,8 @@ TRANSFORM_STAGES = ("sources", "features", "signed")
 class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Base of estimators that read sources off series of frames.
 
-    Frames are arrays, tensors or memory maps (frame, feature); float32 is kept, all else becomes float64.
+    Frames are arrays, tensors or memory maps (frame, feature); float32 is kept, all else becomes float64. A list of
+    them, as in `fit([X1, X2])`, is several replicas; `transform` gives a list for a list.
 
     Words that mean the same in all estimators:
         n_components: number of sources; None, the default, is every direction in which the frames vary.
@@ -33,6 +35,12 @@ class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             linear stage (the sources, where there is none); "signed" the sources with their signs, where "sources" has
             lost them (TCL's |s|), else the same.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, of_lists in (("fit", fit_of_lists), ("transform", transform_of_lists)):
+            if name in cls.__dict__:
+                setattr(cls, name, of_lists(cls.__dict__[name]))
 
     def __new__(cls, *args: Any, **parameters: Any) -> Any:
         # Python's own message would not say where an option of training has gone

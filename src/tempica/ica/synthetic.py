@@ -1,6 +1,6 @@
 """Problems with a known answer: the mixings and sources on which the literature measures nonlinear ICA.
 
-Shapes: S sources (frame, n), X = f(S) observed frames (frame, n), segments (frame,).
+Shapes: S sources (frame, n), X = f(S) observed frames (frame, n), labels (frame,).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from tempica.errors import DataError
+from tempica.series import brief
 
 SLOPE = 0.2  # of the leaky ReLU for negative arguments
 N_DRAWS = 10_000  # matrices among which the best conditioned quarter counts as good
@@ -20,12 +21,14 @@ N_DRAWS = 10_000  # matrices among which the best conditioned quarter counts as 
 
 @dataclass(frozen=True)
 class Problem:
-    """Frames X (frame, n) of sources S (frame, n), the mixing between them, and segments (frame,) where there are."""
+    """Frames X (frame, n) of sources S (frame, n), the mixing between them, and labels (frame,) where there are."""
 
     X: np.ndarray
     S: np.ndarray
     mixing: Mixing
-    segments: np.ndarray | None = None
+    labels: np.ndarray | None = None  # number of the segment
+
+    __repr__ = brief
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Mixing:
     """
 
     matrices: np.ndarray
+
+    __repr__ = brief
 
     def __call__(self, S: np.ndarray) -> np.ndarray:
         for layer, matrix in enumerate(self.matrices):

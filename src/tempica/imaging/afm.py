@@ -96,14 +96,15 @@ class Probe:
         return image.swapaxes(1, 2) if self.fast_axis == "y" else image
 
     def soft_images(
-        self, position: np.ndarray, velocity: np.ndarray, radius: np.ndarray
+        self, position: np.ndarray, velocity: np.ndarray, radius: np.ndarray, *, exact: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Heights (F, D, D) of the soft maximum and their derivatives (F, D, D, P + 1), float32.
+        """Heights (F, D, D) of the soft maximum and its derivatives (F, D, D, P + 1), float32.
 
         Parameters:
             position: as of `images`.
             velocity: (F, P, N, 3) change of positions with P parameters, nm; the last column is for the tip's radius.
             radius: (N,) nm.
+            exact: whether heights are those of the maximum itself; derivatives are soft all the same.
         Raises DataError as `images` does, and for a tip that is an array.
         """
         if self.tip is not None:
@@ -116,7 +117,7 @@ class Probe:
         column = np.empty((*image.shape, velocity.shape[1] + 1), np.float32)
         probe = kernels_afm.probe_of(self.radius_nm, self.half_angle, self.pixel_nm)
         small = np.ascontiguousarray(radius, dtype=np.float32)
-        kernels_afm.soft_heights(xyz, speed, small, probe, self.fall_nm, self.sharpness_per_nm, image, column)
+        kernels_afm.soft_heights(xyz, speed, small, probe, self.fall_nm, self.sharpness_per_nm, exact, image, column)
         if self.fast_axis == "y":
             return image.swapaxes(1, 2), column.swapaxes(1, 2)
         return image, column
@@ -195,6 +196,13 @@ def _radius(text: str) -> float:
         return VAN_DER_WAALS_NM.get(next(iter(heavy), "H"), OTHER_NM)
     volume = NM3_PER_DALTON * sum(MASS.get(element, 12.0) * number for element, number in counts.items())
     return float((3 * volume / (4 * math.pi)) ** (1 / 3))
+
+
+def flat_faces(position: np.ndarray) -> np.ndarray:
+    """The two rotations (2, 3, 3) that lay a structure (N, 3) flat: its shortest principal axis up, or down."""
+    axes = np.linalg.svd(position - position.mean(0), full_matrices=False)[2]
+    axes[2] *= np.sign(np.linalg.det(axes))
+    return np.stack([axes, np.diag([1.0, -1.0, -1.0]) @ axes])
 
 
 def attributes_of(probe: Probe) -> dict[str, Any]:

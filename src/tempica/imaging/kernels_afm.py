@@ -46,10 +46,12 @@ def soft_heights(
     probe: np.ndarray,
     fall: float,
     sharpness: float,
+    exact: bool,
     image_FDD: np.ndarray,
     column_FDDP: np.ndarray,
 ) -> None:
-    """Fill images of the soft maximum and their derivatives: P columns of the velocities, then that of the radius R."""
+    """Fill images, of the soft maximum or of the exact one, and derivatives of the soft one: P columns of the
+    velocities, then that of the radius R."""
 
     def prepare() -> Callable[[slice], None]:
         n_pixels = image_FDD.shape[1]
@@ -62,6 +64,7 @@ def soft_heights(
             probe,
             np.float32(fall),
             np.float32(sharpness),
+            exact,
             *room,
             image_FDD[frames],
             column_FDDP[frames],
@@ -181,7 +184,7 @@ def _heights(xyz_FSN3, radius_N, probe, fall, order, key, image_FDD):
 # long: a loop over atoms and pixels, whose many small arguments a function of its own would have to be handed
 @numba.njit(**_COMPILED)
 def _soft_heights(
-    xyz_FSN3, velocity_FN3P, radius_N, probe, fall, sharpness, order, key, sheet, image_FDD, column_FDDP
+    xyz_FSN3, velocity_FN3P, radius_N, probe, fall, sharpness, exact, order, key, sheet, image_FDD, column_FDDP
 ):  # fmt: skip
     n_pixels, pixel, n_columns = image_FDD.shape[1], probe[4], velocity_FN3P.shape[3]
     highest, total = sheet[0], sheet[1]
@@ -229,7 +232,9 @@ def _soft_heights(
                     pixel_column[n_columns] += weight * blunt
         for i in range(n_pixels):
             for j in range(n_pixels):
-                image_FDD[f, i, j] = highest[i, j] + math.log(total[i, j]) / sharpness
+                image_FDD[f, i, j] = highest[i, j]
+                if not exact:
+                    image_FDD[f, i, j] += math.log(total[i, j]) / sharpness
                 per = np.float32(1) / total[i, j]
                 for p in range(n_columns + 1):
                     column[i, j, p] *= per

@@ -83,7 +83,7 @@ class Recipe(Section):
     @property
     def hides_poses(self) -> bool:
         """Whether the movie says less of its poses than the truth."""
-        return isinstance(self.render, RenderRecipe | AfmRecipe) and self.render.poses.knowledge != "known"
+        return self.render.poses.knowledge != "known"
 
     @property
     def microscope(self) -> RenderRecipe:

@@ -11,9 +11,22 @@ from tempica.recipe.section import Section, in_unit, kind_or
 
 
 class _Orientations(Section):
-    knowledge: Literal["known", "hidden"] = Field(
-        default="known", description="what the movie tells about orientations: the truth, or nothing (NaN)"
+    knowledge: Literal["known", "approximate", "hidden"] = Field(
+        default="known",
+        description="what the movie tells about orientations: the truth, the truth with an error, or nothing (NaN)",
     )
+    error_deg: float = in_unit(
+        "degree", "standard deviation of an approximate orientation about each axis", default=0.0, ge=0, le=90
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Orientations:
+        if (self.knowledge == "approximate") != (self.error_deg > 0):
+            raise ValueError(
+                f"knowledge = '{self.knowledge}' with error_deg = {self.error_deg:g}: approximate orientations need an"
+                " error above 0, and others have none"
+            )
+        return self
 
 
 class RandomOrientations(_Orientations):

@@ -70,8 +70,11 @@ def _score(axes: Axes, y: float, row: dict[str, Any], paint: str, half: float) -
     axes.plot(row["value"], y, "o", ms=7, mfc=fill, mec=paint, mew=1.6, zorder=4)
 
 
-def example_frames(examples: Sequence[Example], pixel_A: float, width: float = WIDE) -> Figure:
-    """Noise-free images above recorded ones, in bands that fit the width; one gray scale for each kind."""
+def example_frames(examples: Sequence[Example], pixel_A: float | None, width: float = WIDE) -> Figure:
+    """Noise-free images above recorded ones, in bands that fit the width; one gray scale for each kind.
+
+    Without a `pixel_A` there is no scale bar.
+    """
     columns = 6 if width >= WIDE else 3
     bands = math.ceil(len(examples) / columns)
     columns = math.ceil(len(examples) / bands)
@@ -95,7 +98,7 @@ def example_frames(examples: Sequence[Example], pixel_A: float, width: float = W
                 axes.text(-0.05, 0.5, name, transform=axes.transAxes, rotation=90, ha="right", va="center", color=INK)
             if kind == 0:
                 axes.set_title(f"replica {example.replica}, frame {example.frame}", color=MUTED, size=8, pad=3)
-            if i == kind == 0:
+            if i == kind == 0 and pixel_A is not None:
                 _scale_bar(axes, image.shape[1], pixel_A)
     return figure
 

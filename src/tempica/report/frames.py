@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.photons import patterns_in
 
 if TYPE_CHECKING:
     import xarray
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One frame: `clean` and `noisy` (y, x) in 1/Å; `replica` by its name, `frame` by its place in time."""
+    """One frame: `clean` and `noisy` (y, x) in 1/Å, or roots of photons; `replica` by name, `frame` by its place."""
 
     replica: int
     frame: int
@@ -35,13 +36,24 @@ def examples(trajectory: xarray.Dataset, movie: xarray.Dataset, replicas: np.nda
 
 
 def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frames: list[int]) -> np.ndarray:
-    """Frames of a replica without noise (frame, y, x) in 1/Å; the movie's poses must be the true ones."""
+    """Frames of a replica without noise (frame, y, x) in 1/Å, or roots of photons.
+
+    The movie's poses must be the true ones.
+    """
     at = {"replica": replica, "time": frames}
     view = movie.isel(at)
+    if movie.attrs["kind"] == "diffraction":
+        return _patterns(trajectory, movie, view, replica, frames)
     return imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
         *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),
     )
+
+
+def recorded_frames(movie: xarray.Dataset, replica: int, frames: list[int]) -> np.ndarray:
+    """Frames of a replica as recorded (frame, y, x), in units of `clean_frames`."""
+    image = movie["image"].isel(replica=replica, time=frames).values.astype(np.float64)
+    return np.sqrt(image) if movie.attrs["kind"] == "diffraction" else image
 
 
 def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:
@@ -49,5 +61,20 @@ def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, fr
         replica=int(movie["replica"].values[replica]),
         frame=frame,
         clean=clean_frames(trajectory, movie, replica, [frame])[0],
-        noisy=movie["image"].isel(replica=replica, time=[frame]).values[0].astype(np.float64),
+        noisy=recorded_frames(movie, replica, [frame])[0],
     )
+
+
+def _patterns(
+    trajectory: xarray.Dataset, movie: xarray.Dataset, view: xarray.Dataset, replica: int, frames: list[int]
+) -> np.ndarray:
+    """Roots of the photons that are expected of shots: the noise of a root is the same everywhere."""
+    image = view["image"].values
+    position = trajectory["position"].isel({"replica": replica, "time": frames}).values.astype(np.float64)
+    patterns = patterns_in(movie, image)
+    rotation = imaging.rotation_matrix(view["pose_quaternion"].values)
+    _, fluence = patterns.expand_with_fluence(position, rotation, np.zeros((0, *position.shape[1:])), pose=False)
+    clean = np.zeros(image.shape)
+    light = patterns.expected(position, rotation) - patterns.background
+    clean[:, movie["mask"].values > 0] = fluence[:, None] * light + patterns.background
+    return np.sqrt(clean)

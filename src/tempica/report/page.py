@@ -37,6 +37,10 @@ SEEN = (
     "<b>Example frames</b> from held-out replicas. Above: without noise, rendered again from the simulated structure,"
     " pose and defocus. Below: as recorded. The gray scale is the same along each kind; protein is bright."
 )
+COUNTED = (
+    "<b>Example patterns</b> from held-out replicas, square roots of photons. Above: what is expected of the simulated"
+    " structure, orientation and pulse. Below: what was counted. The gray scale is the same along each kind."
+)
 
 
 def render_page(
@@ -104,8 +108,7 @@ def _head(recipe: Recipe, movie: xarray.Dataset, sources: xarray.Dataset, scores
     interval = f", {time[1] - time[0]:g} ps apart" if len(time) > 1 else ""
     facts = {
         "Movies": f"{movie.sizes['replica']} of {movie.sizes['time']} frames{interval}",
-        "Images": f"{movie.sizes['x']} × {movie.sizes['y']} pixels of {movie.attrs['pixel_size_A']:g} Å",
-        "Signal to noise": words.signal_to_noise(movie.attrs),
+        **words.of_camera(movie),
         "Replicas": ", ".join(
             f"{int((split == name).sum())} {label}"
             for name, label in (("train", "train"), ("validation", "validation"), ("held_out", "held out"))
@@ -126,9 +129,11 @@ def _frames(recipe: Recipe, trajectory: xarray.Dataset, movie: xarray.Dataset, h
     shown = examples(trajectory, movie, held_out, recipe.report.n_examples)
     if not shown:
         return ""
+    pattern = movie.attrs["kind"] == "diffraction"
     names = words.enumeration([f"frame {e.frame} of replica {e.replica}" for e in shown])
-    draw = partial(figures.example_frames, shown, float(movie.attrs["pixel_size_A"]))
-    drawn = figure_block([responsive(draw, f"Noise-free and recorded images of {names}.")], SEEN, label="Frames")
+    draw = partial(figures.example_frames, shown, None if pattern else float(movie.attrs["pixel_size_A"]))
+    caption = COUNTED if pattern else SEEN
+    drawn = figure_block([responsive(draw, f"Noise-free and recorded images of {names}.")], caption, label="Frames")
     return templating.fill(
         "section.html", id="frames", title="What the camera saw", parts=[drawn], folded=[], folded_title=""
     )

@@ -12,7 +12,7 @@ import numpy as np
 from tempica.recipe.experiment import Recipe
 from tempica.report import sprites
 from tempica.report.beads import Beads, beads_of
-from tempica.report.frames import clean_frames
+from tempica.report.frames import clean_frames, recorded_frames
 from tempica.report.molecule import as_json, best_first, packed, script, upright
 from tempica.report.motion import Learned, superposed
 from tempica.report.recovered import Recovery, Truth, splits
@@ -125,7 +125,7 @@ def reel_of(
     held_out = np.flatnonzero(splits(sources) == "held_out")
     replica = int(held_out[0]) if len(held_out) else movie.sizes["replica"] - 1
     n = sprites.n_shown(movie.sizes["time"], movie.sizes["x"], 2 if trajectory is not None else 1)
-    recorded = movie["image"].isel(replica=replica, time=slice(0, n)).values.astype(np.float64)
+    recorded = recorded_frames(movie, replica, list(range(n)))
     clean = None
     if trajectory is not None:
         clean = sprites.to_gray(sprites.binned(clean_frames(trajectory, movie, replica, list(range(n)))), 0.05)

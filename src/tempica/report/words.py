@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray
 
 GLOSSARY = (
     (
@@ -95,6 +98,15 @@ def signal_to_noise(about: Mapping[str, Any]) -> str:
     snr = f"{(about['signal_std'] / about['noise_std']) ** 2:.3g}"
     kinds = {"coloured": ", coloured noise", "poisson": f", {about['electrons_per_pixel']:.3g} electrons a pixel"}
     return snr + kinds.get(about["noise"], "")
+
+
+def of_camera(movie: xarray.Dataset) -> dict[str, str]:
+    """What recorded a movie, and how strong its noise is."""
+    about, size = movie.attrs, f"{movie.sizes['x']} × {movie.sizes['y']} pixels"
+    if about["kind"] == "diffraction":
+        photons = float(movie["image"].isel(time=slice(0, 50)).sum(("y", "x")).mean())
+        return {"Patterns": f"{size} of {about['pixel_size_um']:g} µm", "Photons": f"about {photons:.3g} a pattern"}
+    return {"Images": f"{size} of {about['pixel_size_A']:g} Å", "Signal to noise": signal_to_noise(about)}
 
 
 def enumeration(parts: Sequence[str]) -> str:

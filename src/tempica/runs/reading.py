@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tempica.errors import TruthError
 from tempica.runs.stages import READERS
+from tempica.stores import schema
 from tempica.stores.reading import open_store
 from tempica.stores.store import file_name, verify
 
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
-    """A completed store of a run, opened for a stage.
+    """A completed store of a run, opened for a stage; "movie" stands for that of whichever camera the run has.
 
     Raises TruthError when the table of stages does not let the stage see it, and StoreError when it is missing,
     incomplete or damaged.
@@ -24,13 +27,16 @@ def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
     if kind not in allowed:
         raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
     path = Path(run) / file_name(kind)
-    return open_store(path, _of_crops(path, kind))
+    if kind not in ("movie", "latents"):
+        return open_store(path, kind)
+    stored = str(verify(path).get("kind"))
+    found = open_store(path, stored if schema.FILES.get(stored) == kind else kind)
+    return found.assign(_nowhere(found)) if stored == "diffraction" else found
 
 
-def _of_crops(path: Path, kind: str) -> str:
-    """The kind of a movie or latents that are of crops; else the kind as it is."""
-    of_crops = {"movie": "crops", "latents": "crop_latents"}.get(kind, kind)
-    return of_crops if of_crops != kind and path.exists() and verify(path).get("kind") == of_crops else kind
+def _nowhere(movie: xarray.Dataset) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """Shifts of diffraction patterns, which do not depend on where the molecule is."""
+    return {"pose_shift_A": (("replica", "time", "plane"), np.zeros((movie.sizes["replica"], movie.sizes["time"], 2)))}
 
 
 def true_poses(run: Path, stage: str, movie: xarray.Dataset) -> xarray.Dataset:

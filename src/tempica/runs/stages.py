@@ -18,19 +18,27 @@ if TYPE_CHECKING:
 Rule = Callable[[str, "Recipe", str], str | None]
 
 
-def _no_model_of_diffraction(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.kind != "xfel":
+def _no_made_up_images(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind == "electron":
         return None
     return (
-        f"render.kind = 'xfel': {stage} cannot be done, since no estimator of this version has a model of diffraction"
-        " patterns. Make them with --until render; tempica export --to cxi converts them for other programs."
+        f"render.kind = '{recipe.render.kind}': {stage} cannot be done, since it makes up images of the electron"
+        " microscope to test a run with. tempica audit says whether the sources of this run can be believed."
     )
 
 
-def _no_model_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.kind != "afm":
+def _no_map(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind == "electron" or recipe.embed.modes_from != "images":
         return None
-    return f"render.kind = 'afm': {stage} cannot be done yet. Make the heights with --until render."
+    why = {"xfel": "patterns have no phases to make a map of", "afm": "heights make no map"}[recipe.render.kind]
+    return (
+        f"render.kind = '{recipe.render.kind}' with embed.modes_from = 'images': {why}. Write embed.modes_from ="
+        " 'structure' or 'ensemble'."
+    )
+
+
+def _no_scores_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
+    return f"render.kind = 'afm': {stage} cannot be done yet (--until train)." if recipe.render.kind == "afm" else None
 
 
 def _no_heights_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
@@ -46,7 +54,7 @@ def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | Non
 
 
 def has_truth(recipe: Recipe) -> bool:
-    """Whether it is known what the molecule did: not where images of another program were given."""
+    """Whether it is known what the molecule did: not where another program's images were given."""
     return recipe.particles is None and recipe.film is None
 
 
@@ -82,8 +90,6 @@ class Stage:
         return tuple(name for name in self.makes if name not in absent)
 
 
-_IMAGES_EMBED = (_no_model_of_diffraction, _no_model_of_heights)
-
 # The truth is in trajectory.zarr and poses.zarr alone: embed and train must do without it.
 STAGES: dict[str, Stage] = {
     stage.name: stage
@@ -109,7 +115,7 @@ STAGES: dict[str, Stage] = {
             reads=("movie", "structure", "ensemble"),
             makes=("latents.zarr",),
             help="Turn images into posteriors of displacement modes: latents.zarr.",
-            rules=_IMAGES_EMBED,
+            rules=(_no_map,),
         ),
         Stage(
             "train",
@@ -117,7 +123,6 @@ STAGES: dict[str, Stage] = {
             reads=("movie", "latents"),
             makes=("sources.zarr",),
             help="Unmix the latents into sources: sources.zarr.",
-            rules=_IMAGES_EMBED,
         ),
         Stage(
             "evaluate",
@@ -125,7 +130,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "structure", "ensemble", "latents", "sources"),
             makes=("scores.json",),
             help="Score the sources against the truth, or without one audit them: scores.json.",
-            rules=_IMAGES_EMBED,
+            rules=(_no_scores_of_heights,),
         ),
         Stage(
             "report",
@@ -133,7 +138,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "latents", "sources"),
             makes=("report.html",),
             help="Write report.html.",
-            rules=_IMAGES_EMBED,
+            rules=(_no_scores_of_heights,),
         ),
     )
 }
@@ -144,7 +149,7 @@ CHECK = Stage(
     reads=("movie", "structure", "ensemble", "latents"),
     makes=("checks.json",),
     help="Test a run for bias.",
-    rules=_IMAGES_EMBED,
+    rules=(_no_made_up_images,),
 )
 """No stage of a run, which is complete without it: what is done with one that has been embedded."""
 
@@ -154,7 +159,6 @@ AUDIT = Stage(
     reads=("movie", "latents", "sources"),
     makes=("audit.json",),
     help="Say whether the sources of a run can be believed.",
-    rules=_IMAGES_EMBED,
 )
 """No stage either: what is done with a run that has been trained, without its truth."""
 

@@ -74,6 +74,7 @@ LATENTS_OPTIONAL: dict[str, Any] = {
         "unit": "degree",
         "description": "the same as of a movie, as learned from images; not there where poses do not go on",
     },
+    "tip_radius_nm": {"type": "number", "unit": "nm", "description": "of the tip, as learned from heights"},
     "shift_step_A": {
         "type": "number",
         "unit": "angstrom",

@@ -67,6 +67,8 @@ def _store_schema(kind: str) -> dict[str, Any]:
     required = list(attributes)
     if kind == "movie":
         attributes |= MOVIE_OPTIONAL
+    if kind == "diffraction":
+        attributes |= {name: MOVIE_OPTIONAL[name] for name in ("pose_error_deg", "pose_error_A")}
     if kind == "latents":
         attributes["noise_variance"] = {"type": "number", "unit": "1/angstrom^2"}
         attributes["pose_source"] = {
@@ -103,11 +105,16 @@ def _of_camera(kind: str) -> dict[str, Any]:
         attributes["noise"] = {"enum": ["none", "white", "coloured", "poisson"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in MOVIE_OPTICS.items()}
     if kind == "diffraction":
-        attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["pose"] = {"enum": ["known", "approximate", "hidden"]}
         attributes["polarisation"] = {"enum": ["x", "y", "none"]}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in BEAMLINE.items()}
     if kind == "heights":
         attributes["pose"] = {"enum": ["known", "hidden"]}
+        attributes["lying"] = {"enum": ["flat", "free"], "description": "how molecules lie, unless faces say it"}
+        attributes["faces"] = {
+            "type": "string",
+            "description": "JSON list of quaternions x y z w that molecules lie in",
+        }
         attributes["fast_axis"] = {"enum": ["x", "y"]}
         attributes["tip"] = {"type": "string", "description": "JSON table of a tip's heights in nm; empty for a cone"}
         attributes |= {name: {"type": "number", "unit": unit} for name, unit in HEIGHTS.items()}

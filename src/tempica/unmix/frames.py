@@ -11,6 +11,7 @@ import numpy as np
 
 from tempica.errors import DataError
 from tempica.exchange.latents import Latents, latents_of, read_latents
+from tempica.series import brief
 from tempica.unmix.matching import columns_of
 from tempica.unmix.nuisances import POSES, groups, names_of, regressed_out
 
@@ -80,6 +81,8 @@ class Frames:
     internal: Internal | None = None
     counted: tuple[int, str] | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = brief
 
     def in_input_order(self, values: np.ndarray) -> np.ndarray:
         """Values (frame, …) as (row, …) in the order of the input; NaN in rows that were left out."""

@@ -36,6 +36,11 @@ class Result:
     record: dict[str, Any]
     made: bool
 
+    def __repr__(self) -> str:
+        told = self.record
+        what = f"{told['n_components']} sources of {told['rows_used']} rows by {told['given_out']}: {told['verdict']}"
+        return f"Result({str(self.folder)!r}, {what})"
+
     @property
     def sources(self) -> np.ndarray:
         """Sources (row, component) of the method given out, in the order of the input; NaN in rows left out."""

@@ -162,6 +162,7 @@ def begin(run: Path, recipe: EmbedRecipe, seed: int, spans: list[Span], out: Pat
         np.array(spread),
         np.array(signal(views, scatterers, own.mean, noise)),
         np.zeros((0, *own.mean.shape)),
+        np.zeros(len(own.mean)),
     ).save(out)
 
 

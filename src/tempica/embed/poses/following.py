@@ -112,6 +112,7 @@ def likely(
     n_peaks: int,
     *,
     shift_deviation_A: float,
+    shift_variance: float | None = None,
     peak_error_deg: float = 5.0,
     peak_error_A: float = 1.2,
 ) -> Peaks:
@@ -123,7 +124,7 @@ def likely(
     """
     own, frames, spread = _candidates(peaks), frames_of(molecule), shift_deviation_A**2
     least = (2 * np.deg2rad(peak_error_deg) ** 2, 2 * peak_error_A**2)
-    law = _law(*_learned(own, frames, (None, None), least, spread), spread)
+    law = _law(*_learned(own, frames, (None, shift_variance), least, spread), spread)
     share, _ = hidden_chain.forward(*own, frames.follows, law)
     posterior, _ = hidden_chain.backward(*own, frames.follows, law, share)
     order = np.argsort(-posterior, axis=1, kind="stable")[:, :n_peaks]

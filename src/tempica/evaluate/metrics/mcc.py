@@ -24,7 +24,7 @@ from tempica.evaluate.metrics.chance import FINE, MANY_TIMES, coarse, correlatio
 from tempica.evaluate.metrics.intervals import influence, interval
 from tempica.evaluate.metrics.matching import assign, checked_assignment, score
 from tempica.evaluate.metrics.rotations import fit_subspace, rotation_scores
-from tempica.series import check_replicas, runs, spans
+from tempica.series import brief, check_replicas, runs, spans
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,8 @@ class MCC:
     kind: Kind
     null_scores: np.ndarray
     rotation_scores: np.ndarray
+
+    __repr__ = brief
 
 
 # long: parameters and their description

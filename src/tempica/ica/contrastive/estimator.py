@@ -197,7 +197,7 @@ class ContrastiveEstimator(NetworkEstimator):
         """Keep what is left unidentified, and warn of it."""
         self.ambiguity_, self.ambiguity_why_ = kind, why
         if warn:
-            warnings.warn(why, IdentifiabilityWarning, stacklevel=4)
+            warnings.warn(why, IdentifiabilityWarning, stacklevel=5)
 
     @property
     def _n_features_out(self) -> int:

@@ -89,7 +89,7 @@ class TCL(ContrastiveEstimator):
     Example:
         >>> from tempica.ica.synthetic import modulated
         >>> problem = modulated(2, 20, 50, n_layers=1, seed=0)
-        >>> tcl = TCL(n_restarts=1, max_steps=60).fit(problem.X, problem.segments)
+        >>> tcl = TCL(n_restarts=1, max_steps=60).fit(problem.X, problem.labels)
         >>> tcl.transform(problem.X).shape
         (1000, 2)
     """

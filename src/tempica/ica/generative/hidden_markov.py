@@ -198,7 +198,7 @@ class HMNLICA(GenerativeEstimator):
                 " series, or fewer components."
             )
         if self.ambiguity_ != "none":
-            warnings.warn(self.ambiguity_why_, IdentifiabilityWarning, stacklevel=4)
+            warnings.warn(self.ambiguity_why_, IdentifiabilityWarning, stacklevel=5)
 
     def transform(self, X: Any, *, stage: str = "sources") -> np.ndarray:
         """Sources (frame, component), of unit variance on the frames of the fit; the same at every `stage`."""

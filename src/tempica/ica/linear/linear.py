@@ -172,7 +172,7 @@ class SOBI(LinearUnmixing):
         turn = np.ascontiguousarray(vector.T[::-1])  # from TICA's answer
         # angles a thousandth of what sampling makes of them are settled
         if rotate(lagged(turn @ white, lags), turn, 1e-3 / np.sqrt(len(X)), 1000) < 0:
-            warnings.warn("SOBI's rotation did not settle in 1000 sweeps.", ConvergenceWarning, stacklevel=2)
+            warnings.warn("SOBI's rotation did not settle in 1000 sweeps.", ConvergenceWarning, stacklevel=3)
         unmixing = turn @ white
         if self.refine:
             n_lags = max(1, min(SPECTRAL_LAGS, longest // 4))

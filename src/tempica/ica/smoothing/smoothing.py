@@ -16,7 +16,7 @@ import numpy as np
 from tempica.errors import DataError
 from tempica.ica.smoothing.dynamics import fit_dynamics, rescale, rts
 from tempica.ica.smoothing.evidence import evidence
-from tempica.series import array_of, check_replicas, runs
+from tempica.series import array_of, brief, check_replicas, runs
 
 STEP = 10  # binary digits by which units differ that are told apart
 
@@ -30,6 +30,8 @@ class Smoothed:
     autocorrelation: np.ndarray  # (n,) ρ from one frame to the next
     variance: np.ndarray  # (n,) v, of the sources without the frames' noise
     noise_scale: np.ndarray  # (n,) factor on the noise variance; ones where the covariances are taken as they are
+
+    __repr__ = brief
 
 
 def smooth(

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica import seeds
+from tempica.imaging.afm import flat_faces
 from tempica.recipe.afm import AfmRecipe
 
 STATION_DEG = 3.0  # turn within a frame between places that are joined by straight lines: 1 − cos 1.5° is 3e-4
@@ -96,15 +97,7 @@ def _faces(recipe: AfmRecipe, position: np.ndarray) -> list[Rotation] | None:
         return [Rotation.from_quat(face) for face in recipe.poses.faces]
     if recipe.poses.lying == "free":
         return None
-    return flat_faces(position)
-
-
-def flat_faces(position: np.ndarray) -> list[Rotation]:
-    """The two rotations that lay a structure (atom, space) flat: its shortest principal axis up, or down."""
-    axes = np.linalg.svd(position - position.mean(0), full_matrices=False)[2]
-    axes[2] *= np.sign(np.linalg.det(axes))
-    up = Rotation.from_matrix(axes)
-    return [up, Rotation.from_rotvec([np.pi, 0.0, 0.0]) * up]
+    return list(Rotation.from_matrix(flat_faces(position)))
 
 
 def _drawn(faces: list[Rotation] | None, rng: np.random.Generator, tilt_deg: float) -> np.ndarray:

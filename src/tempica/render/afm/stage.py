@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ def run(work: Work) -> None:
         chunks={"replica": 1, "time": BLOCK_FRAMES},
         attributes=attributes_of(probe_of(recipe))
         | {name: getattr(recipe, name) for name in ("frame_interval_s", "line_time_s", "noise_nm", "line_offset_nm")}
-        | {"pose": recipe.poses.knowledge},
+        | {"pose": recipe.poses.knowledge, "lying": recipe.poses.lying, "faces": json.dumps(recipe.poses.faces)},
     )
     about = {name: trajectory[name].values for name in ("replica", "time", "label", "molecule")}
     store.write(movie, about | {"bead_radius": radius})

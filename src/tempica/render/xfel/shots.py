@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from tempica import seeds
 from tempica.recipe.xfel import XfelRecipe
@@ -18,6 +19,17 @@ def orientations(recipe: XfelRecipe, seed: int, replica: int, first: int, molecu
     each = molecule if recipe.poses.kind == "fixed" else first + np.arange(len(molecule))
     draw = np.stack([seeds.generator(seed, "orientation", replica, int(n)).standard_normal(4) for n in each])
     return draw / np.linalg.norm(draw, axis=1, keepdims=True)
+
+
+def stated(recipe: XfelRecipe, seed: int, replica: int, first: int, quaternion: np.ndarray) -> np.ndarray:
+    """What the movie states of orientations (frame, 4) of frames first …: R exp(w) from the left, w ~ N(0, error²)."""
+    if recipe.poses.knowledge == "known":
+        return quaternion
+    if recipe.poses.knowledge == "hidden":
+        return np.full_like(quaternion, np.nan)
+    draws = [seeds.generator(seed, "orientation error", replica, first + n) for n in range(len(quaternion))]
+    error = math.radians(recipe.poses.error_deg) * np.stack([draw.standard_normal(3) for draw in draws])
+    return (Rotation.from_rotvec(error) * Rotation.from_quat(quaternion)).as_quat()
 
 
 def pulses(recipe: XfelRecipe, seed: int, replica: int, first: int, last: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from tempica.imaging.diffraction import Beamline, diffract
 from tempica.imaging.xray import Scatterers, scatterers_of
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.xfel import XfelRecipe
-from tempica.render.xfel.shots import count_dtype, counted, orientations, pulses
+from tempica.render.xfel.shots import count_dtype, counted, orientations, pulses, stated
 from tempica.runs.reading import read
 from tempica.runs.work import blocks
 from tempica.stores import store
@@ -52,15 +52,21 @@ def run(work: Work) -> None:
             "polarisation": recipe.polarisation,
             "wavelength_A": beamline.wavelength_A,
         }
+        | ({"pose_error_deg": recipe.poses.error_deg, "pose_error_A": 0.0} if recipe.poses.error_deg else {})
         | {name: getattr(recipe, name) for name in BEAMLINE if name != "wavelength_A"},
     )
     about = {name: trajectory[name].values for name in ("replica", "time", "label", "molecule", "bead_width")}
     about |= {"formula": trajectory["formula"].values.tolist(), "mask": beamline.mask}
     store.write(patterns, about)
+    poses = None
+    if work.recipe.hides_poses:
+        sizes = {"replica": n_replicas, "time": n_frames, "quaternion": 4, "plane": 2}
+        poses = work.create_store("poses", sizes, chunks={"replica": 1, "time": BLOCK_FRAMES})
+        store.write(poses, {name: trajectory[name].values for name in ("replica", "time")})
     work.run_chains(
         f"blocks of {BLOCK_FRAMES} patterns",
         [
-            [(f"pattern-{r}-{a}", partial(write_block, work.recipe, work.run, patterns, dtype, r, a, b))]
+            [(f"pattern-{r}-{a}", partial(write_block, work.recipe, work.run, patterns, poses, dtype, r, a, b))]
             for r in range(n_replicas)
             for a, b in blocks(n_frames, BLOCK_FRAMES)
         ],
@@ -86,8 +92,10 @@ def expected_photons(
     return intensity
 
 
-def write_block(recipe: Recipe, run: Path, patterns: Path, dtype: str, replica: int, first: int, last: int) -> None:
-    """Patterns of a block into their store, with their orientations and pulses."""
+def write_block(
+    recipe: Recipe, run: Path, patterns: Path, poses: Path | None, dtype: str, replica: int, first: int, last: int
+) -> None:
+    """Patterns of a block, with their orientations and pulses; the true orientations into a store of theirs, if any."""
     camera = recipe.render
     assert isinstance(camera, XfelRecipe)
     trajectory = read(run, "render", "trajectory")
@@ -102,9 +110,12 @@ def write_block(recipe: Recipe, run: Path, patterns: Path, dtype: str, replica: 
         expected = expected_photons(camera, quaternion[part], pulse[part], position[part], _scatterers(trajectory))
         for number, mean in enumerate(expected, row):
             image[number] = counted(mean, recipe.seed, replica, first + number)
-    stated = quaternion if camera.poses.knowledge == "known" else np.full_like(quaternion, np.nan)
-    values = {"image": image, "pose_quaternion": stated, "fluence": pulse}
-    store.write(patterns, values, replica=replica, time=slice(first, last))
+    told = stated(camera, recipe.seed, replica, first, quaternion)
+    time = slice(first, last)
+    store.write(patterns, {"image": image, "pose_quaternion": told, "fluence": pulse}, replica=replica, time=time)
+    if poses is not None:
+        nowhere = np.zeros((last - first, 2))
+        store.write(poses, {"pose_quaternion": quaternion, "pose_shift_A": nowhere}, replica=replica, time=time)
 
 
 def remarks(recipe: XfelRecipe, scatterers: Scatterers, position: np.ndarray) -> list[str]:

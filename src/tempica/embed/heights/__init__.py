@@ -1,0 +1,1 @@
+"""Heights by an atomic force microscope: poses searched, the tip estimated, modes learned."""

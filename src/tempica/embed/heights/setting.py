@@ -1,0 +1,78 @@
+"""What tasks of the stage share about heights: tip and noise as they are estimated, and frames with both."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import xarray
+from scipy.spatial.transform import Rotation
+
+from tempica.embed.poses.grids import rotation_grid
+from tempica.embed.setting import Span
+from tempica.imaging.afm import flat_faces, probe_of
+from tempica.imaging.heights import Heights
+from tempica.runs.reading import read
+from tempica.stores import files
+
+N_FREE = 500  # rotations over SO(3) whose directions stand for all, where any side may be up
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How heights of a run are modelled, apart from the molecule's motion."""
+
+    tip_radius_nm: np.ndarray  # ()
+    noise_nm: np.ndarray  # () of a pixel, with what the model cannot say
+    line_offset_nm: np.ndarray  # ()
+    rest: np.ndarray  # (L, N, 3) nm, motion that the modes leave out, of amplitudes ~ N(0, 1)
+
+    def save(self, path: Path) -> None:
+        files.save_arrays(path, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> Setting:
+        return cls(**files.load_arrays(path))
+
+
+def heights_of(run: Path, setting: Setting, spans: Iterable[Span], every: int = 1) -> Heights:
+    """Frames of spans, one after the other, or every so many of them."""
+    movie = read(run, "embed", "movie")
+    image = np.concatenate([span.of(movie)["image"].values[::every] for span in spans])
+    probe = probe_of(movie.attrs, image.shape[1])
+    return Heights(
+        image,
+        movie["bead_radius"].values,
+        replace(probe, radius_nm=float(setting.tip_radius_nm), tip=None, half_angle=_cone(probe.half_angle, probe.tip)),
+        float(setting.noise_nm),
+        float(setting.line_offset_nm),
+    )
+
+
+def _cone(half_angle: float, tip: object) -> float:
+    """Half-angle of the cone that stands for a tip; of one given as a table, that of usual tips."""
+    return half_angle if tip is None else math.radians(15.0)
+
+
+def faces_of(movie: xarray.Dataset, position: np.ndarray) -> np.ndarray:
+    """Rotations (G, 3, 3) in which a structure (N, 3) may lie, up to turns in the plane."""
+    declared = json.loads(movie.attrs["faces"])
+    if declared:
+        return Rotation.from_quat(declared).as_matrix()
+    if movie.attrs["lying"] == "flat":
+        return flat_faces(position)
+    return _directions(rotation_grid(N_FREE).rotation)
+
+
+def _directions(rotation: np.ndarray) -> np.ndarray:
+    """One rotation of each group whose upward directions are within 10°."""
+    kept: list[int] = []
+    up = rotation[:, 2]
+    for n in range(len(rotation)):
+        if not kept or (up[kept] @ up[n]).max() < math.cos(math.radians(10.0)):
+            kept.append(n)
+    return rotation[kept]

@@ -1,0 +1,182 @@
+"""Heights by an atomic force microscope as a likelihood: frames, their noise, and what lifts or tilts them.
+
+A frame is y = h(x) + plane + line offsets + noise, with h the dilation of `afm` of a molecule that rests on the support
+with its lowest atom. Derivatives are those of the soft maximum, residuals those of the maximum itself: a soft one is
+too high wherever several atoms are about as high, and modes would be bent to make up for it. How far a molecule is off
+the support (its atoms are not quite where they are modelled), and the plane of the stage, are normal with the
+deviations given, and are eliminated; offsets of lines are whitened away.
+
+Shape legend: F frame, N bead, K displacement, P parameter (K amplitudes, then 3 rotations and 2 shifts), D pixels,
+Q nuisance (lift, then offset and slopes of the plane).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tempica.errors import DataError
+from tempica.imaging.afm import Probe
+from tempica.imaging.likelihood import Expansion
+from tempica.imaging.poses import POSE
+
+NUISANCES = 4
+ROUGH_PER_NM = 8.0  # sharpness of first steps
+
+
+@dataclass(frozen=True)
+class Heights:
+    """Frames as `likelihood.Likelihood`.
+
+    Parameters:
+        image: (F, D, D) nm.
+        radius: (N,) of the beads, nm.
+        probe: tip and pixels; its sharpness is that of the soft maximum.
+        noise_nm: standard deviation of a pixel, of the noise and of what the model cannot say.
+        line_offset_nm: of the offset of a line; 0 for none.
+        lift_nm: of the molecule's height over the support.
+        offset_nm: of the height of the support, and of the plane at the edge of the frame along x and along y.
+        scan_nm: (F, N, 3) how beads move in the view from the start of the scan to its end; none for frames taken at
+            once.
+    """
+
+    image: np.ndarray
+    radius: np.ndarray
+    probe: Probe
+    noise_nm: float
+    line_offset_nm: float = 0.0
+    lift_nm: float = 0.1
+    offset_nm: float = 0.05
+    scan_nm: np.ndarray | None = None
+
+    @property
+    def n_values(self) -> int:
+        return self.probe.n_pixels**2
+
+    @property
+    def empty(self) -> np.ndarray:
+        """Misfits (F,) of a model without a molecule."""
+        flat = self._whitened(self.image).reshape(len(self), -1)
+        return np.asarray(np.einsum("fm,fm->f", flat, flat, dtype=np.float64) / self.noise_nm**2)
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def __getitem__(self, frames: np.ndarray | slice) -> Heights:
+        scan = None if self.scan_nm is None else self.scan_nm[frames]
+        return replace(self, image=self.image[frames], scan_nm=scan)
+
+    def expand(
+        self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray, *, pose: bool
+    ) -> Expansion:
+        """As the protocol says; `shape` may be empty."""
+        jacobian, residual = self._linearised(position, rotation, shift_A, shape, pose)
+        return self._eliminated(jacobian[..., 1:], residual)
+
+    def blunted(
+        self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray
+    ) -> Expansion:  # fmt: skip
+        """The same with the radius of the tip, in nm, as a parameter before the amplitudes and the pose."""
+        return self._eliminated(*self._linearised(position, rotation, shift_A, shape, True))
+
+    def within(self, resolution_A: float) -> Heights:
+        return self
+
+    def rough(self) -> Heights:
+        return self._softer(ROUGH_PER_NM)
+
+    def widened(self, variance: np.ndarray) -> Heights:
+        return self
+
+    def model(self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray) -> np.ndarray:
+        """Heights (F, D, D) of the maximum itself, not the soft one."""
+        view = self._on_support(self._turned(position, rotation), shift_A)
+        return self.probe.images(self._scanned(view), self.radius)
+
+    def _softer(self, sharpness: float) -> Heights:
+        if sharpness >= self.probe.sharpness_per_nm:
+            return self
+        return replace(self, probe=replace(self.probe, sharpness_per_nm=sharpness))
+
+    def _turned(self, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        if not (np.isfinite(position).all() and np.isfinite(rotation).all()):
+            raise DataError("positions and rotations must be numbers; a frame's are not. Look for it in the images.")
+        return np.asarray(position @ rotation.swapaxes(1, 2))
+
+    def _on_support(self, turned: np.ndarray, shift_A: np.ndarray) -> np.ndarray:
+        view = turned.copy()
+        view[..., :2] += 0.1 * shift_A[:, None]
+        view[..., 2] -= (view[..., 2] - self.radius).min(1, keepdims=True)
+        return view
+
+    def _scanned(self, view: np.ndarray) -> np.ndarray:
+        """Places (F, S, N, 3) in the course of the scan."""
+        if self.scan_nm is None:
+            return view[:, None]
+        end = view + self.scan_nm
+        end[..., 2] -= (end[..., 2] - self.radius).min(1, keepdims=True)
+        return np.stack([view, end], 1)
+
+    def _linearised(
+        self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray, pose: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Whitened Jacobian (F, D², 1 + P + Q), the radius of the tip first, and residual (F, D²)."""
+        turned = self._turned(position, rotation)
+        view = self._on_support(turned, shift_A)
+        velocity = self._velocity(turned, rotation, shape, pose)
+        lowest = (view[..., 2] - self.radius).argmin(1)
+        velocity[..., 2] -= velocity[np.arange(len(view)), :, lowest, 2][:, :, None]
+        velocity[:, -1, :, 2] = 1.0  # the lift
+        image, column = self.probe.soft_images(self._scanned(view), velocity, self.radius, exact=True)
+        n_frames, n_pixels, n_columns = len(image), self.probe.n_pixels, column.shape[-1]
+        jacobian = np.empty((n_frames, n_pixels, n_pixels, n_columns + 3), np.float32)
+        jacobian[..., 0], jacobian[..., 1:n_columns] = column[..., -1], column[..., :-1]
+        along = (2 * np.arange(n_pixels, dtype=np.float32) - n_pixels) / n_pixels
+        jacobian[..., n_columns], jacobian[..., n_columns + 1] = 1.0, along
+        jacobian[..., n_columns + 2] = along[:, None]
+        residual = self.image - image
+        jacobian, residual = self._whitened(jacobian[..., :]), self._whitened(residual)
+        return jacobian.reshape(n_frames, n_pixels**2, -1), residual.reshape(n_frames, -1)
+
+    def _velocity(self, turned: np.ndarray, rotation: np.ndarray, shape: np.ndarray, pose: bool) -> np.ndarray:
+        """Changes (F, P + 1, N, 3) of beads in the view, nm; the last one is left for the lift."""
+        n_frames, n_beads, _ = turned.shape
+        n_modes = shape.shape[-3]
+        velocity = np.zeros((n_frames, n_modes + POSE * pose + 1, n_beads, 3), np.float32)
+        if n_modes:
+            turn = rotation.swapaxes(1, 2).astype(np.float32)
+            flat = shape.astype(np.float32).reshape(*shape.shape[:-3], n_modes * n_beads, 3)
+            velocity[:, :n_modes] = (flat @ turn).reshape(n_frames, n_modes, n_beads, 3)
+        if pose:
+            x, y, z = np.moveaxis(turned, -1, 0)
+            about_x, about_y, about_z, along_x, along_y = (velocity[:, n_modes + k] for k in range(POSE))
+            about_x[..., 1], about_x[..., 2] = -z, y
+            about_y[..., 0], about_y[..., 2] = z, -x
+            about_z[..., 0], about_z[..., 1] = -y, x
+            along_x[..., 0] = along_y[..., 1] = 0.1
+        return velocity
+
+    def _whitened(self, image: np.ndarray) -> np.ndarray:
+        """Images (F, D, D, …) whose lines have lost what their offsets may be."""
+        if not self.line_offset_nm:
+            return image
+        line = 2 if self.probe.fast_axis == "x" else 1
+        share = self.noise_nm**2 / (self.noise_nm**2 + self.probe.n_pixels * self.line_offset_nm**2)
+        return np.asarray(image - np.float32(1 - np.sqrt(share)) * image.mean(line, keepdims=True))
+
+    def _eliminated(self, jacobian: np.ndarray, residual: np.ndarray) -> Expansion:
+        """Information, evidence and misfit without the last Q columns."""
+        scale = self.noise_nm**-2
+        information = scale * (jacobian.swapaxes(1, 2) @ jacobian).astype(np.float64)
+        evidence = scale * (residual[:, None] @ jacobian)[:, 0].astype(np.float64)
+        misfit = scale * np.einsum("fm,fm->f", residual, residual, dtype=np.float64)
+        n = jacobian.shape[2] - NUISANCES
+        inner = information[:, n:, n:] + np.diag([self.lift_nm**-2.0] + [self.offset_nm**-2.0] * 3)
+        outer, pull = information[:, :n, n:], evidence[:, n:, None]
+        gain = np.linalg.solve(inner, np.concatenate([outer.swapaxes(1, 2), pull], 2))
+        return Expansion(
+            information[:, :n, :n] - outer @ gain[..., :n],
+            evidence[:, :n] - (outer @ gain[..., n:])[..., 0],
+            misfit - (pull * gain[..., n:]).sum((1, 2)),
+        )
