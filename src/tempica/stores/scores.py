@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SCORES_VERSION = 8  # scores of an earlier one are made again, and nothing before them
+SCORES_VERSION = 9  # scores of an earlier one are made again, and nothing before them
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 
