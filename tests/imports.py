@@ -31,7 +31,7 @@ INSIDE_ICA = (
     ("contrastive", "generative", "smoothing"),
     ("saving",),
     ("__init__",),
-    ("methods", "synthetic"),
+    ("methods", "synthetic", "moving"),
     ("stage",),
 )
 

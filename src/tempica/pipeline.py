@@ -211,7 +211,7 @@ def execute(
         current = {stage: run.is_current(stage) for stage in STAGES}  # look at all before anything moves
         names = list(STAGES)
         for earlier in names[: names.index(stages[0])]:
-            if not current[earlier]:
+            if not current[earlier] and STAGES[earlier].refuses(run.recipe, device) is None:
                 made = run.outputs(earlier)
                 raise StoreError(
                     f"The stage {stages[0]} needs {' and '.join(made)} in {run.path}, missing or of another recipe."

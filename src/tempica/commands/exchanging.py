@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tempica import terminal
+from tempica.errors import DataError
 
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd", "models")
 
@@ -107,8 +108,11 @@ def _finish(folder: Path, done: list[str], whole: bool) -> None:
         names = list(STAGES)
         with terminal.working():
             pipeline.run(folder, stages=names[: names.index("train") + 1])
-            examining.audit(folder)
+            try:
+                examining.audit(folder)
+            except DataError as error:  # a short movie says too little for that, and has a report all the same
+                terminal.tell(f"No audit: {error}")
             pipeline.run(folder)
-        return terminal.tell(f"Done: {folder}")
+        return terminal.tell(f"Report: {folder / 'report.html'}")
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"
     terminal.tell(f"{said} {folder}\nContinue with: {shlex.join(['tempica', 'run', str(folder)])}")

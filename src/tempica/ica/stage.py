@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import seeds
-from tempica.ica import methods
+from tempica.ica import methods, moving
 from tempica.ica.methods import Method
 from tempica.recipe.experiment import Recipe
 from tempica.runs.reading import read
@@ -93,7 +93,7 @@ def _write_sources(work: Work, about: dict[str, Any], folder: Path) -> None:
     sources = work.create_store(
         "sources",
         dict(zip(("estimator", "stage", "replica", "time", "component"), shape, strict=True)),
-        attributes={"methods": about},
+        attributes={"methods": about} | _motion(work, found),
         chunks={"estimator": 1, "stage": 1},
     )
     store.write(
@@ -108,6 +108,20 @@ def _write_sources(work: Work, about: dict[str, Any], folder: Path) -> None:
             "source_variance": variance,
         },
     )
+
+
+def _motion(work: Work, found: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
+    """What a scanning probe's movie shows of motion; nothing for other data."""
+    if work.recipe.film is None:
+        return {}
+    movie = work.read("movie")
+    labels = number_molecules(movie["molecule"].values).reshape(-1)
+    learned = {name: arrays["unmixed"] for name, arrays in found.items() if methods.find(name).estimator is not None}
+    track, frame = (movie[name].values.reshape(-1) for name in ("track", "frame"))
+    rng = seeds.generator(work.recipe.seed, "motion")
+    told = moving.motion(_latents(work.run)[0], learned, labels, track, frame, rng)
+    work.progress.say(f"train: {told['sentence']}")
+    return {"motion": told}
 
 
 @dataclass(frozen=True)

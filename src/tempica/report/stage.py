@@ -24,7 +24,8 @@ def run(work: Work) -> None:
 
 def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
     """The page of a finished run, with or without a truth."""
-    page = (_scored if has_truth(recipe) else _untold)(recipe, recipe_text, run)
+    make = _of_film if recipe.film is not None else _scored if has_truth(recipe) else _untold
+    page = make(recipe, recipe_text, run)
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
     files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
 
@@ -71,6 +72,14 @@ def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
 def _scores(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     return found
+
+
+def _of_film(recipe: Recipe, recipe_text: str, run: Path) -> str:
+    """The page of a scanning probe's movie."""
+    from tempica.report.film import render
+
+    movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
+    return render(recipe, recipe_text, movie, sources, _beside(run, "audit.json", "audited", "sources"), store.software())
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:

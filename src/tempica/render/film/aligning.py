@@ -53,12 +53,17 @@ def aligned(cut: Cut, pose: Pose, size: int, pitch: float, order: int = 3) -> np
 
 
 def align(cuts: list[Cut], size: int, pitch: float, *, turns: bool) -> tuple[list[Pose], np.ndarray]:
-    """Poses of a molecule's frames, and the mean (size, size) of its aligned crops; `turns`: whether it may turn."""
-    reach = TURN if turns else 0.0
+    """Poses of a molecule's frames, and the mean (size, size) of its aligned crops.
+
+    `turns` says whether it may turn; what does not is a window, which goes where the stage drifts.
+    """
     poses = _first_pass(cuts, size, pitch, turns)
+    if not turns:
+        poses = _smooth(poses)
+        return poses, _mean(cuts, poses, size, pitch)
     mean = _mean(cuts, poses, size, pitch)
     for _ in range(PASSES):
-        poses = [_fit(cut, mean, pose, reach, pitch) for cut, pose in zip(cuts, poses, strict=True)]
+        poses = [_fit(cut, mean, pose, TURN, pitch) for cut, pose in zip(cuts, poses, strict=True)]
         mean = _mean(cuts, poses, size, pitch)
     return poses, mean
 
@@ -74,10 +79,20 @@ def _first_pass(cuts: list[Cut], size: int, pitch: float, turns: bool) -> list[P
     running = aligned(cuts[0], poses[0], size, pitch, order=1)
     for cut in cuts[1:]:
         reach = 0.0 if not turns else TURN if cut.follows else 180.0
-        pose = _fit(cut, running, Pose(poses[-1].turn, np.zeros(2)), reach, pitch)
+        # a mask's centre says where a molecule is; a window goes on from where the one before was
+        pose = _fit(cut, running, Pose(poses[-1].turn, np.zeros(2) if turns else poses[-1].shift), reach, pitch)
         poses.append(pose)
         running = MEMORY * running + (1 - MEMORY) * aligned(cut, pose, size, pitch, order=1)
     return poses
+
+
+def _smooth(poses: list[Pose]) -> list[Pose]:
+    """Shifts of a window as a stage drifts: a cubic in time. Frames fitted one by one to a running mean of noise would
+    inherit its memory."""
+    time = np.linspace(-1, 1, len(poses))
+    shift = np.stack([pose.shift for pose in poses])
+    smooth = np.polynomial.polynomial.polyval(time, np.polynomial.polynomial.polyfit(time, shift, 3)).T
+    return [Pose(pose.turn, each) for pose, each in zip(poses, smooth, strict=True)]
 
 
 def _mean(cuts: list[Cut], poses: list[Pose], size: int, pitch: float) -> np.ndarray:
@@ -89,9 +104,9 @@ def _mean(cuts: list[Cut], poses: list[Pose], size: int, pitch: float) -> np.nda
 
 def _fit(cut: Cut, reference: np.ndarray, start: Pose, reach: float, pitch: float) -> Pose:
     turn = _turn(cut, start.shift, reference, start.turn, reach, pitch)
-    shift = _shift(aligned(cut, Pose(turn, np.zeros(2)), len(reference), pitch, order=1), reference)
+    shift = _shift(aligned(cut, Pose(turn, start.shift), len(reference), pitch, order=1), reference)
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
-    return Pose(turn, pitch * np.array([c * shift[0] + s * shift[1], -s * shift[0] + c * shift[1]]))
+    return Pose(turn, start.shift + pitch * np.array([c * shift[0] + s * shift[1], -s * shift[0] + c * shift[1]]))
 
 
 def _turn(cut: Cut, shift: np.ndarray, reference: np.ndarray, start: float, reach: float, pitch: float) -> float:

@@ -107,12 +107,12 @@ class Cuts:
 
 
 def windows(shape: tuple[int, int], steady: np.ndarray, drift: np.ndarray) -> list[Molecule]:
-    """Windows that go with the stage's drift, three by three, where they lie within the frame."""
-    frames, edge = np.flatnonzero(steady), min(*shape, 3 * LARGEST) // 3
+    """Windows that go with the stage's drift, three by three, with a fifth of the frame around them to drift over."""
+    frames, edge = np.flatnonzero(steady), min(min(shape) // 5, LARGEST)
     found: list[Molecule] = []
     for row in range(3):
         for column in range(3):
-            start = np.array([(2 * row + 1) * shape[0] / 6, (2 * column + 1) * shape[1] / 6])
+            start = np.array([(0.3 + 0.2 * row) * shape[0], (0.3 + 0.2 * column) * shape[1]])
             centres = start + drift[frames] - np.median(drift[frames], axis=0)
             inside = ((centres >= edge / 2) & (centres <= np.array(shape) - edge / 2)).all(1)
             if inside.sum() >= frames.size / 2:

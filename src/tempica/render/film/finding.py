@@ -15,6 +15,7 @@ SHARE = 1 / 3  # of a molecule's height, from which pixels belong to it
 KIND = 3.0  # factor between the areas of molecules of one kind
 EIGHT = np.ones((3, 3), bool)
 MOVING = 0.3  # correlation of successive frames below which molecules move by themselves
+FARTHEST = 1 / 8  # of the frame: median step above which shifts lead from one thing to another, as in noise
 AGREEING = 0.6  # of the movie's median correlation, from which a shift between two frames is believed
 OVERLAP = 0.3  # share of the frame that two must have in common
 PATIENCE = 5  # frames that may agree with none before
@@ -73,7 +74,8 @@ def drifts(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     place, agree = np.zeros((len(masks), 2), int), np.ones(len(masks), bool)
     steps = [(np.zeros(2, int), 1.0), *(_shift(here, there) for there, here in pairwise(blurred))]
     typical = float(np.median([agreement for _, agreement in steps]))
-    if typical < MOVING:
+    far = np.median([np.abs(step).max() for step, agreement in steps[1:] if agreement >= MOVING] or [0])
+    if typical < MOVING or far > FARTHEST * min(masks.shape[1:]):
         return place, agree
     known = 0
     for number in range(1, len(masks)):
