@@ -74,7 +74,8 @@ def differences(image: np.ndarray, track: np.ndarray, height: float) -> Differen
 
     The pose of a frame is known to a fraction of a pixel. To first order an error changes a crop by the derivatives of
     the mean with respect to shift and turn, and an offset of the frame by a constant: these four are regressed out of
-    each row, so that none of them is taken for motion.
+    each row, so that none of them is taken for motion. Windows, which are not turned, have the offsets of their lines
+    taken away too: where a crystal covers the support, flattening cannot tell them from it.
 
     Parameters:
         image: (row, y, x), nm.
@@ -82,6 +83,8 @@ def differences(image: np.ndarray, track: np.ndarray, height: float) -> Differen
         height: of molecules, nm; 0 where windows without molecules are to be used whole.
     """
     numbers = np.unique(track)
+    if height == 0:
+        image = image - image.mean(2, keepdims=True)
     mean = np.stack([image[track == number].mean(0) for number in numbers]).astype(np.float64)
     used = np.ones(image.shape[1:], bool)
     if height > 0:
