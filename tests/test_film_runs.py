@@ -88,7 +88,7 @@ def test_a_store_of_crops_keeps_time_and_gaps(run):
 
 def test_a_run_goes_on_to_its_report(run):
     _, done = pipeline.run(run, jobs=1, progress=Progress())
-    assert done == ["embed", "train", "report"]
+    assert done == ["embed", "train", "evaluate", "report"]
     page = (run / "report.html").read_text()
     motion = open_store(run / "sources.zarr", "sources").attrs["motion"]
     assert motion["sentence"].split(":")[0] in page

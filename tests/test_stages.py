@@ -51,7 +51,7 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
         (
             {"render": None, "film": {"files": ["a.asd"]}, "simulate": {"molecule": {"kind": "unknown"}}},
             "cpu",
-            ["evaluate"],
+            [],
         ),
     ],
 )

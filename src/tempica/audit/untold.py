@@ -10,6 +10,7 @@ import numpy as np
 
 from tempica import imaging
 from tempica.audit.stage import audit_of
+from tempica.errors import DataError
 from tempica.recipe.experiment import Recipe
 from tempica.runs import notices
 from tempica.runs.reading import read
@@ -40,10 +41,16 @@ def run(work: Work) -> None:
 def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None:
     """The audit of a run's latents as its verdict, with its nuisances, and what its methods say of themselves."""
     movie, latents, sources = (read(run, "evaluate", kind) for kind in ("movie", "latents", "sources"))
-    found = audit_of(recipe, movie, latents, sources, nuisances=nuisances(movie, latents))
+    try:
+        found = audit_of(recipe, movie, latents, sources, nuisances=nuisances(movie, latents))
+        whole = found["verdict"]
+    except DataError as error:
+        if recipe.film is None:
+            raise
+        # a short movie, whose report says all the same what moves beside shuffled frames
+        found, whole = None, {"kind": "not identifiable from these data", "sentence": f"No audit: {error}"}
     made = {"render": movie, "embed": latents, "train": sources}
     kept = {stage: str(store.attrs["fingerprint"]) for stage, store in made.items()} | {"evaluate": fingerprint}
-    whole = found["verdict"]
     verdict = {
         "grade": GRADES[whole["kind"]],
         "sentence": f"{whole['sentence']} There is no truth to score against: {WHY}.",
@@ -52,14 +59,20 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
     about = {"recipe": recipe.name, "schema_version": SCORES_VERSION, "fingerprint": fingerprint}
     about |= dict.fromkeys(("ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY)
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
-    poses = {"source": str(latents.attrs["pose_source"]), "known": False, "superposed_on": "", "lost_beyond_deg": 0.0}
+    poses = {
+        "source": str(latents.attrs.get("pose_source", "searched")),
+        "known": False,
+        "superposed_on": "",
+        "lost_beyond_deg": 0.0,
+    }
     empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "rows", "matrices")}
     files.write_json(
         out,
         about
         | {"verdict": verdict, "warnings": notices.collect(run, kept), "poses": poses | {"splits": []}}
         | empty
-        | {"methods": methods, "audit": found},
+        | {"methods": methods}
+        | ({} if found is None else {"audit": found}),
     )
 
 

@@ -79,7 +79,8 @@ def _of_film(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.film import render
 
     movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
-    return render(recipe, recipe_text, movie, sources, _beside(run, "audit.json", "audited", "sources"), store.software())
+    audit = _scores(run)["verdict"]["sentence"]
+    return render(recipe, recipe_text, movie, sources, audit, store.software())
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:
