@@ -41,6 +41,7 @@ def run(work: Work) -> None:
 def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None:
     """The audit of a run's latents as its verdict, with its nuisances, and what its methods say of themselves."""
     movie, latents, sources = (read(run, "evaluate", kind) for kind in ("movie", "latents", "sources"))
+    found: dict[str, Any] | None = None
     try:
         found = audit_of(recipe, movie, latents, sources, nuisances=nuisances(movie, latents))
         whole = found["verdict"]
@@ -48,7 +49,7 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
         if recipe.film is None:
             raise
         # a short movie, whose report says all the same what moves beside shuffled frames
-        found, whole = None, {"kind": "not identifiable from these data", "sentence": f"No audit: {error}"}
+        whole = {"kind": "not identifiable from these data", "sentence": f"No audit: {error}"}
     made = {"render": movie, "embed": latents, "train": sources}
     kept = {stage: str(store.attrs["fingerprint"]) for stage, store in made.items()} | {"evaluate": fingerprint}
     verdict = {
