@@ -48,6 +48,11 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
         ({"render": {"kind": "xfel"}, "embed": {"modes_from": "images"}}, "cpu", ["embed"]),
         ({"render": {"poses": {"knowledge": "hidden"}}}, "cpu", []),
         ({"render": None, "particles": {"star": "p.star"}}, "cpu", []),
+        (
+            {"render": None, "film": {"files": ["a.asd"]}, "simulate": {"molecule": {"kind": "unknown"}}},
+            "cpu",
+            [],
+        ),
     ],
 )
 def test_the_table_says_what_a_recipe_cannot_do(sections: dict, device: str, refused: list[str]) -> None:

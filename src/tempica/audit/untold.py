@@ -63,7 +63,7 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
     about |= dict.fromkeys(("ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY)
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     poses = {
-        "source": str(latents.attrs.get("pose_source", "stated")),
+        "source": str(latents.attrs.get("pose_source", "searched")),
         "known": False,
         "superposed_on": "",
         "lost_beyond_deg": 0.0,

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from tempica import terminal
-from tempica.errors import DataError
 
 EXPORTS = ("relion", "cxi", "mdtraj-hdf5", "dcd", "models")
 
@@ -53,7 +52,7 @@ def export_run(run_folder: Path, out: Path, to: str, n_models: int) -> None:
 @click.option("--channel", help="Channel of an AFM movie; its heights if not given.")
 @click.option("--pixel-nm", type=float, help="Edge of a pixel of an AFM movie (nm), if its file does not say.")
 @click.option("--interval", "interval_s", type=float, help="From frame to frame of an AFM movie (s), likewise.")
-@click.option("--run", "whole", is_flag=True, help="Go on to the report, with an audit.")
+@click.option("--run", "whole", is_flag=True, help="Go on to the report.")
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
 def import_files(files: tuple[Path, ...], whole: bool, **options: Any) -> None:
@@ -102,16 +101,9 @@ def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
 def _finish(folder: Path, done: list[str], whole: bool) -> None:
     """Say what was done and how to go on, or go on."""
     if whole:
-        from tempica import examining, pipeline
-        from tempica.runs.stages import STAGES
+        from tempica import pipeline
 
-        names = list(STAGES)
         with terminal.working():
-            pipeline.run(folder, stages=names[: names.index("train") + 1])
-            try:
-                examining.audit(folder)
-            except DataError as error:  # a short movie says too little for that, and has a report all the same
-                terminal.tell(f"No audit: {error}")
             pipeline.run(folder)
         return terminal.tell(f"Report: {folder / 'report.html'}")
     said = f"Done: {', '.join(done)} in" if done else "Up to date; nothing was done:"

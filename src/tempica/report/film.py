@@ -33,7 +33,7 @@ def render(
     recipe_text: str,
     movie: xarray.Dataset,
     sources: xarray.Dataset,
-    audit: dict[str, Any] | None,
+    audit: str,
     software: Mapping[str, str],
 ) -> str:
     """The whole page, HTML that needs nothing beside itself.
@@ -42,7 +42,7 @@ def render(
         recipe, recipe_text: the recipe, and as it was written.
         movie: a store of crops.
         sources: with the attribute `motion`.
-        audit: what audit.json says of these sources; None where there is none.
+        audit: what the audit says of the latents, in a sentence.
         software: versions by name.
     """
     told = sources.attrs["motion"]
@@ -63,7 +63,7 @@ def render(
     )
 
 
-def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], audit: dict[str, Any] | None) -> str:
+def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], audit: str) -> str:
     about = movie.attrs
     tracks, followed = about["tracks"], about["followed"]
     facts = {
@@ -83,8 +83,7 @@ def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], audit: di
     if followed == "windows":
         more.append("No molecule is seen alone: windows of the frame were followed.")
     verdict = f"<p><b>{escape(more[0])}</b></p>" + "".join(f"<p>{escape(one)}</p>" for one in more[1:])
-    if audit is not None:
-        verdict += f"<p>Audit: {escape(audit['verdict']['sentence'])}</p>"
+    verdict += f"<p>Audit: {escape(audit)}</p>"
     title = escape(recipe.name.replace("_", " "))
     return (
         f'<header>\n<p class="kicker">tempica · what moves in a movie, without a truth</p>\n'

@@ -30,7 +30,7 @@ def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, 
 
 def page_of(recipe: Recipe, recipe_text: str, run: Path) -> str:
     """The page of a finished run, with or without a truth."""
-    page = _film if recipe.film is not None else _scored if has_truth(recipe) else _untold
+    page = _of_film if recipe.film is not None else _scored if has_truth(recipe) else _untold
     return page(recipe, recipe_text, run)
 
 
@@ -73,18 +73,18 @@ def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
     )
 
 
-def _film(recipe: Recipe, recipe_text: str, run: Path) -> str:
-    from tempica.report.film import render
-
-    movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
-    return render(
-        recipe, recipe_text, movie, sources, _beside(run, "audit.json", "audited", "sources"), store.software()
-    )
-
-
 def _scores(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     return found
+
+
+def _of_film(recipe: Recipe, recipe_text: str, run: Path) -> str:
+    """The page of a scanning probe's movie."""
+    from tempica.report.film import render
+
+    movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
+    audit = _scores(run)["verdict"]["sentence"]
+    return render(recipe, recipe_text, movie, sources, audit, store.software())
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:

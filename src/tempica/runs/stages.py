@@ -54,6 +54,15 @@ def has_truth(recipe: Recipe) -> bool:
     return recipe.particles is None and recipe.film is None
 
 
+def _no_structure(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.film is None:
+        return None
+    return (
+        f"{stage} cannot be done: a scanning probe's movie is embedded without a structure, whose bias could be tested."
+        " Its report tells what shuffled frames show."
+    )
+
+
 @dataclass(frozen=True)
 class Stage:
     """One row of the table."""
@@ -143,7 +152,7 @@ CHECK = Stage(
     reads=("movie", "structure", "ensemble", "latents"),
     makes=("checks.json",),
     help="Test a run for bias.",
-    rules=(_no_made_up_images,),
+    rules=(_no_made_up_images, _no_structure),
 )
 """No stage of a run, which is complete without it: what is done with one that has been embedded."""
 
