@@ -17,6 +17,7 @@ from tempica.commands.beginning import new
 from tempica.commands.checking import check_run
 from tempica.commands.citing import cite
 from tempica.commands.designing import design_recipe
+from tempica.commands.doctoring import doctor
 from tempica.commands.exchanging import export_run, import_files
 from tempica.commands.listings import methods, recipes, schema
 from tempica.commands.stages import COMMANDS, run
@@ -37,7 +38,22 @@ _MISTAKES = {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Group(click.Group):
+    """Commands, of which those that come near are told where there is none of a name."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "`tempica --help` lists them."
+            raise click.UsageError(f"There is no command {args[0]}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="tempica")
 def cli() -> None:
     """Simulate molecules in motion, image them over time, and recover their degrees of freedom.
@@ -46,7 +62,8 @@ def cli() -> None:
     """
 
 
-_VERBS = (new, check_run, audit_axes, design_recipe, export_run, import_files, unmix, recipes, methods, cite, schema)
+_RUNS = (new, design_recipe, check_run, audit_axes, export_run, import_files, unmix)
+_VERBS = (*_RUNS, doctor, recipes, methods, cite, schema)
 for _verb in (run, *COMMANDS, *_VERBS):
     cli.add_command(_verb)
 

@@ -33,6 +33,7 @@ def run(
     scheduler: str | None = None,
     replica: int | None = None,
     device: str = "cpu",
+    values: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[Path, list[str]]:
     """Carry out the stages of a recipe, or of a run folder, that are not up to date.
@@ -48,7 +49,8 @@ def run(
             folder.
         replica: Simulate only this replica, while other processes do others; n_replicas stands for the
             separate ensemble.
-        device: "cpu", or "cuda" to make images on a GPU.
+        device: "cpu", or "cuda" to make images and to train networks on a GPU.
+        values: To change in the recipe, "render.snr=0.3" each; the run's own recipe has them.
         progress: Where to report; stderr if none.
 
     Returns the run folder and the stages that were done. Raises TempicaError for every mistake in the input, and its
@@ -58,7 +60,7 @@ def run(
         from tempica.imaging import kernels_gpu
 
         kernels_gpu.check()
-    work = open_run(Path(target), None if out is None else Path(out))
+    work = open_run(Path(target), None if out is None else Path(out), values)
     progress = progress or Progress()
     if replica is not None:
         return work.path, simulate_replica(work, replica, progress)
@@ -201,10 +203,10 @@ def execute(
 ) -> list[str]:
     """Carry out those of the given stages that are not up to date; returns the ones that were done."""
     check_methods(run.recipe, f"The recipe {run.recipe.name}")
-    _check_possible(run.recipe, stages, device)
+    check_possible(run.recipe, stages, device)
     if run.foreign.undigested > LARGE:
         progress.say(f"reading {run.foreign.undigested / 1e9:.0f} GB of trajectory files once, for their digest")
-    _check(run)
+    check_inputs(run)
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(pool.dask_cluster(scheduler)) if scheduler else None
         stack.callback(os.close, run.claim(progress.say))
@@ -226,6 +228,7 @@ def execute(
                 for leftover in run.hidden.glob(f"{stage}-*"):
                     shutil.rmtree(leftover)
         todo = [stage for stage in stages if not current[stage]]
+        progress.stages = todo
         if todo:
             executor = cluster or stack.enter_context(pool.process_pool(jobs))
             for stage in todo:
@@ -233,14 +236,14 @@ def execute(
         return todo
 
 
-def _check_possible(recipe: Recipe, stages: Sequence[str], device: str) -> None:
+def check_possible(recipe: Recipe, stages: Sequence[str], device: str) -> None:
     """Raise RecipeError for the first of the stages that a recipe cannot go through."""
     for stage in stages:
         if (refusal := STAGES[stage].refuses(recipe, device)) is not None:
             raise RecipeError(refusal)
 
 
-def _check(run: Run) -> None:
+def check_inputs(run: Run) -> None:
     """Raise what is wrong with the molecule, the images or the files of other programs before anything is written."""
     molecule_is_made = run.is_current("simulate")
     images_are_foreign = run.recipe.particles is not None or run.recipe.film is not None

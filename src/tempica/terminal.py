@@ -71,7 +71,7 @@ def tell_table(
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", no_wrap=column in whole)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is: square brackets are no markup
     console = Console(width=None if sys.stdout.isatty() else width)
     with console.capture() as shown:
         console.print(table)

@@ -259,3 +259,16 @@ def test_groups_that_are_the_same_beads_by_two_names_are_refused(simulations):
     content = {"molecule": {"structure": "x.pdb"}, "collective_variables": [variable]}
     with pytest.raises(StructureError, match=rf"the beads of '1-10' lie within '{chain}:1-10'"):
         declared(SimulateRecipe.model_validate(content), beads)
+
+
+def test_ranges_may_cross_gaps_of_a_model(simulations, tmp_path):
+    lines = (simulations / "structures" / "adk_open.pdb").read_text().splitlines()
+    gap = tmp_path / "gap.pdb"
+    gap.write_text("\n".join(line for line in lines if not (line[:4] == "ATOM" and 40 <= int(line[22:26]) <= 47)))
+    molecule = load_molecule(gap)
+    found = molecule.residue[molecule.atoms_of(residues("38-50"), "domain LID")]
+    assert found.tolist() == [38, 39, 48, 49, 50]
+    with pytest.raises(StructureError, match="asks for residues 41-43"):
+        molecule.atoms_of(residues("41-43"), "domain LID")
+    with pytest.raises(StructureError, match="asks for residues 41, 300"):
+        molecule.atoms_of(residues("38, 41, 300"), "domain LID")

@@ -54,7 +54,8 @@ def run(work: Work) -> None:
     # the longest tasks first, so that the others run beside them
     order = sorted(rows, key=lambda row: row.estimator is None or row.whole)
     task = partial(train_method, recipe, work.run, folder, work.device)
-    work.run_chains("methods", [[(row.name, partial(task, row.name))] for row in order])
+    with work.progress.watch(work.stage, partial(_last_check, work.run)):
+        work.run_chains("methods", [[(row.name, partial(task, row.name))] for row in order])
     about = {row.name: json.loads((folder / f"{row.name}.json").read_text(encoding="utf-8")) for row in rows}
     for row in rows:
         for warning in about[row.name].get("warnings", ()):
@@ -277,6 +278,19 @@ def _pca_of_pixels(recipe: Recipe, run: Path, data: Frames) -> np.ndarray:
 
 def _images(images: xarray.DataArray, replica: int) -> np.ndarray:
     return images[replica].values.astype(np.float32)
+
+
+def _last_check(run: Path) -> str | None:
+    """Where the training stands that wrote last to the run's log; None where none did."""
+    with (run / "log.jsonl").open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - 4096))
+        lines = file.read().split(b"\n")[1:-1]
+    for line in reversed(lines):
+        told = json.loads(line)
+        if told.get("event") == "check":
+            loss = f"{told['held_out']:.4g} held out, best {told['best']:.4g}"
+            return f"{told['method']}, {told['training']}: step {told['step']}, loss {loss}"
+    return None
 
 
 def _tell(run: Path, method: str, **line: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -24,7 +26,8 @@ def explain(error: Any, recipe: type[BaseModel]) -> str:
     path, section, here = _walk(error["loc"], recipe)
     where = ".".join(path) or "recipe"
     if error["type"] == "extra_forbidden":
-        return f"  {where}: unknown key. Known here: {', '.join(sorted(section.model_fields))}."
+        known = sorted(section.model_fields)
+        return f"  {where}: unknown key. Known here: {', '.join(known)}.{did_you_mean(path[-1], known)}"
     if error["type"] == "missing":
         return f"  {where}: is missing and has no default."
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -39,6 +42,17 @@ def explain(error: Any, recipe: type[BaseModel]) -> str:
     given = error["input"]
     shown = "" if isinstance(given, dict | BaseModel | list) else f" = {given!r}"
     return f"  {where}{shown}: {message[:1].lower()}{message[1:]}."
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question about the names that come near one which is not known, with a space before it; empty if none does.
+
+    Example:
+        >>> did_you_mean("lags", ["lag", "methods"])
+        ' Did you mean lag?'
+    """
+    near = difflib.get_close_matches(given, list(known), n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _walk(location: tuple[int | str, ...], recipe: Any) -> tuple[list[str], Any, Any]:

@@ -20,8 +20,9 @@ from typing import Any
 from tempica._version import __version__
 from tempica.errors import StoreError
 from tempica.recipe import shipped
-from tempica.recipe.experiment import Recipe, load_recipe
+from tempica.recipe.experiment import Recipe, parse_recipe, read_text
 from tempica.recipe.molecule import TrajectoryRecipe
+from tempica.recipe.setting import set_values
 from tempica.runs import locks
 from tempica.runs.foreign import ForeignFiles, digest
 from tempica.runs.layout import RECORD, fingerprint, recorded, structure_path
@@ -220,18 +221,28 @@ class Run:
             file.write(line + "\n")
 
 
-def open_run(target: Path, out: Path | None) -> Run:
-    """The run that a recipe file, the name of a recipe that comes with tempica, or a run folder stands for."""
+def open_run(target: Path, out: Path | None, values: Sequence[str] = ()) -> Run:
+    """The run that a recipe file, the name of a recipe that comes with tempica, or a run folder stands for.
+
+    `values` are changed in the recipe first, KEY=VALUE each, and are part of what the run records.
+    """
     target = shipped.find(target)
     if target.is_dir():
         if not (target / ".tempica" / "run.json").exists():
             raise StoreError(f"The folder {target} is no tempica run. Give a recipe (TOML file) or a run folder.")
         if out is not None and out.resolve() != target.resolve():
             raise StoreError(f"--out {out} contradicts the run folder {target}. Leave it out, or give a recipe.")
-        recipe, text = load_recipe(target / "recipe.toml")
+        recipe, text = _changed(target / "recipe.toml", values)
         return Run(target, recipe, text, target)
-    recipe, text = load_recipe(target)
+    recipe, text = _changed(target, values)
     return Run(out or Path("runs") / recipe.name, recipe, text, target.parent)
+
+
+def _changed(path: Path, values: Sequence[str]) -> tuple[Recipe, str]:
+    text = read_text(path)
+    if values:
+        text = set_values(text, path, values)
+    return parse_recipe(text, path), text
 
 
 def stamp(path: Path) -> str | None:

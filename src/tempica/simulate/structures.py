@@ -57,11 +57,17 @@ class Molecule:
             self.notes,
         )
 
+    def _in_gaps(self, chain: str, numbers: list[int]) -> bool:
+        """Whether residues that are absent all lie between the first and the last of a chain."""
+        there = self.residue[self.chain == chain] if chain else self.residue
+        return len(there) > 0 and there.min() < min(numbers) and max(numbers) < there.max()
+
     def atoms_of(self, wanted: tuple[tuple[str, int], ...], what: str, names: str = "") -> np.ndarray:
         """Indices of beads of residues (chain, number), of atoms called `names` alone ("C, CA") where they are given.
 
-        The chain may be "" where a number belongs to one chain only. Raises StructureError when the structure lacks
-        one of them, or has it twice.
+        The chain may be "" where a number belongs to one chain only. Residues that a model lacks within its chain, in a
+        loop that was not seen, are passed over. Raises StructureError when the structure lacks all of them, or one
+        before its first or after its last residue, or has one twice.
         """
         chosen = np.zeros(len(self.residue), dtype=bool)
         missing: dict[str, list[int]] = {}
@@ -75,7 +81,8 @@ class Molecule:
                     f" Write {chains[0]}:{number}."
                 )
             chosen |= here
-        if missing:
+        gaps = {chain: self._in_gaps(chain, numbers) for chain, numbers in missing.items()}
+        if missing and not (chosen.any() and all(gaps.values())):
             chain, numbers = next(iter(missing.items()))
             which = f" of chain {chain}" if chain else ""
             there = self.residue[self.chain == chain] if (self.chain == chain).any() and chain else self.residue

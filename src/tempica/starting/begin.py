@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tempica.errors import RecipeError, TempicaError
 from tempica.exchange.plain_paths import ending
 from tempica.pipeline import check_methods
+from tempica.progress import lasting
 from tempica.recipe import shipped
 from tempica.recipe.experiment import Recipe, parse_recipe
+from tempica.runs import pool
+
+if TYPE_CHECKING:
+    from tempica.starting.forms import Form
 
 STRUCTURES = (".pdb", ".pdb.gz", ".cif", ".cif.gz", ".mmcif", ".mmcif.gz", ".pdbx", ".pdbx.gz")
+TOPOLOGIES = (*STRUCTURES, ".gro", ".psf", ".prmtop", ".parm7", ".top", ".mol2")
+MAPS = (".mrc", ".map", ".ccp4")
+LATENTS = (".pkl", ".npy", ".npz", ".csv", ".tsv", ".parquet", ".cs")
 
 
 @dataclass(frozen=True)
@@ -29,23 +41,41 @@ def new(
     files: Sequence[Path],
     *,
     chains: Sequence[str] = (),
+    topology: Path | None = None,
     out: Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> Start:
     """Write a recipe for files of one kind, or say what to type for them.
 
     Parameters:
-        files: one or two structures.
+        files: one structure or two forms of a protein; trajectories, with or without their structure; a STAR file with
+            a structure or a map; or latents of another program.
         chains: chains to take of structures, once for all files or once a form.
+        topology: structure file of trajectories, if it is not among the files.
         out: recipe to write; <name of the first file>.toml in this folder if none.
         tell: says what was found and chosen, a line at a time.
 
     Raises TempicaError, in one message, for everything that is wrong with the files; nothing is overwritten.
     """
-    _check_files(files)
+    _check_files([*files, *([topology] if topology else [])])
     kinds = [ending(path) for path in files]
+    frames = [path for path in files if _is_trajectory(path)]
+    others = [path for path in files if path not in frames]
+    if frames and len(others) <= 1 and not (others and topology) and all(ending(path) in TOPOLOGIES for path in others):
+        return _trajectory(frames, topology or (others[0] if others else None), chains, out, tell)
+    if topology is not None:
+        raise RecipeError(f"--topology {topology} is for trajectories, and none is given. Leave it out.")
     if all(kind in STRUCTURES for kind in kinds) and len(files) <= 2:
         return _protein(files, chains, out, tell)
+    if ".star" in kinds and len(files) <= 2:
+        star = files[kinds.index(".star")]
+        return _particles(star, [path for path in files if path != star], chains, out, tell)
+    if files and all(_is_film(path) for path in files):
+        tell(f"{files[0].name}: a movie of an atomic force microscope. It needs no recipe.")
+        where = f" --out {shlex.quote(str(out))}" if out is not None else ""
+        return Start(None, f"tempica import {' '.join(shlex.quote(str(path)) for path in files)} --run{where}")
+    if len(files) == 1 and (kinds[0] in LATENTS or files[0].is_dir()):
+        return _latents(files[0], out, tell)
     raise RecipeError(_unknown(files))
 
 
@@ -82,27 +112,110 @@ def name_of(path: Path) -> str:
 
 
 def _protein(files: Sequence[Path], chains: Sequence[str], out: Path | None, tell: Callable[[str], None]) -> Start:
-    from tempica.simulate.stage import check
     from tempica.starting import protein
 
     path = out or Path(f"{name_of(files[0])}.toml")
-    name = name_of(Path(path.name))
     folder = path.parent / f"{path.stem}_structures"
     _must_be_free([path, folder])
-    begun = protein.begin(files, chains, name, folder.name, tell)
+    begun = protein.begin(files, chains, name_of(Path(path.name)), folder.name, tell)
+    return _write(path, begun.text, tell, begun.forms)
+
+
+def _trajectory(
+    files: Sequence[Path], topology: Path | None, chains: Sequence[str], out: Path | None, tell: Callable[[str], None]
+) -> Start:
+    from tempica.starting import trajectories
+
+    if len(chains) > 1:
+        raise RecipeError(f"--chain {' --chain '.join(chains)}: of a trajectory one chain is followed. Give one.")
+    path = out or Path(f"{name_of(files[0])}.toml")
+    _must_be_free([path])
+    text = trajectories.begin(files, topology, next(iter(chains), None), name_of(Path(path.name)), path, tell)
+    return _write(path, text, tell)
+
+
+def _particles(
+    star: Path, others: Sequence[Path], chains: Sequence[str], out: Path | None, tell: Callable[[str], None]
+) -> Start:
+    from tempica.starting import particles, protein
+
+    if not others:
+        raise particles.needs_more(star)
+    (other,) = others
+    path = out or Path(f"{name_of(star)}.toml")
+    name, folder = name_of(Path(path.name)), path.parent / f"{path.stem}_structures"
+    _must_be_free([path, folder])
+    if ending(other) in MAPS:
+        return _write(path, particles.with_map(name, star, other, path, particles.looked_at(star, tell)), tell)
+    if ending(other) in STRUCTURES:
+        found = particles.looked_at(star, tell)
+        begun = protein.begin([other], chains, name, folder.name, tell)
+        return _write(path, particles.with_structure(begun.text, star, path, found), tell, begun.forms)
+    raise RecipeError(_unknown([star, other]))
+
+
+def _latents(file: Path, out: Path | None, tell: Callable[[str], None]) -> Start:
+    """Latents need no recipe; they are checked by reading them."""
+    from tempica.unmix.frames import read
+
+    n, k = read(file).X.shape
+    tell(
+        f"{file.name}: latents of {n} particles or frames in {k} dimensions. They need no recipe. What identifies axes"
+        " beyond linear ICA is time or labels: add --labels COLUMN, --time COLUMN or --ordered if you have them."
+    )
+    where = f" --out {shlex.quote(str(out))}" if out is not None else ""
+    return Start(None, f"tempica unmix {shlex.quote(str(file))}{where}")
+
+
+def _write(path: Path, text: str, tell: Callable[[str], None], forms: Mapping[str, Form] | None = None) -> Start:
+    """Write a recipe and its structures, and check that it can be carried out; else leave nothing."""
+    from tempica.simulate.stage import check
+
+    folder = path.parent / f"{path.stem}_structures"
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir()
     try:
-        for one, form in begun.forms.items():
+        for one, form in (forms or {}).items():
+            folder.mkdir(exist_ok=True)
             form.write(folder / one)
-        path.write_text(begun.text, encoding="utf-8")
-        recipe, _ = _checked(begun.text, path)
+        path.write_text(text, encoding="utf-8")
+        recipe, _ = _checked(text, path)
         check(recipe, path.parent)
-    except TempicaError:  # what was begun shall not be in the way of a second try
-        shutil.rmtree(folder, ignore_errors=True)
+        _tell_size(recipe, path.parent, tell)
+    except TempicaError:
+        if forms:
+            shutil.rmtree(folder, ignore_errors=True)
         path.unlink(missing_ok=True)
         raise
-    return Start(path, f"tempica run {path}")
+    return Start(path, f"tempica run {shlex.quote(str(path))}")
+
+
+def _tell_size(recipe: Recipe, folder: Path, tell: Callable[[str], None]) -> None:
+    from tempica.starting.estimates import FACTOR, estimate
+
+    parts = estimate(recipe, folder, pool.usable_cores()).values()
+    seconds, n_bytes = sum(part.seconds for part in parts), sum(part.n_bytes for part in parts)
+    tell(
+        f"a run of it takes about {lasting(seconds)} here, give or take a factor of {FACTOR}, and"
+        f" {n_bytes / 1e6:.0f} MB of disk"
+    )
+
+
+def _is_film(path: Path) -> bool:
+    """Whether a file is a movie of heights; a NumPy array of less than three axes is none."""
+    from tempica.exchange.film_file import is_film
+
+    if ending(path) != ".npy":
+        return is_film(path)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).ndim >= 3
+    except (OSError, ValueError):
+        return False  # whatever reads latents says what is wrong with it
+
+
+def _is_trajectory(path: Path) -> bool:
+    from tempica.starting.trajectories import is_trajectory
+
+    return is_trajectory(path)
 
 
 def _checked(text: str, path: Path) -> tuple[Recipe, str]:
@@ -140,5 +253,6 @@ def _unknown(files: Sequence[Path]) -> str:
     named = ", ".join(str(path) for path in files)
     return (
         f"tempica new cannot tell what to make of {named}. It takes one structure or two forms of a protein (PDB,"
-        " mmCIF)."
+        " mmCIF); trajectories (DCD, XTC, TRR, HDF5, NetCDF) with their structure; a STAR file with a structure or a"
+        f" map; a movie of an atomic force microscope; or latents ({', '.join(LATENTS)})."
     )
