@@ -75,7 +75,6 @@ def begin(
     interval = _interval(plain, tell)
     foreign, position = _look(plain, counts, stride)
     chosen, body = _variables(foreign, position, tell)
-    relative = [_relative(path, out) for path in paths]
     held_out = 2 if n_replicas >= 6 else 1
     n_ensemble = int(np.clip((n_replicas - held_out - 1) * n_frames, 10, 300))
     lines = [
@@ -89,14 +88,7 @@ def begin(
         f"n_frames = {n_frames}",
         f"ensemble_frames = {n_ensemble}   # of the training replicas",
         "",
-        "[simulate.molecule]",
-        'kind = "trajectory"',
-        *([f"topology = {quoted(_relative(topology, out))}"] if topology is not None else []),
-        f"files = {list_of(relative)}",
-        *([f"stride = {stride}"] if stride > 1 else []),
-        f"selection = {quoted(selection)}  # in MDTraj's words; each atom a bead",
-        *([f"body = {quoted(body)}  # frames are superposed on it, and poses refer to it"] if body else []),
-        *([] if interval is None else [f"frame_interval = {interval:g}  # ps: the files do not tell; correct it"]),
+        *_molecule(paths, topology, out, stride, selection, body, interval),
     ]
     for one in chosen:
         lines += _table(one, foreign)
@@ -107,6 +99,27 @@ def begin(
             "held_out_replicas = 2", f"held_out_replicas = {held_out}"
         )
     )
+
+
+def _molecule(
+    paths: Sequence[Path],
+    topology: Path | None,
+    out: Path,
+    stride: int,
+    selection: str,
+    body: str | None,
+    interval: float | None,
+) -> list[str]:
+    return [
+        "[simulate.molecule]",
+        'kind = "trajectory"',
+        *([f"topology = {quoted(_relative(topology, out))}"] if topology is not None else []),
+        f"files = {list_of([_relative(path, out) for path in paths])}",
+        *([f"stride = {stride}"] if stride > 1 else []),
+        f"selection = {quoted(selection)}  # in MDTraj's words; each atom a bead",
+        *([f"body = {quoted(body)}  # frames are superposed on it, and poses refer to it"] if body else []),
+        *([] if interval is None else [f"frame_interval = {interval:g}  # ps: the files do not tell; correct it"]),
+    ]
 
 
 def _relative(path: Path, out: Path) -> str:
