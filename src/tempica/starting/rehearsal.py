@@ -49,9 +49,9 @@ def rehearse(
     check_inputs(run)
     if run.path.exists() and not run.path.is_dir():
         raise StoreError(f"The output folder {run.path} is a file. Give --out another name.")
-    states = dict.fromkeys(stages, "left out")
+    states: dict[str, str] = {}
     outdated = False
-    for stage in possible:
+    for stage in stages:
         outdated |= not run.is_current(stage)
         states[stage] = "to do" if outdated else "up to date"
     todo = [stage for stage, state in states.items() if state == "to do"]
