@@ -26,8 +26,9 @@ def show(what: Rehearsal, *, as_json: bool) -> None:
         ]
         terminal.tell(json.dumps({"run": str(what.folder), "stages": stages, "free_bytes": what.free_bytes}))
         return
+    terminal.tell(f"Nothing is written. What would be done in {what.folder}:")
     terminal.tell_table(
-        f"What would be done in {what.folder}; nothing is written",
+        "Stages of the run",
         ("stage", "state", "time", "disk"),
         (
             (stage, state, lasting(what.estimates[stage].seconds), size_of(what.estimates[stage].n_bytes))

@@ -21,6 +21,7 @@ TRAIN_NETWORK, TRAIN_LINEAR, EVALUATE = 6e-3, 2e-4, 26e-3  # a frame; of held-ou
 START = {"simulate": 4.0, "render": 6.0, "embed": 8.0, "train": 8.0, "evaluate": 8.0, "report": 4.0}  # s, of imports
 SCORES_BYTES, REPORT_BYTES = 200_000, 3_000_000
 PACKED = 0.9  # of numbers with noise in them, once compressed
+PIXEL_BYTES = 0.85  # of levels of grey, once compressed
 N_PIXELS, N_BEADS = 64, 214
 FACTOR = 3
 
@@ -62,7 +63,7 @@ def estimate(recipe: Recipe, folder: Path, cores: int) -> dict[str, Estimate]:
     lazy = getattr(recipe.render, "lazy", False)
     bytes_of = {
         "simulate": PACKED * 12 * n_beads * made,
-        "render": 200 * frames + (0 if lazy else PACKED * 4 * n_pixels**2 * frames),
+        "render": 200 * frames + (0 if lazy else PIXEL_BYTES * n_pixels**2 * frames),
         "embed": PACKED * 8 * frames * (n_modes + n_modes**2 + 8),
         "train": PACKED * 32 * frames * recipe.train.n_components * (len(known) + 2),
         "evaluate": SCORES_BYTES,

@@ -20,7 +20,7 @@ class Rehearsal:
     """What a run would do."""
 
     folder: Path
-    states: dict[str, str]  # of each stage that was asked for: "to do", "up to date" or "left out"
+    states: dict[str, str]  # of each stage that was asked for: "to do" or "up to date"
     estimates: dict[str, Estimate]  # of those to do
     free_bytes: int  # on the disk of the run folder
 
