@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tomllib
@@ -55,6 +56,23 @@ def test_the_worker_count_changes_no_height(scanned: Path, tmp_path: Path) -> No
     done = tempica("render", again, "--jobs", 1)
     assert done.returncode == 0, done.stderr
     assert tree(again / "movie.zarr") == tree(scanned / "movie.zarr")
+
+
+def test_a_run_goes_on_to_its_report(scanned: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    done = tempica("run", run)
+    assert done.returncode == 0, done.stderr
+    said = re.search(r"the tip's radius is (\S+) nm; (\S+) nm are left unexplained", done.stderr)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(0.5, rel=0.3)
+    scores = json.loads((run / "scores.json").read_text())
+    (all_frames, _) = scores["poses"]["splits"]
+    assert all_frames["lost"] == 0
+    assert all_frames["structure_A"] < 3  # of 214 beads, at once from images and one structure
+    rows = [row for row in scores["rows"] if row["method"] == "latents" and row["metric"] == "mcc_spearman"]
+    assert all(row["value"] > row["null_95"] for row in rows if row["split"] == "train")
+    assert "under the tip" in (run / "report.html").read_text()
 
 
 def test_a_molecule_larger_than_the_frame_is_refused(scanned: Path, tmp_path: Path) -> None:

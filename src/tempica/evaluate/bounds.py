@@ -38,11 +38,12 @@ def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: in
     variable = true["collective_variable"].values.astype(np.float64)
     known, law = ceilings.Prior(**files.load_arrays(prior)), temporal.Dynamics(**files.load_arrays(dynamics))
     nodes, molecule = law.coarse_values(), number_molecules(trajectory["molecule"].values)[replica, frames]
-    if movie.attrs["kind"] == "diffraction":
+    if (kind := movie.attrs["kind"]) in ("diffraction", "heights"):
         position = true["position"].values.astype(np.float64)
         pose = imaging.rotation_matrix(poses["pose_quaternion"].values), poses["pose_shift_A"].values
-        patterns = patterns_in(movie, view["image"].values)
-        found = ceilings.likelihoods_by(known, patterns, pose, position, variable, nodes)
+        image = view["image"].values
+        frames_seen = patterns_in(movie, image) if kind == "diffraction" else embedding.heights_under(run, movie, image)
+        found = ceilings.likelihoods_by(known, frames_seen, pose, position, variable, nodes)
         files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
         return
     seen = ceilings.Frames(
@@ -124,7 +125,7 @@ def _hides_from_pixels(recipe: Recipe) -> str | None:
     """Why there is no bound on images; None where there is."""
     camera, simulate = recipe.render, recipe.simulate
     if not isinstance(camera, RenderRecipe):
-        return "a network of pixels would first have to learn diffraction"
+        return f"a network of pixels would first have to learn how the camera '{camera.kind}' sees a molecule turned"
     n_values = simulate.n_replicas * simulate.n_frames * camera.n_pixels**2
     if getattr(camera.poses, "orientation", None) is None:
         return "molecules are seen from many sides"

@@ -15,6 +15,7 @@ import numpy as np
 from tempica import imaging, seeds
 from tempica.evaluate import metrics, poses
 from tempica.evaluate.calibration import Calibration, calibrate, leak, spread_of_angle
+from tempica.imaging.heights import Heights, heights_in
 from tempica.imaging.linearise import Images, Scatterers
 from tempica.imaging.modes import Modes
 from tempica.imaging.photons import patterns_in
@@ -50,7 +51,7 @@ def compare_replica(recipe: Recipe, run: Path, out: Path, replica: int, bound_fr
         if not known:
             at = {"replica": replica, "time": bound_frames}
             seen = _placed(truth.isel(at), trajectory["position"].isel(at).values)
-            found["bound"] = _bound(movie.isel(at), seen, latents.isel(at), modes, weight)
+            found["bound"] = _bound(run, movie.isel(at), seen, latents.isel(at), modes, weight)
     files.save_arrays(out, **found)
 
 
@@ -98,16 +99,23 @@ def _compared(
     return found | {"latent": true.amplitude - amplitude, "pose": true.pose}
 
 
+def heights_under(run: Path, movie: xarray.Dataset, image: np.ndarray) -> Heights:
+    """Heights (F, D, D) as the movie was taken; of a tip that is a table, with the radius that embed has found."""
+    radius = read(run, "evaluate", "latents").attrs["tip_radius_nm"] if movie.attrs["tip"] else None
+    return heights_in(movie, image, radius)
+
+
 def _bound(
-    movie: xarray.Dataset, truth: poses.Placed, latents: xarray.Dataset, modes: Modes, weight: np.ndarray
+    run: Path, movie: xarray.Dataset, truth: poses.Placed, latents: xarray.Dataset, modes: Modes, weight: np.ndarray
 ) -> np.ndarray:
     """Covariances (frame, 3, 3) of the rotation of the body, at the true structures in the frame of the modes."""
     amplitude = latents["latent"].values
     estimate = _placed(latents, modes.mean + np.tensordot(amplitude, modes.shape, 1))
     true = poses.coordinates(truth, modes, estimate, amplitude).placed
-    if movie.attrs["kind"] == "diffraction":
-        place = true.position, true.rotation, true.shift_A
-        seen = patterns_in(movie, movie["image"].values).expand(*place, modes.shape, pose=True)
+    if (kind := movie.attrs["kind"]) in ("diffraction", "heights"):
+        place, image = (true.position, true.rotation, true.shift_A), movie["image"].values
+        frames_seen = patterns_in(movie, image) if kind == "diffraction" else heights_under(run, movie, image)
+        seen = frames_seen.expand(*place, modes.shape, pose=True)
         return poses.turn_of_body(poses.covariance_of(seen.information, len(modes.shape)), true, modes, weight)
     camera = imaging.camera_of(movie)
     transfer = camera.transfer(*(movie[name].values for name in imaging.FOCUS))

@@ -13,14 +13,20 @@ Q nuisance (lift, then offset and slopes of the plane).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tempica.errors import DataError
-from tempica.imaging.afm import Probe
+from tempica.imaging.afm import Probe, probe_of
 from tempica.imaging.likelihood import Expansion
 from tempica.imaging.poses import POSE
 
+if TYPE_CHECKING:
+    import xarray
+
+USUAL_CONE = np.radians(15.0)  # half-angle that stands for a tip given as a table
+LEAST_NOISE_NM = 0.03  # what a model cannot say even of heights without noise
 NUISANCES = 4
 ROUGH_PER_NM = 8.0  # sharpness of first steps
 
@@ -180,3 +186,27 @@ class Heights:
             evidence[:, :n] - (outer @ gain[..., n:])[..., 0],
             misfit - (pull * gain[..., n:]).sum((1, 2)),
         )
+
+
+def heights_in(
+    movie: xarray.Dataset,
+    image: np.ndarray,
+    tip_radius_nm: float | None = None,
+    noise_nm: float | None = None,
+    line_offset_nm: float | None = None,
+) -> Heights:
+    """Images (F, D, D) of a movie as its store says that it was taken; what is given takes precedence.
+
+    A tip that the movie has as a table becomes a cone, for which a radius must be given.
+    """
+    about = movie.attrs
+    probe = probe_of(about, image.shape[-1])
+    radius = probe.radius_nm if tip_radius_nm is None else tip_radius_nm
+    half_angle = probe.half_angle if probe.tip is None else USUAL_CONE
+    return Heights(
+        image,
+        movie["bead_radius"].values,
+        replace(probe, radius_nm=radius, half_angle=half_angle, tip=None),
+        max(about["noise_nm"], LEAST_NOISE_NM) if noise_nm is None else noise_nm,
+        about["line_offset_nm"] if line_offset_nm is None else line_offset_nm,
+    )

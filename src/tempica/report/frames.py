@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.afm import probe_of
+from tempica.imaging.heights import heights_in
 from tempica.imaging.photons import patterns_in
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One frame: `clean` and `noisy` (y, x) in 1/Å, or roots of photons; `replica` by name, `frame` by its place."""
+    """`clean` and `noisy` (y, x) in 1/Å, roots of photons, or nm; `replica` by name, `frame` by its place in time."""
 
     replica: int
     frame: int
@@ -44,6 +46,11 @@ def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int
     view = movie.isel(at)
     if movie.attrs["kind"] == "diffraction":
         return _patterns(trajectory, movie, view, replica, frames)
+    if movie.attrs["kind"] == "heights":
+        image, position = view["image"].values, trajectory["position"].isel(at).values.astype(np.float64)
+        seen = replace(heights_in(movie, image), probe=probe_of(movie.attrs, image.shape[-1]))
+        pose = imaging.rotation_matrix(view["pose_quaternion"].values), view["pose_shift_A"].values
+        return seen.model(position, *pose).astype(np.float64)
     return imaging.camera_of(movie).clean_images(
         trajectory["position"].isel(at).values.astype(np.float64),
         *(view[name].values for name in ("pose_quaternion", "pose_shift_A", *imaging.FOCUS)),

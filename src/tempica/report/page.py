@@ -37,6 +37,10 @@ SEEN = (
     "<b>Example frames</b> from held-out replicas. Above: without noise, rendered again from the simulated structure,"
     " pose and defocus. Below: as recorded. The gray scale is the same along each kind; protein is bright."
 )
+TOUCHED = (
+    "<b>Example frames</b> from held-out replicas, high is bright. Above: the simulated structure under the tip, taken"
+    " at once at the start of the frame, without noise. Below: as recorded."
+)
 COUNTED = (
     "<b>Example patterns</b> from held-out replicas, square roots of photons. Above: what is expected of the simulated"
     " structure, orientation and pulse. Below: what was counted. The gray scale is the same along each kind."
@@ -129,10 +133,11 @@ def _frames(recipe: Recipe, trajectory: xarray.Dataset, movie: xarray.Dataset, h
     shown = examples(trajectory, movie, held_out, recipe.report.n_examples)
     if not shown:
         return ""
-    pattern = movie.attrs["kind"] == "diffraction"
+    kind = movie.attrs["kind"]
+    pixel_A = 10 * movie.attrs["pixel_size_nm"] if kind == "heights" else movie.attrs.get("pixel_size_A")
     names = words.enumeration([f"frame {e.frame} of replica {e.replica}" for e in shown])
-    draw = partial(figures.example_frames, shown, None if pattern else float(movie.attrs["pixel_size_A"]))
-    caption = COUNTED if pattern else SEEN
+    draw = partial(figures.example_frames, shown, None if pixel_A is None else float(pixel_A))
+    caption = {"diffraction": COUNTED, "heights": TOUCHED}.get(kind, SEEN)
     drawn = figure_block([responsive(draw, f"Noise-free and recorded images of {names}.")], caption, label="Frames")
     return templating.fill(
         "section.html", id="frames", title="What the camera saw", parts=[drawn], folded=[], folded_title=""

@@ -106,6 +106,9 @@ def of_camera(movie: xarray.Dataset) -> dict[str, str]:
     if about["kind"] == "diffraction":
         photons = float(movie["image"].isel(time=slice(0, 50)).sum(("y", "x")).mean())
         return {"Patterns": f"{size} of {about['pixel_size_um']:g} µm", "Photons": f"about {photons:.3g} a pattern"}
+    if about["kind"] == "heights":
+        noise = f"{about['noise_nm']:g} nm in a pixel, {about['line_offset_nm']:g} nm in a line"
+        return {"Heights": f"{size} of {about['pixel_size_nm']:g} nm", "Noise": noise}
     return {"Images": f"{size} of {about['pixel_size_A']:g} Å", "Signal to noise": signal_to_noise(about)}
 
 

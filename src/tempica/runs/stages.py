@@ -37,10 +37,6 @@ def _no_map(stage: str, recipe: Recipe, device: str) -> str | None:
     )
 
 
-def _no_scores_of_heights(stage: str, recipe: Recipe, device: str) -> str | None:
-    return f"render.kind = 'afm': {stage} cannot be done yet (--until train)." if recipe.render.kind == "afm" else None
-
-
 def _no_heights_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.render.kind != "afm" or device != "cuda":
         return None
@@ -130,7 +126,6 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "structure", "ensemble", "latents", "sources"),
             makes=("scores.json",),
             help="Score the sources against the truth, or without one audit them: scores.json.",
-            rules=(_no_scores_of_heights,),
         ),
         Stage(
             "report",
@@ -138,7 +133,6 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "poses", "movie", "latents", "sources"),
             makes=("report.html",),
             help="Write report.html.",
-            rules=(_no_scores_of_heights,),
         ),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from tempica.embed.poses.grids import rotation_grid
 from tempica.embed.setting import Span
-from tempica.imaging.afm import flat_faces, probe_of
-from tempica.imaging.heights import Heights
+from tempica.imaging.afm import flat_faces
+from tempica.imaging.heights import Heights, heights_in
 from tempica.runs.reading import read
 from tempica.stores import files
 
@@ -43,19 +43,8 @@ def heights_of(run: Path, setting: Setting, spans: Iterable[Span], every: int = 
     """Frames of spans, one after the other, or every so many of them."""
     movie = read(run, "embed", "movie")
     image = np.concatenate([span.of(movie)["image"].values[::every] for span in spans])
-    probe = probe_of(movie.attrs, image.shape[1])
-    return Heights(
-        image,
-        movie["bead_radius"].values,
-        replace(probe, radius_nm=float(setting.tip_radius_nm), tip=None, half_angle=_cone(probe.half_angle, probe.tip)),
-        float(setting.noise_nm),
-        float(setting.line_offset_nm),
-    )
-
-
-def _cone(half_angle: float, tip: object) -> float:
-    """Half-angle of the cone that stands for a tip; of one given as a table, that of usual tips."""
-    return half_angle if tip is None else math.radians(15.0)
+    found = float(setting.tip_radius_nm), float(setting.noise_nm), float(setting.line_offset_nm)
+    return heights_in(movie, image, *found)
 
 
 def faces_of(movie: xarray.Dataset, position: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from tempica.embed.saved import load_state, modes_of, save_state
 from tempica.embed.setting import Span, joined, molecules
 from tempica.embed.start import N_FIRST, N_PRINCIPAL, RIGID
 from tempica.errors import DataError
-from tempica.imaging.heights import Heights
+from tempica.imaging.heights import LEAST_NOISE_NM, Heights
 from tempica.imaging.modes import Modes, principal_modes
 from tempica.recipe.analysis import EmbedRecipe
 from tempica.runs.reading import read
@@ -33,7 +33,6 @@ NOISE_FRAMES = 200  # from which tip and noise are learned
 STEPS = 6  # of learning them
 N_CLIMB = 8  # Gauss–Newton steps of a frame after the search
 BLUNTEST_NM, SHARPEST_NM = 50.0, 0.01
-LEAST_NOISE_NM = 0.01  # below which the soft maximum is not the maximum
 
 
 def begin(recipe: EmbedRecipe, run: Path, spans: list[Span], setting_file: Path, model_file: Path) -> None:
