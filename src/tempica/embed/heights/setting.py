@@ -54,10 +54,10 @@ def faces_of(movie: xarray.Dataset, position: np.ndarray) -> np.ndarray:
         return Rotation.from_quat(declared).as_matrix()
     if movie.attrs["lying"] == "flat":
         return flat_faces(position)
-    return _directions(rotation_grid(N_FREE).rotation)
+    return directions(rotation_grid(N_FREE).rotation)
 
 
-def _directions(rotation: np.ndarray) -> np.ndarray:
+def directions(rotation: np.ndarray) -> np.ndarray:
     """One rotation of each group whose upward directions are within 10°."""
     kept: list[int] = []
     up = rotation[:, 2]

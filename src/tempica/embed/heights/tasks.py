@@ -51,14 +51,14 @@ def begin(recipe: EmbedRecipe, run: Path, spans: list[Span], setting_file: Path,
     heights, labels = heights_of(run, setting, spans, every), molecules(movie, spans)
     labels = np.concatenate([part[::every] for part in np.split(labels, np.cumsum([len(s) for s in spans])[:-1])])
     guess = Modes(form, state.shape[:N_FIRST])
-    tried = [_tried(heights, radius, guess, faces_of(movie, form), labels) for radius in FIRST_TIPS_NM]
-    nearest = min(tried, key=lambda one: one.noise_nm).probe.radius_nm
-    learned = _tried(heights, nearest, guess, faces_of(movie, form), labels)
+    attempts = [tried(heights, radius, guess, faces_of(movie, form), labels) for radius in FIRST_TIPS_NM]
+    nearest = min(attempts, key=lambda one: one.noise_nm).probe.radius_nm
+    learned = tried(heights, nearest, guess, faces_of(movie, form), labels)
     setting_of(learned, nothing).save(setting_file)
     save_state(model_file, state)
 
 
-def _tried(heights: Heights, radius_nm: float, modes: Modes, faces: np.ndarray, molecule: np.ndarray) -> Heights:
+def tried(heights: Heights, radius_nm: float, modes: Modes, faces: np.ndarray, molecule: np.ndarray) -> Heights:
     """Frames with the tip and noise that a search with one radius of the tip leads to."""
     heights = replace(heights, probe=replace(heights.probe, radius_nm=radius_nm))
     rotation, shift_A = search(heights, modes, faces, molecule)

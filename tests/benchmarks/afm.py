@@ -1,0 +1,241 @@
+"""Heights by an atomic force microscope against other programs' data, and adenylate kinase found again.
+
+    python tests/benchmarks/afm.py tip FOLDER            # single_tip_{surfs,tip,images}.npy of ColabBTR
+    python tests/benchmarks/afm.py circle PDB TIFF       # images of a molecule that goes round in two normal modes
+    python tests/benchmarks/afm.py adk --out DIR [--seeds 1 2 3] [--replicas 6] [--frames 250]
+
+The last lines are JSON, one a seed and one of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tempica
+from tempica.embed.heights import tasks
+from tempica.embed.heights.search import lying_prior, search
+from tempica.embed.heights.setting import directions
+from tempica.embed.modes.elastic import elastic_modes
+from tempica.embed.poses.grids import rotation_grid
+from tempica.embed.posterior import posterior
+from tempica.evaluate import metrics
+from tempica.imaging.afm import Probe, dilate, flat_faces, radii_nm
+from tempica.imaging.heights import Heights
+from tempica.imaging.modes import Modes
+from tempica.recipe.afm import AfmRecipe
+from tempica.recipe.residues import residues
+from tempica.render.afm.poses import lie, quaternions
+from tempica.render.afm.stage import clean_heights
+
+ROOT = Path(__file__).parents[2]
+SIMULATED = {"ensemble_frames": "60", "methods": '["pcl"]', "tip": "{ radius_nm = 0.4, half_angle_deg = 10.0 }"}
+NOISE_NM = 0.3
+N_MODES = 8  # elastic motions by which single frames are explained
+
+
+def tip(folder: Path) -> dict[str, Any]:
+    """What images have beyond the dilation of their surfaces: noise, if its neighbours know nothing of it."""
+    surfaces, shape, images = (np.load(folder / f"single_tip_{name}.npy") for name in ("surfs", "tip", "images"))
+    rest = images - dilate(surfaces, shape)
+    centred = rest - rest.mean()
+    beside = (centred[..., 1:] * centred[..., :-1]).mean() / centred.var()
+    without = (images - surfaces).std()
+    return {
+        "rest_std": round(float(rest.std()), 4),
+        "rest_mean": round(float(rest.mean()), 4),
+        "correlation_of_neighbours": round(float(beside), 4),
+        "three_deviations_of_chance": round(3 / math.sqrt(rest.size), 4),
+        "std_without_tip": round(float(without), 4),
+    }
+
+
+def circle(pdb: Path, tiff: Path) -> dict[str, Any]:
+    """Phase of a molecule that goes round in two modes of its own, from images in unknown poses."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(tiff) as stack:
+        images = 1e9 * np.stack([np.array(frame) for frame in ImageSequence.Iterator(stack)]).astype(np.float32)
+    lines = [line for line in pdb.read_text().splitlines() if line.startswith("ATOM") and line[12:16].strip() == "CA"]
+    form = np.array([[float(line[30 + 8 * k : 38 + 8 * k]) for k in range(3)] for line in lines]) / 10
+    form -= form.mean(0)
+    probe = Probe(1.5, math.radians(10.0), images.shape[1], 0.7)
+    seen = Heights(images, radii_nm(["C4.9H7.76N1.35O1.48"] * len(form)), probe, 0.35, lift_nm=1.0, offset_nm=0.3)
+    modes = Modes(form, elastic_modes(form, N_MODES).shape)
+    alone = np.arange(len(images))
+    rotation, shift_A = search(seen, modes, directions(rotation_grid(500).rotation), alone)
+    prior = lying_prior(seen, rotation)
+    learned, found = tasks.calibrate(seen, modes, posterior(seen, modes, rotation, shift_A, 8, prior), prior)
+    true = 2 * np.pi * alone / len(alone)
+    scores = np.linalg.svd(found.mean - found.mean.mean(0), full_matrices=False)[0][:, :2]
+    guess = np.arctan2(scores[:, 1], scores[:, 0])
+    null = [abs(circular(np.random.default_rng(k).permutation(guess), true)) for k in range(200)]
+    return {
+        "circular_correlation": round(abs(circular(guess, true)), 4),
+        "null_95": round(float(np.quantile(null, 0.95)), 4),
+        "misfit": round(float(np.median(found.residual_variance) * learned.noise_nm**2) ** 0.5, 3),
+        "background_nm": round(float(images[:, :5].std()), 3),
+        "tip_nm": round(learned.probe.radius_nm, 3),
+    }
+
+
+def circular(one: np.ndarray, other: np.ndarray) -> float:
+    """Circular correlation of angles (Fisher & Lee, Biometrika 70, 327 (1983))."""
+    i, j = np.triu_indices(len(one), 1)
+    a, b = np.sin(one[i] - one[j]), np.sin(other[i] - other[j])
+    return float((a * b).sum() / math.sqrt((a**2).sum() * (b**2).sum()))
+
+
+def recipe_text(seed: int, replicas: int, frames: int, noise_nm: float) -> str:
+    """The committed recipe, shortened, with frames that are taken at once."""
+    values = SIMULATED | {"seed": str(seed), "n_replicas": str(replicas), "n_frames": str(frames)}
+    text = (ROOT / "simulations" / "adenylate_kinase_afm.toml").read_text()
+    for key, value in (values | {"noise_nm": str(noise_nm), "line_time_s": "0.0"}).items():
+        text, n = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.MULTILINE)
+        assert n == 1, key
+    return text.replace('"structures/', f'"{ROOT}/simulations/structures/')
+
+
+def domains() -> dict[str, np.ndarray]:
+    """Beads of the domains of 4AKE, one a residue from 1 on."""
+    named = {"CORE": "1-29, 68-117, 161-214", "AMPbd": "30-67", "LID": "118-160"}
+    return {name: np.array(sorted(number for _, number in residues(text))) - 1 for name, text in named.items()}
+
+
+def distances(position: np.ndarray) -> np.ndarray:
+    """LID–CORE, CORE–AMPbd, AMPbd–LID (…, 3) in nm between centroids, of structures (…, N, 3)."""
+    centre = {name: position[..., beads, :].mean(-2) for name, beads in domains().items()}
+    pairs = (("LID", "CORE"), ("CORE", "AMPbd"), ("AMPbd", "LID"))
+    return np.stack([np.linalg.norm(centre[a] - centre[b], axis=-1) for a, b in pairs], -1)
+
+
+def single_frames(folder: Path, seed: int, held_out: list[int]) -> dict[str, Any]:
+    """Noise-free frames one by one: open structure, elastic motions, tip from 60 of the frames."""
+    stored = tempica.open_store(folder / "trajectory.zarr", "trajectory")
+    form = tempica.open_store(folder / "structure.zarr", "structure")["position"].values
+    radius, modes = radii_nm(stored["formula"].values), elastic_modes(form, N_MODES)
+    camera = AfmRecipe(kind="afm", tip={"radius_nm": 0.4}, noise_nm=0.0)  # type: ignore[arg-type]
+    parts, true = [], []
+    for r in held_out:
+        position = stored["position"].values[r].astype(float)
+        lying = lie(camera, seed, r, np.zeros(len(position), dtype=int), position[0])
+        parts.append(clean_heights(camera, lying, position, position, radius))
+        true.append(position)
+        assert len(quaternions(lying)) == len(position)
+    images, position = np.concatenate(parts), np.concatenate(true)
+    label = np.arange(len(images))  # every frame for itself, its face too
+    seen = Heights(images, radius, Probe(0.3, math.radians(10.0), 35, 0.3), 0.1)
+    faces, some = flat_faces(form), np.linspace(0, len(images) - 1, 60).astype(int)
+    tried = [tasks.tried(seen[some], nm, modes, faces, some) for nm in tasks.FIRST_TIPS_NM]
+    best = min(tried, key=lambda one: one.noise_nm)
+    seen = replace(seen, probe=best.probe, noise_nm=best.noise_nm)
+    begun = time.process_time()
+    rotation, shift_A = search(seen, modes, faces, label)
+    found = posterior(seen, modes, rotation, shift_A, 8, lying_prior(seen, rotation))
+    seconds = time.process_time() - begun
+    estimate = distances(modes.mean + np.tensordot(found.mean, modes.shape, 1))
+    goal = distances(position)
+    many = slice(0, 200)
+    place = modes.mean + np.tensordot(found.mean[many], modes.shape, 1), found.rotation[many], found.shift_A[many]
+    seen[many].expand(*place, modes.shape[:4], pose=True)
+    begun = time.process_time()
+    seen[many].expand(*place, modes.shape[:4], pose=True)
+    expanding = time.process_time() - begun
+    return {
+        "single_nm": np.abs(estimate - goal).mean(0).round(4).tolist(),
+        "single_mean_nm": round(float(np.abs(estimate - goal).mean()), 4),
+        "mean_of_all_nm": round(float(np.abs(goal - goal.mean(0)).mean()), 4),
+        "open_form_nm": round(float(np.abs(goal - distances(form)).mean()), 4),
+        "tip_nm": round(best.probe.radius_nm, 3),
+        "expansions_per_s": round(len(place[0]) / expanding),
+        "single_frames_per_s": round(len(images) / seconds),
+    }
+
+
+def adk(out: Path, seed: int, replicas: int, frames: int) -> dict[str, Any]:
+    """Single frames without noise, then the movie with it: distances, and hinges by PCL."""
+    folder, recipe = out / f"seed-{seed}", out / f"seed-{seed}.toml"
+    out.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(recipe_text(seed, replicas, frames, NOISE_NM))
+    tempica.run(recipe, out=folder, stages=("simulate",), jobs=1)
+    told = single_frames(folder, seed, [replicas - 2, replicas - 1])
+    print(json.dumps({"seed": seed} | told), flush=True)
+    tempica.run(recipe, out=folder, stages=("simulate", "render", "embed"), jobs=1)
+    latents = tempica.open_store(folder / "latents.zarr", "latents")
+    truth = tempica.open_store(folder / "trajectory.zarr", "trajectory")
+    mean, shape = latents["mean_structure"].values, latents["mode_shape"].values
+    held_out = slice(replicas - 2, None)
+    goal = distances(truth["position"].values[held_out].astype(float))
+    of = lambda name: distances(mean + np.tensordot(latents[name].values[held_out], shape, 1))  # noqa: E731
+    told |= {
+        "movie_nm": np.abs(of("state_space_source") - goal).mean((0, 1)).round(4).tolist(),
+        "movie_mean_nm": round(float(np.abs(of("state_space_source") - goal).mean()), 4),
+        "noisy_single_mean_nm": round(float(np.abs(of("latent") - goal).mean()), 4),
+        "movie_tip_nm": round(float(latents.attrs["tip_radius_nm"]), 3),
+    }
+    print(json.dumps({"seed": seed} | told), flush=True)
+    tempica.run(recipe, out=folder, stages=("simulate", "render", "embed", "train"), jobs=1)
+    told |= dict(hinges(folder))
+    return told
+
+
+def hinges(folder: Path) -> Iterator[tuple[str, float]]:
+    """Held-out Spearman correlation of hinge angles, matched on training replicas, with its interval and null."""
+    sources = tempica.open_store(folder / "sources.zarr", "sources")
+    truth = tempica.open_store(folder / "trajectory.zarr", "trajectory")["collective_variable"].values.astype(float)
+    split = np.array([str(name) for name in sources["split"].values])
+    replica = np.repeat(np.arange(len(split)), truth.shape[1])
+    T = truth.reshape(-1, truth.shape[-1])
+    used, train = np.isin(split, ("train", "held_out"))[replica], (split == "train")[replica]
+    dim = sources["source"].dims[0]
+    for name in map(str, sources[dim].values):
+        series = sources["source"].sel({dim: name, "stage": "smoothed"}).values
+        S = series[..., ~np.isnan(series).all((0, 1))]
+        if S.shape[-1] == 0:
+            continue
+        S = S.reshape(len(T), -1)
+        matching = metrics.assign(metrics.correlation_matrix(S[train], T[train], kind="spearman"))
+        score = metrics.mcc(
+            S[used], T[used], kind="spearman", replicas=replica[used], train=train[used], assignment=matching
+        )
+        yield f"mcc_{name}", round(score.score, 4)
+        yield f"mcc_{name}_interval", [round(float(x), 4) for x in score.interval]  # type: ignore[misc]
+        yield f"mcc_{name}_null_95", round(score.null_95, 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    of = parser.add_subparsers(dest="what", required=True)
+    of.add_parser("tip").add_argument("folder", type=Path)
+    images = of.add_parser("circle")
+    images.add_argument("pdb", type=Path)
+    images.add_argument("tiff", type=Path)
+    found = of.add_parser("adk")
+    found.add_argument("--out", type=Path, required=True)
+    found.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    found.add_argument("--replicas", type=int, default=6)
+    found.add_argument("--frames", type=int, default=250)
+    given = parser.parse_args()
+    if given.what == "tip":
+        print(json.dumps(tip(given.folder)))
+    elif given.what == "circle":
+        print(json.dumps(circle(given.pdb, given.tiff)))
+    else:
+        rows = [adk(given.out, seed, given.replicas, given.frames) for seed in given.seeds]
+        for seed, row in zip(given.seeds, rows, strict=True):
+            print(json.dumps({"seed": seed} | row))
+        numbers = [key for key, value in rows[0].items() if not isinstance(value, list)]
+        print(json.dumps({key: round(float(np.median([row[key] for row in rows])), 4) for key in numbers}))
+
+
+if __name__ == "__main__":
+    main()
