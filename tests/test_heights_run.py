@@ -58,6 +58,7 @@ def test_the_worker_count_changes_no_height(scanned: Path, tmp_path: Path) -> No
     assert tree(again / "movie.zarr") == tree(scanned / "movie.zarr")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_to_its_report(scanned: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(scanned, run)
