@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SCORES_VERSION = 8  # scores of an earlier one are made again, and nothing before them
+SCORES_VERSION = 9  # scores of an earlier one are made again, and nothing before them
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 
@@ -83,6 +83,14 @@ _POSES = {
     "angle_deg": {**_QUANTILES, "description": "quantiles of the error of the rotation, in steps of 1 %"},
     "bound_deg": {**_QUANTILES, "description": "the same at the Cramer-Rao bound of single frames"},
     **_CALIBRATION,
+}
+
+_DISTANCE = {
+    "split": _SPLIT,
+    "domains": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
+    "error_nm": {"type": "number", "unit": "nm", "description": "mean error of the distance in single frames"},
+    "null_nm": {"type": "number", "unit": "nm", "description": "the same of the mean over training replicas"},
+    "correlation": {**_NUMBER_OR_NULL, "description": "of estimate and truth; null where one does not vary"},
 }
 
 _LATENTS = {
@@ -284,6 +292,11 @@ SCORES: dict[str, Any] = {
             "items": {"type": "object", "properties": _LATENTS, "required": list(_LATENTS)},
             "description": "empty where structures of embed and of the truth have no beads in common",
         },
+        "distances": {
+            "type": "array",
+            "description": "between centroids of declared domains; empty where there are not two",
+            "items": {"type": "object", "properties": _DISTANCE, "required": list(_DISTANCE)},
+        },
         "methods": {
             "type": "array",
             "items": {
@@ -311,6 +324,7 @@ SCORES: dict[str, Any] = {
         "warnings",
         "poses",
         "latents",
+        "distances",
         "methods",
         "rows",
         "matrices",
