@@ -53,7 +53,7 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
     about |= dict.fromkeys(("ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY)
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     poses = {"source": str(latents.attrs["pose_source"]), "known": False, "superposed_on": "", "lost_beyond_deg": 0.0}
-    empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "rows", "matrices")}
+    empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "distances", "rows", "matrices")}
     files.write_json(
         out,
         about
