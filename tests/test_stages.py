@@ -47,7 +47,10 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
         ({"render": {"kind": "xfel"}}, "cuda", ["render"]),
         ({"render": {"kind": "xfel"}, "embed": {"modes_from": "images"}}, "cpu", ["embed"]),
         ({"render": {"poses": {"knowledge": "hidden"}}}, "cpu", []),
-        ({"render": None, "particles": {"star": "p.star"}}, "cpu", ["evaluate", "report"]),
+        ({"render": None, "particles": {"star": "p.star"}}, "cpu", []),
+        ({"render": {"kind": "afm"}}, "cpu", []),
+        ({"render": {"kind": "afm"}}, "cuda", ["render"]),
+        ({"render": {"kind": "afm"}, "embed": {"modes_from": "images"}}, "cpu", ["embed"]),
     ],
 )
 def test_the_table_says_what_a_recipe_cannot_do(sections: dict, device: str, refused: list[str]) -> None:
