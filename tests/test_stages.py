@@ -50,7 +50,11 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
         ({"render": None, "particles": {"star": "p.star"}}, "cpu", []),
         ({"render": {"kind": "afm"}}, "cpu", []),
         ({"render": {"kind": "afm"}}, "cuda", ["render"]),
-        ({"render": {"kind": "afm"}, "embed": {"modes_from": "images"}}, "cpu", ["embed"]),
+        (
+            {"render": {"kind": "afm", "poses": {"knowledge": "known"}}, "embed": {"modes_from": "images"}},
+            "cpu",
+            ["embed"],
+        ),
     ],
 )
 def test_the_table_says_what_a_recipe_cannot_do(sections: dict, device: str, refused: list[str]) -> None:
