@@ -53,6 +53,13 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
             "cpu",
             [],
         ),
+        ({"render": {"kind": "afm"}}, "cpu", []),
+        ({"render": {"kind": "afm"}}, "cuda", ["render"]),
+        (
+            {"render": {"kind": "afm", "poses": {"knowledge": "known"}}, "embed": {"modes_from": "images"}},
+            "cpu",
+            ["embed"],
+        ),
     ],
 )
 def test_the_table_says_what_a_recipe_cannot_do(sections: dict, device: str, refused: list[str]) -> None:

@@ -68,7 +68,7 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
         "superposed_on": "",
         "lost_beyond_deg": 0.0,
     }
-    empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "rows", "matrices")}
+    empty: dict[str, Any] = {name: [] for name in ("bands", "latents", "distances", "rows", "matrices")}
     files.write_json(
         out,
         about

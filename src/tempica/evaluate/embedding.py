@@ -72,13 +72,19 @@ def body(recipe: Recipe, trajectory: xarray.Dataset) -> tuple[str, np.ndarray]:
     everything = "all beads", np.ones(trajectory.sizes["atom"])
     if name is None or text is None:
         return everything
+    weight = beads_of(text, trajectory)
+    return (str(name), weight) if weight.sum() >= 3 else everything
+
+
+def beads_of(text: str, trajectory: xarray.Dataset) -> np.ndarray:
+    """1 for beads (atom,) of the residues that a recipe's text names, 0 for others."""
     wanted, weight = set(residues(text)), np.zeros(trajectory.sizes["atom"])
     for number, chain in enumerate(json.loads(trajectory.attrs["topology"])["chains"]):
         names = {"", str(chain.get("chain_id", "")), chr(ord("A") + number)}
         for residue in chain["residues"]:
             if any((each, residue["resSeq"]) in wanted for each in names):
                 weight[[atom["index"] for atom in residue["atoms"]]] = 1.0
-    return (str(name), weight) if weight.sum() >= 3 else everything
+    return weight
 
 
 def _placed(posed: xarray.Dataset, position: np.ndarray) -> poses.Placed:

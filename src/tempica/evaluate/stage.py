@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import seeds
-from tempica.evaluate import bounds, embedding, judging, metrics
+from tempica.evaluate import bounds, distances, embedding, judging, metrics
 from tempica.recipe.experiment import Recipe
 from tempica.runs import notices
 from tempica.runs.reading import read
@@ -111,6 +111,7 @@ def score(
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     about |= {f"supervised_{inputs}_why": found["why"] for inputs, found in told_truth.items()}
     about |= {"ceiling_temporal_why": ceiling["why"]} | embedding.summarise(recipe, run, compared)
+    about |= {"distances": distances.of_domains(recipe, run)}
     audit = judging.audit_of(run, sources.attrs["fingerprint"])
     about |= {"warnings": warnings_of(run, fingerprint)}
     about |= {"verdict": judging.verdict(recipe, sources, truth, methods, rows, audit)}

@@ -85,6 +85,14 @@ _POSES = {
     **_CALIBRATION,
 }
 
+_DISTANCE = {
+    "split": _SPLIT,
+    "domains": {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
+    "error_nm": {"type": "number", "unit": "nm", "description": "mean error of the distance in single frames"},
+    "null_nm": {"type": "number", "unit": "nm", "description": "the same of the mean over training replicas"},
+    "correlation": {**_NUMBER_OR_NULL, "description": "of estimate and truth; null where one does not vary"},
+}
+
 _LATENTS = {
     "split": _SPLIT,
     "n_frames": {"type": "integer", "description": "whose pose is not lost"},
@@ -284,6 +292,11 @@ SCORES: dict[str, Any] = {
             "items": {"type": "object", "properties": _LATENTS, "required": list(_LATENTS)},
             "description": "empty where structures of embed and of the truth have no beads in common",
         },
+        "distances": {
+            "type": "array",
+            "description": "between centroids of declared domains; empty where there are not two",
+            "items": {"type": "object", "properties": _DISTANCE, "required": list(_DISTANCE)},
+        },
         "methods": {
             "type": "array",
             "items": {
@@ -311,6 +324,7 @@ SCORES: dict[str, Any] = {
         "warnings",
         "poses",
         "latents",
+        "distances",
         "methods",
         "rows",
         "matrices",
