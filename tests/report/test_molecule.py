@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from tempica.report import molecule
 from tempica.report.beads import beads_of
+from tempica.report.embedded import style
 from tempica.report.motion import Expectation, Learned, axes_of, superposed, true_motions
 from tempica.report.page import render_page
 from tempica.report.recovered import splits, truths
@@ -49,9 +50,10 @@ def run():
 def html(run):
     recipe, (trajectory, _, sources, scores), latents = run
     matrices = [m for m in scores["matrices"] if m["split"] == "held_out" and m["metric"] == "spearman"]
-    return molecule.section(
-        recipe, latents, sources, ["pcl"], trajectory=trajectory, truth=truths(trajectory), matrices=matrices
-    )
+    with style():
+        return molecule.section(
+            recipe, latents, sources, ["pcl"], trajectory=trajectory, truth=truths(trajectory), matrices=matrices
+        )
 
 
 def test_the_expectation_is_that_of_a_planted_additive_cubic():
@@ -161,13 +163,15 @@ def test_paths_come_back_from_the_page_within_half_a_step(run, html):
 
 def test_the_section_is_html_with_all_it_needs_inside(html):
     checked = parsed(html)
-    assert all(not {"src", "href"} & set(attributes) for _, attributes in checked.elements)
+    for _, attributes in checked.elements:
+        assert (attributes.get("src") or "data:").startswith("data:")
     content = re.search(r'<script type="text/plain" class="viewer3d">(.*?)</script>', html, re.S)[1]
     viewer = gzip.decompress(base64.b64decode(content))
     assert viewer == resources.files("tempica.report").joinpath("vendor/3Dmol-min.js").read_bytes()
     assert "BSD-3-Clause" in checked.text
-    assert checked.named("svg")
-    assert all(len(image["aria-label"] or "") > 20 for image in checked.named("svg"))
+    drawn = [*checked.named("img"), *checked.named("svg")]
+    assert len(drawn) == 2
+    assert all("nm at residue" in (image.get("alt") or image.get("aria-label")) for image in drawn)
     assert "WebGL" in checked.text
     assert len(html) < 400_000
     for element in ("button", "select", "input"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tempica import terminal
-from tempica.commands import scores
+from tempica.commands import picturing, scores
 from tempica.runs.stages import STAGES
 
 if TYPE_CHECKING:
@@ -45,7 +45,13 @@ def _stage_command(stage: str, help_text: str) -> click.Command:
     @click.argument("run_or_recipe", type=click.Path(path_type=Path))
     @_options
     def command(run_or_recipe: Path, **options: Any) -> None:
-        _execute(run_or_recipe, (stage,), **options)
+        pictures = picturing.taken(options)
+        picturing.check(*pictures)
+        folder = _execute(run_or_recipe, (stage,), **options)
+        picturing.write(folder, *pictures)
+
+    if stage == "report":
+        picturing.options(command)
 
     if stage == "simulate":
         click.option(
@@ -77,7 +83,7 @@ def _execute(
     device: str,
     scheduler: str | None,
     replica: int | None = None,
-) -> None:
+) -> Path:
     from tempica import pipeline
 
     if (jobs is not None) + (scheduler is not None) + (replica is not None) > 1:
@@ -93,3 +99,4 @@ def _execute(
     elif done and replica is None:
         terminal.tell(f"Done: {', '.join(done)} in {folder}")
         scores.tell_warnings(pipeline.warnings_of(folder))
+    return folder

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from html import escape
 from typing import Any, Literal
 
@@ -64,8 +65,13 @@ SCHEME = {
 }
 
 
+_taken: ContextVar[list[tuple[Figure, str]] | None] = ContextVar("taken", default=None)
+
+
 def image(figure: Figure, alt: str) -> Markup:
     """An <svg> element that holds the figure, points of scatters in it as PNG. Draw and embed within `style()`."""
+    if (taken := _taken.get()) is not None:
+        taken.append((figure, alt))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", dpi=144, metadata={"Date": None})
     content = buffer.getvalue().decode()
@@ -90,6 +96,17 @@ def responsive(draw: Callable[[float], Figure], alt: str) -> Markup:
     """A figure drawn twice, `draw(width)`, for wide screens and for narrow ones; the style sheet shows one of them."""
     wide, narrow = (image(draw(width), alt) for width in (WIDE, NARROW))
     return Markup(f'<div class="on-wide">{wide}</div><div class="on-narrow">{narrow}</div>')
+
+
+@contextmanager
+def taking() -> Iterator[list[tuple[Figure, str]]]:
+    """A context whose list gets every figure that is embedded, with its words."""
+    taken: list[tuple[Figure, str]] = []
+    token = _taken.set(taken)
+    try:
+        yield taken
+    finally:
+        _taken.reset(token)
 
 
 def style() -> AbstractContextManager[None]:

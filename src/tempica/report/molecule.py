@@ -216,7 +216,7 @@ def _view(kind: str, title: str) -> str:
 def _key(beads: Beads) -> str:
     """Which colour is which; the script shows it where colours are of groups."""
     items = "".join(
-        f'<li><span class="swatch group{i % displacement.N_COLOURS}"></span>{escape(name)}</li>'
+        f'<li><span class="swatch group{i % len(displacement.GROUPS)}"></span>{escape(name)}</li>'
         for i, name in enumerate(beads.names)
     )
     if beads.hinge.any():

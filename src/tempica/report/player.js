@@ -60,7 +60,7 @@
         const before = data.joined[i] ? place[i - 1] : place[i];
         if (!data.joined[i] && data.joined[i + 1]) continue;
         const group = data.group[i];
-        const paint = which ? colour("--line") : group < 0 ? colour("--found") : groups[group % groups.length];
+        const paint = which ? colour("--behind") : group < 0 ? colour("--found") : groups[group % groups.length];
         parts.push([0.5 * (before[2] + place[i][2]) - (which ? reach : 0), before, place[i], paint, which]);
       }
     });

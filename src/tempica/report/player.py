@@ -38,6 +38,15 @@ class Trace:
     true: np.ndarray | None
     note: str = ""
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lower and upper end of its axis."""
+        values = np.concatenate([self.found, self.true if self.true is not None else []])
+        values = values[np.isfinite(values)]
+        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
+        room = 0.12 * ((high - low) or 1.0)
+        return low - room, high + room
+
 
 @dataclass(frozen=True, eq=False)
 class Reel:
@@ -104,8 +113,9 @@ def reel_of(
     found: Sequence[Recovery] = (),
     rows: Sequence[dict[str, Any]] = (),
     topology: str | None = None,
+    n_frames: int | None = None,
 ) -> Reel | None:
-    """The first frames of the first held-out replica, as many as fit the page; None without a method.
+    """The first frames of the first held-out replica; None without a method.
 
     Parameters:
         recipe: For domains.
@@ -118,13 +128,15 @@ def reel_of(
         found: Recovered variables on the scale of the truth.
         rows: Rows of scores.json.
         topology: JSON of the beads' topology; that of the trajectory if None.
+        n_frames: At most so many frames; as many as fit the page if None.
     """
     if not len(methods) or not movie.sizes["time"]:
         return None
     method = best_first(methods, rows)[0]
     held_out = np.flatnonzero(splits(sources) == "held_out")
     replica = int(held_out[0]) if len(held_out) else movie.sizes["replica"] - 1
-    n = sprites.n_shown(movie.sizes["time"], movie.sizes["x"], 2 if trajectory is not None else 1)
+    kinds = 2 if trajectory is not None else 1
+    n = min(movie.sizes["time"], n_frames or sprites.n_shown(movie.sizes["time"], movie.sizes["x"], kinds))
     recorded = recorded_frames(movie, replica, list(range(n)))
     clean = None
     if trajectory is not None:
@@ -166,7 +178,7 @@ def _structures(
     learned = Learned.of(latents, sources, method, beads.body)
     if learned is None:
         return None, None, None
-    thin = -(-len(mean) * 6 * n // MOST_BYTES)
+    thin = -(-len(mean) * 6 * min(n, sprites.MOST) // MOST_BYTES)
     turn, middle = upright(mean), mean.mean(0)
 
     def shown(structure: np.ndarray) -> np.ndarray:
@@ -210,18 +222,9 @@ def _unscaled(sources: xarray.Dataset, method: str, replica: int, n: int) -> lis
     return traces
 
 
-def _limits(trace: Trace) -> tuple[float, float]:
-    """Lower and upper end of a trace's axis, by the truth where it is known."""
-    values = np.concatenate([trace.found, trace.true if trace.true is not None else []])
-    values = values[np.isfinite(values)]
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    room = 0.12 * ((high - low) or 1.0)
-    return low - room, high + room
-
-
 def _trace(trace: Trace, reel: Reel) -> str:
     """One trace; its lines scale with the page, its text does not."""
-    low, high = _limits(trace)
+    low, high = trace.limits
     n = len(reel.time)
     y = lambda value: 100 * (high - value) / (high - low)  # noqa: E731
     band = ""

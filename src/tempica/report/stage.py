@@ -23,10 +23,14 @@ def run(work: Work) -> None:
 
 
 def write_report(recipe: Recipe, recipe_text: str, run: Path, fingerprint: str, out: Path) -> None:
-    """The page of a finished run, with or without a truth."""
-    page = (_scored if has_truth(recipe) else _untold)(recipe, recipe_text, run)
+    """The page of a finished run, as a file."""
     stamp = f'<meta name="tempica-fingerprint" content="{fingerprint}">'
-    files.write_text(out, page.replace("</head>", f"{stamp}</head>", 1))
+    files.write_text(out, page_of(recipe, recipe_text, run).replace("</head>", f"{stamp}</head>", 1))
+
+
+def page_of(recipe: Recipe, recipe_text: str, run: Path) -> str:
+    """The page of a finished run, with or without a truth."""
+    return (_scored if has_truth(recipe) else _untold)(recipe, recipe_text, run)
 
 
 def _scored(recipe: Recipe, recipe_text: str, run: Path) -> str:

@@ -1,0 +1,100 @@
+"""Figures and film of a finished run, as files beside its report."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tempica.errors import ParameterError, StoreError
+from tempica.progress import Progress
+from tempica.recipe.experiment import load_recipe
+from tempica.report import stage, video
+from tempica.report.embedded import style, taking
+from tempica.runs.reading import read, true_poses
+from tempica.stores import files
+
+PNG_DPI = 200
+
+
+def check_folder(folder: Path) -> None:
+    """Raise StoreError unless figures can be written into a folder: a new one, or an empty one."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        raise StoreError(
+            f"--figures {folder}: it exists and is no empty folder. Nothing was changed. Give another name."
+        )
+
+
+def write_figures(run: Path, folder: Path) -> list[str]:
+    """Every figure of a run's report as SVG and PNG in a folder, numbered in the order of the page; returns names.
+
+    A file says what each figure shows: figures.txt. Raises StoreError when the folder has something in it.
+    """
+    check_folder(folder)
+    recipe, text = load_recipe(run / "recipe.toml")
+    with taking() as taken:
+        stage.page_of(recipe, text, run)
+    fresh = files.fresh_name(folder)
+    fresh.mkdir(parents=True)
+    told: dict[str, str] = {}
+    for figure, alt in taken:
+        if alt in told.values():  # the same for narrow screens
+            continue
+        name = f"{len(told) + 1:02d}-{_slug(alt)}"
+        told[name] = alt
+        with style():
+            figure.savefig(fresh / f"{name}.svg", format="svg", metadata={"Date": None})
+            figure.savefig(
+                fresh / f"{name}.png", format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None}
+            )
+    (fresh / "figures.txt").write_text("".join(f"{name}: {alt}\n" for name, alt in told.items()), encoding="utf-8")
+    check_folder(folder)
+    if folder.exists():
+        folder.rmdir()
+    fresh.rename(folder)
+    return list(told)
+
+
+def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
+    """The player of a run's report as a film, as long as the traces of the page; returns the number of frames."""
+    from tempica.report.player import reel_of
+    from tempica.report.recovered import recoveries, truths
+
+    video.check(out)
+    recipe, _ = load_recipe(run / "recipe.toml")
+    trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
+    poses = true_poses(run, "report", movie)
+    movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
+    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    held_out = [m for m in scores["matrices"] if (m["split"], m["metric"]) == ("held_out", "spearman")]
+    rows = [row for row in scores["rows"] if row["split"] == "held_out"]
+    names = [m["name"] for m in scores["methods"] if not m["baseline"]]
+    present = np.unique([row["method"] for row in rows])
+    methods = [name for name in names if name in present]
+    truth = truths(trajectory)
+    reel = reel_of(
+        recipe,
+        movie,
+        sources,
+        methods,
+        latents=read(run, "report", "latents"),
+        trajectory=trajectory,
+        truth=truth,
+        found=recoveries(sources, truth, held_out, methods),
+        rows=rows,
+        n_frames=recipe.report.n_trace_frames,
+    )
+    if reel is None:
+        raise ParameterError(f"--video {out}: the run {run} has no method whose sources could be shown.")
+    video.write(reel, out, progress or Progress())
+    return len(reel.time)
+
+
+def _slug(alt: str) -> str:
+    """A file name from the first words of what a figure shows."""
+    words = re.sub(r"[^a-z0-9]+", "-", alt.lower()).strip("-").split("-")
+    return "-".join(words[:7])[:60].strip("-")
