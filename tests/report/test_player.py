@@ -13,6 +13,7 @@ from tempica.report import player, sprites
 from tempica.report.frames import clean_frames
 from tempica.report.motion import Learned
 from tempica.report.recovered import recoveries, splits, truths
+from tempica.report.reel import reel_of
 
 from .synthetic import recipe_of, stores_of
 from .test_molecule import latents_of
@@ -30,7 +31,7 @@ def known(run):
     recipe, (trajectory, movie, sources, scores), latents = run
     truth = truths(trajectory)
     matrices = [m for m in scores["matrices"] if m["split"] == "held_out" and m["metric"] == "spearman"]
-    return player.reel_of(
+    return reel_of(
         recipe,
         movie,
         sources,
@@ -115,16 +116,16 @@ def test_the_same_inputs_give_the_same_reel(run, reel):
 
 def test_without_a_truth_there_are_recorded_frames_recovered_motion_and_traces_alone(run):
     recipe, (_, movie, sources, _), latents = run
-    reel = player.reel_of(recipe, movie, sources, ["pcl"], latents=latents)
+    reel = reel_of(recipe, movie, sources, ["pcl"], latents=latents)
     assert reel.clean is None
     assert reel.true is None
     assert [trace.name for trace in reel.traces] == ["component 1", "component 2"]
     html = player.section(reel)
     assert [canvas["class"] for canvas in parsed(html).named("canvas")] == ["recorded", "structure"]
     assert "truth" not in parsed(html).text
-    bare = player.section(player.reel_of(recipe, movie, sources, ["pcl"]))
+    bare = player.section(reel_of(recipe, movie, sources, ["pcl"]))
     assert [canvas["class"] for canvas in parsed(bare).named("canvas")] == ["recorded"]
-    assert player.section(player.reel_of(recipe, movie, sources, [])) == ""
+    assert player.section(reel_of(recipe, movie, sources, [])) == ""
 
 
 def test_lines_are_broken_where_nothing_is_known():

@@ -61,8 +61,8 @@ def write_figures(run: Path, folder: Path) -> list[str]:
 
 def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
     """The player of a run's report as a film, as long as the traces of the page; returns the number of frames."""
-    from tempica.report.player import reel_of
     from tempica.report.recovered import recoveries, truths
+    from tempica.report.reel import reel_of
 
     video.check(out)
     recipe, _ = load_recipe(run / "recipe.toml")

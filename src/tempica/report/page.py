@@ -17,9 +17,8 @@ from tempica.report import (
     dynamics,
     figures,
     judged,
-    molecule,
+    moving,
     placing,
-    player,
     provenance,
     scored,
     templating,
@@ -77,15 +76,10 @@ def render_page(
     learned = [method["title"] for method in judged.best_first(scores) if method["title"] in present]
     truth = truths(trajectory)
     found = recoveries(sources, truth, spearman, learned, bands)
-    about: dict[str, Any] = {"latents": latents, "trajectory": trajectory, "truth": truth, "found": found, "rows": rows}
-    reel = None if latents is None else player.reel_of(recipe, movie, sources, learned, **about)
     with style():
         sections = [
             scored.section(rows, learned),
-            molecule.section(
-                recipe, latents, sources, learned, trajectory=trajectory, truth=truth, matrices=spearman, rows=rows
-            ),
-            player.section(reel),
+            moving.sections(recipe, movie, latents, sources, learned, trajectory, truth, found, spearman, rows),
             compared.traces(recipe, trajectory, truth, found, held_out, learned),
             compared.scatters(truth, found, held_out, learned),
             compared.correlations(spearman, learned),

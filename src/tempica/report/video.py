@@ -17,7 +17,7 @@ from tempica.errors import ParameterError, StoreError
 from tempica.progress import Progress
 from tempica.report.displacement import FOUND, GROUPS, NO_GROUP
 from tempica.report.embedded import style
-from tempica.report.player import Reel, Trace
+from tempica.report.reel import Reel, Trace
 from tempica.stores import files
 
 RATE = 12  # frames a second
