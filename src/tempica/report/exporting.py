@@ -6,8 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
-
 from tempica.errors import ParameterError, StoreError
 from tempica.progress import Progress
 from tempica.recipe.experiment import load_recipe
@@ -61,6 +59,7 @@ def write_figures(run: Path, folder: Path) -> list[str]:
 
 def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
     """The player of a run's report as a film, as long as the traces of the page; returns the number of frames."""
+    from tempica.report.judged import best_first
     from tempica.report.recovered import recoveries, truths
     from tempica.report.reel import reel_of
 
@@ -70,11 +69,9 @@ def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
     poses = true_poses(run, "report", movie)
     movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
     scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
-    held_out = [m for m in scores["matrices"] if (m["split"], m["metric"]) == ("held_out", "spearman")]
-    rows = [row for row in scores["rows"] if row["split"] == "held_out"]
-    names = [m["name"] for m in scores["methods"] if not m["baseline"]]
-    present = np.unique([row["method"] for row in rows])
-    methods = [name for name in names if name in present]
+    matched = [m for m in scores["matrices"] if (m["split"], m["metric"]) == ("held_out", "spearman")]
+    scored = {row["method"] for row in scores["rows"] if row["split"] == "held_out"}
+    methods = [about["method"] for about in best_first(scores) if about["method"] in scored]
     truth = truths(trajectory)
     reel = reel_of(
         recipe,
@@ -84,8 +81,7 @@ def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
         latents=read(run, "report", "latents"),
         trajectory=trajectory,
         truth=truth,
-        found=recoveries(sources, truth, held_out, methods),
-        rows=rows,
+        found=recoveries(sources, truth, matched, methods, scores["bands"]),
         n_frames=recipe.report.n_trace_frames,
     )
     if reel is None:

@@ -41,7 +41,6 @@ def section(
     trajectory: xarray.Dataset | None = None,
     truth: Sequence[Truth] = (),
     matrices: Sequence[dict[str, Any]] = (),
-    rows: Sequence[dict[str, Any]] = (),
     topology: str | None = None,
 ) -> str:
     """The section as HTML with its data and script; nothing where there is no axis that moves a structure.
@@ -50,11 +49,10 @@ def section(
         recipe: For domains and body.
         latents: Store of embed, with its mean structure and modes; None leaves the section out.
         sources: Store of train; its coordinate `estimator` holds the names that `methods` uses.
-        methods: Names of methods.
+        methods: Names of methods, the best first.
         trajectory: Store of simulate, if the truth is known, with the true variables in `truth`.
         truth: See `trajectory`.
         matrices: Entries of scores.json that say which component is which variable.
-        rows: Rows of scores.json; the method with the highest score comes first.
         topology: JSON of the beads' topology; that of the trajectory if None.
     """
     if latents is None or "mode_shape" not in latents:
@@ -63,7 +61,6 @@ def section(
         topology = trajectory.attrs.get("topology")
     mean = latents["mean_structure"].values.astype(np.float64)
     beads = beads_of(recipe, topology, mean)
-    methods = best_first(methods, rows)
     axes = find_axes(latents, sources, methods, beads.body, trajectory=trajectory, truth=truth, matrices=matrices)
     if not any(axis.recovered for axis in axes):
         return ""
@@ -84,12 +81,6 @@ def section(
             f"<script>\n{script('molecule.js')}</script>\n</section>",
         ]
     )
-
-
-def best_first(methods: Sequence[str], rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Methods by the score of their last stage, the highest first; in their own order without scores."""
-    last = {row["method"]: row["value"] for row in rows if row["metric"] == "mcc_spearman"}
-    return sorted(methods, key=lambda method: -last.get(method, 0.0))
 
 
 def find_axes(

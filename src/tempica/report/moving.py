@@ -23,7 +23,6 @@ def sections(
     truth: Sequence[Truth] = (),
     found: Sequence[Recovery] = (),
     matrices: Sequence[dict[str, Any]] = (),
-    rows: Sequence[dict[str, Any]] = (),
     topology: str | None = None,
 ) -> str:
     """Both sections as HTML, for use within `style()`; nothing without latents.
@@ -41,7 +40,6 @@ def sections(
         trajectory=trajectory,
         truth=truth,
         matrices=matrices,
-        rows=rows,
         topology=topology,
     )
     played = reel.reel_of(
@@ -53,7 +51,6 @@ def sections(
         trajectory=trajectory,
         truth=truth,
         found=found,
-        rows=rows,
         topology=topology,
     )
     return moved + "\n" + player.section(played)

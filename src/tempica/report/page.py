@@ -79,7 +79,7 @@ def render_page(
     with style():
         sections = [
             scored.section(rows, learned),
-            moving.sections(recipe, movie, latents, sources, learned, trajectory, truth, found, spearman, rows),
+            moving.sections(recipe, movie, latents, sources, learned, trajectory, truth, found, spearman),
             compared.traces(recipe, trajectory, truth, found, held_out, learned),
             compared.scatters(truth, found, held_out, learned),
             compared.correlations(spearman, learned),

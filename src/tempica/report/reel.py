@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tempica.recipe.experiment import Recipe
 from tempica.report import sprites
 from tempica.report.beads import Beads, beads_of
 from tempica.report.frames import clean_frames, recorded_frames
-from tempica.report.molecule import best_first, upright
+from tempica.report.molecule import upright
 from tempica.report.motion import Learned, superposed
 from tempica.report.recovered import Recovery, Truth, splits
 from tempica.report.words import number
@@ -75,7 +75,6 @@ def reel_of(
     trajectory: xarray.Dataset | None = None,
     truth: Sequence[Truth] = (),
     found: Sequence[Recovery] = (),
-    rows: Sequence[dict[str, Any]] = (),
     topology: str | None = None,
     n_frames: int | None = None,
 ) -> Reel | None:
@@ -85,18 +84,17 @@ def reel_of(
         recipe: For domains.
         movie: With the true poses, where a trajectory is given; only the frames shown are read.
         sources: Its coordinate `estimator` holds the names that `methods` uses.
-        methods: Names of methods; that with the highest score in `rows` is shown.
+        methods: Names of methods; the first is shown.
         latents: Store of embed; without it, no structure is shown.
         trajectory: Store of simulate, if the truth is known, with its variables in `truth`.
         truth: See `trajectory`.
         found: Recovered variables on the scale of the truth.
-        rows: Rows of scores.json.
         topology: JSON of the beads' topology; that of the trajectory if None.
         n_frames: At most so many frames; as many as fit the page if None.
     """
     if not len(methods) or not movie.sizes["time"]:
         return None
-    method = best_first(methods, rows)[0]
+    method = methods[0]
     held_out = np.flatnonzero(splits(sources) == "held_out")
     replica = int(held_out[0]) if len(held_out) else movie.sizes["replica"] - 1
     kinds = 2 if trajectory is not None else 1
