@@ -93,7 +93,7 @@
 
   const spacing = Math.cbrt(paths[0].slice(0, width).reduce((most, value) => Math.max(most, Math.abs(value)), 1) ** 3 / data.n);
   const views = [...root.querySelectorAll(".canvas")].map((element) => {
-    const viewer = find3d.createViewer(element, { backgroundAlpha: 0, antialias: true });
+    const viewer = find3d.createViewer(element, { backgroundColor: colourOf("--soft"), antialias: true });
     const model = viewer.addModel();
     model.addAtoms(atoms());
     element.querySelector("canvas")?.setAttribute("aria-hidden", "true");
@@ -185,7 +185,10 @@
   along.addEventListener("input", () => { set(false); draw(); });
   pick.addEventListener("change", draw);
   find(".colours").addEventListener("change", draw);
-  dark.addEventListener("change", draw);
+  dark.addEventListener("change", () => {
+    for (const view of views) view.viewer.setBackgroundColor(colourOf("--soft"), 1);
+    draw();
+  });
   for (const view of views) {
     view.element.addEventListener("keydown", (event) => {
       const turn = { ArrowLeft: [-10, "y"], ArrowRight: [10, "y"], ArrowUp: [-10, "x"], ArrowDown: [10, "x"] }[event.key];

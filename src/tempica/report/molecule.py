@@ -221,8 +221,8 @@ def _caption(axes: Sequence[Axis], both: bool) -> str:
     ]
     text = (
         "<b>Recovered motion</b>: the structure that training frames have on average at a value of this source, the"
-        " other sources at their medians (mean structure and modes of embed, cubic regression of the latents on the"
-        " sources), from the 5th to the 95th percentile."
+        " other sources at their medians (mean structure and modes of embed; regression of the latents on the sources,"
+        " cubic unless frames are few), from the 5th to the 95th percentile."
     )
     if both:
         text += " <b>True motion</b>: the same regression of the simulated positions on the true variable."

@@ -142,7 +142,8 @@ def _caption(reel: Reel, where: str) -> str:
         text += ", in front of the simulated one in gray." if reel.true is not None else "."
         text += " Drag it to turn it."
     if any(np.isfinite(trace.deviation).any() for trace in reel.traces):
-        text += " Bands: ±2 posterior standard deviations."
+        widened = ", widened as the section on traces says" if any(t.true is not None for t in reel.traces) else ""
+        text += f" Bands: ±2 posterior standard deviations{widened}."
     if any(trace.true is not None for trace in reel.traces):
         text += " Dashed: the truth."
     return text
