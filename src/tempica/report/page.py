@@ -123,7 +123,7 @@ def _frames(recipe: Recipe, trajectory: xarray.Dataset, movie: xarray.Dataset, h
     shown = examples(trajectory, movie, held_out, recipe.report.n_examples)
     if not shown:
         return ""
-    pattern = movie.attrs["kind"] == "diffraction"
+    pattern = movie.attrs.get("kind") == "diffraction"
     names = words.enumeration([f"frame {e.frame} of replica {e.replica}" for e in shown])
     draw = partial(figures.example_frames, shown, None if pattern else float(movie.attrs["pixel_size_A"]))
     caption = COUNTED if pattern else SEEN
