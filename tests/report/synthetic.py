@@ -93,6 +93,7 @@ def stores_of(
         coords=frames,
         attrs={
             "fingerprint": "bbbb2222",
+            "kind": "movie",
             "noise_std": 1.0,
             "signal_std": 0.3,
             "noise": "white",
