@@ -44,7 +44,7 @@ def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int
     """
     at = {"replica": replica, "time": frames}
     view = movie.isel(at)
-    if movie.attrs["kind"] == "diffraction":
+    if movie.attrs.get("kind") == "diffraction":
         return _patterns(trajectory, movie, view, replica, frames)
     if movie.attrs["kind"] == "heights":
         return _heights(trajectory, movie, view, replica, frames)
@@ -57,7 +57,7 @@ def clean_frames(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int
 def recorded_frames(movie: xarray.Dataset, replica: int, frames: list[int]) -> np.ndarray:
     """Frames of a replica as recorded (frame, y, x), in units of `clean_frames`."""
     image = movie["image"].isel(replica=replica, time=frames).values.astype(np.float64)
-    return np.sqrt(image) if movie.attrs["kind"] == "diffraction" else image
+    return np.sqrt(image) if movie.attrs.get("kind") == "diffraction" else image
 
 
 def _example(trajectory: xarray.Dataset, movie: xarray.Dataset, replica: int, frame: int) -> Example:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import alone, audited, checked, judged, molecule, provenance, templating, trained, words
+from tempica.report import alone, audited, checked, judged, moving, provenance, templating, trained, words
 from tempica.report.embedded import style
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def render_untold(
         sections = [
             _answers(audit),
             *(_of_sources(recipe, movie, sources, learned[:1], audit)),
-            molecule.section(recipe, latents, sources, learned),
+            moving.sections(recipe, movie, latents, sources, learned),
             audited.section(told),
             checked.section(checks),
             trained.section(scores["methods"]),
