@@ -96,7 +96,7 @@ def test_patterns_lead_to_a_report(photographed: Path, tmp_path: Path) -> None:
     scores = json.loads((run / "scores.json").read_text())
     tica = [r for r in scores["rows"] if (r["method"], r["split"]) == ("tica", "held_out")]
     assert all(row["value"] > row["null_95"] for row in tica)
-    assert all(0 < row["ceiling"] <= 1 for row in tica)
+    assert all(row["ceiling"] is None or 0 < row["ceiling"] <= 1 for row in tica)  # none of a sparse library
     page = (run / "report.html").read_text()
     assert "Example patterns" in page
     assert "photons" in page

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tempica.errors import StoreError
-from tempica.runs import locks
+from tempica.runs import locks, notices
 from tempica.runs.work import _Marked
 
 
@@ -54,8 +54,9 @@ def test_who_begins_late_does_nothing(tmp_path: Path) -> None:
     """Left in a cluster's queue by a run that was killed."""
     done: list[int] = []
     lease = tmp_path / "lease"
-    late = _Marked(partial(done.append, 1), tmp_path / "mark", (lease, locks.renew(lease)))
-    current = _Marked(partial(done.append, 2), tmp_path / "mark", (lease, locks.renew(lease)))
+    kept = notices.Notices(tmp_path, "embed", "")
+    late = _Marked(partial(done.append, 1), tmp_path / "mark", (lease, locks.renew(lease)), kept)
+    current = _Marked(partial(done.append, 2), tmp_path / "mark", (lease, locks.renew(lease)), kept)
     with pytest.raises(StoreError, match="earlier run"):
         late()
     assert done == []

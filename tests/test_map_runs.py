@@ -164,7 +164,7 @@ def test_what_does_not_go_together_is_one_message(star, given, told, particles, 
         ('modes_from = "structure"', "", "needs a simulation of the molecule, and a map has none"),
         ("[particles]", "[evaluate]", "needs particles"),
         ("[particles]\n", "[[simulate.collective_variables]]\nname = 'a'\nkind = 'distance'\nresidues = ['1', '2']\n"
-         "[particles]\n", "a map has no residues"),
+         "[particles]\n", "a map or an unknown molecule has no residues"),
         ("n_frames = 25", "n_frames = 1", "n_frames = 1 must be at least 2|greater than or equal to 2"),
         ('modes_from = "structure"', 'modes_from = "images"', "needs a simulation of the molecule, and a map has none"),
         ("n_frames = 25", "n_frames = 25\nsteps_per_frame = 7", "so steps_per_frame would have no effect"),

@@ -217,7 +217,7 @@ def test_a_mistake_is_told_with_its_value_and_its_rule(load, where, value, fragm
 @pytest.mark.parametrize(
     ("where", "known"),
     [
-        (("sead",), "embed, evaluate, name, particles, render, report, seed, simulate, train"),
+        (("sead",), "embed, evaluate, film, name, particles, render, report, seed, simulate, train"),
         (("embed", "modes"), "modes_from, n_iterations, n_modes"),
         (("simulate", "collective_variables", 1, "unit"), "atoms, kind, name, residues"),
         (("simulate", "dynamics", 0, "rho"), "coefficient, collective_variable, coupled_to"),

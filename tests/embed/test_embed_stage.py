@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tempica.embed import plan, stage
+from tempica.embed import plan
 from tempica.errors import DataError
 
 from ..conftest import tree
@@ -96,7 +96,6 @@ def test_hidden_snapshots(tmp_path):
 def test_latents_do_not_depend_on_the_blocks(movie, tmp_path, monkeypatch):
     whole = movie.embed(tmp_path / "whole")
     monkeypatch.setattr(plan, "BLOCK_FRAMES", 7)
-    monkeypatch.setattr(stage, "BLOCK_FRAMES", 7)
     parts = movie.embed(tmp_path / "parts")
     for name in whole.variables:
         np.testing.assert_allclose(parts[name].values, whole[name].values, rtol=1e-4, atol=1e-5, err_msg=name)

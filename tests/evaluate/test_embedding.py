@@ -55,7 +55,9 @@ class Run:
                 {"position": ((*frames, "atom", "space"), position)},
                 attrs={"topology": json.dumps({"chains": [{"index": 0, "residues": atoms}]})},
             ),
-            "movie": xarray.Dataset({"image": ((*frames, "y", "x"), np.zeros((R, T, 2, 2)))}, attrs={"pose": "hidden"}),
+            "movie": xarray.Dataset(
+                {"image": ((*frames, "y", "x"), np.zeros((R, T, 2, 2)))}, attrs={"kind": "movie", "pose": "hidden"}
+            ),
             "poses": xarray.Dataset(posed(rotation.as_quat(), shift)),
             "latents": xarray.Dataset(
                 {

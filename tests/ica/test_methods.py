@@ -61,7 +61,7 @@ def test_a_class_and_a_row_are_all_that_a_method_needs(small_run, tmp_path):
     assert "rotated" in done.stdout
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert {row["stage"] for row in scores["rows"] if row["method"] == "rotated"} == {"unmixed", "smoothed"}
-    assert "<b>Rotated</b>, smoothed," in (tmp_path / "run" / "report.html").read_text()
+    assert "Rotated, smoothed" in (tmp_path / "run" / "report.html").read_text()
     assert "rotated" in tempica("methods").stdout
     (tmp_path / "r.toml").write_text(text.replace('"rotated"', '"turned"'))
     wrong = tempica("run", tmp_path / "r.toml", "--out", tmp_path / "run")
