@@ -3,9 +3,9 @@
 Every command of a block `sh` is parsed, and what it names of the repository exists (test_readmes). It is run as well,
 unless it is long; the default recipe stands for a short one that has been run. The rule for what is long: verbs that
 simulate, image, embed or audit at the size of a recipe (LONG), what needs the run of another recipe than the default's
-or files of one's own (tempica new), and what needs another program (pip, pytest, torchrun, dask, Slurm, python) are left
-out; other tests run them small, and .ci/run a whole recipe. Of `tempica unmix`, reading, choosing, linear fits and writing are run; networks, which take
-minutes, are left out of the methods that it chooses.
+or files of one's own (tempica new), and what needs another program (pip, pytest, torchrun, dask, Slurm, python) are
+left out; other tests run them small, and .ci/run a whole recipe. Of `tempica unmix`, reading, choosing, linear fits and
+writing are run; networks, which take minutes, are left out of the methods that it chooses.
 """
 
 from __future__ import annotations

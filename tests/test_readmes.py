@@ -98,6 +98,7 @@ def test_every_room_has_one() -> None:
         "unmix",
         "designs",
         "render/film",
+        "audit",
         "embed/heights",
     }
     assert {name_of(path) for path in READMES} == {".", "simulations", "data_schemas"} | {
