@@ -37,16 +37,11 @@ def _no_map(stage: str, recipe: Recipe, device: str) -> str | None:
     )
 
 
-def _no_heights_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.kind != "afm" or device != "cuda":
+def _no_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
+    if recipe.render.kind == "electron" or device != "cuda":
         return None
-    return "render.kind = 'afm': heights have no GPU kernel in this version. Use --device cpu."
-
-
-def _no_diffraction_on_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.kind != "xfel" or device != "cuda":
-        return None
-    return "render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu."
+    what = {"xfel": "diffraction has", "afm": "heights have"}[recipe.render.kind]
+    return f"render.kind = '{recipe.render.kind}': {what} no GPU kernel in this version. Use --device cpu."
 
 
 def has_truth(recipe: Recipe) -> bool:
@@ -112,7 +107,7 @@ STAGES: dict[str, Stage] = {
             reads=("trajectory", "structure", "ensemble"),
             makes=("poses.zarr", "movie.zarr"),
             help="Image the trajectory: movie.zarr.",
-            rules=(_no_diffraction_on_gpu, _no_heights_on_gpu),
+            rules=(_no_gpu,),
         ),
         Stage(
             "embed",
