@@ -11,7 +11,7 @@ from tempica.errors import TruthError
 from tempica.runs.stages import READERS
 from tempica.stores import schema
 from tempica.stores.reading import open_store
-from tempica.stores.store import file_name, verify
+from tempica.stores.store import file_name
 
 if TYPE_CHECKING:
     import xarray
@@ -26,12 +26,9 @@ def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
     allowed = READERS[stage].reads
     if kind not in allowed:
         raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
-    path = Path(run) / file_name(kind)
-    if kind not in ("movie", "latents"):
-        return open_store(path, kind)
-    stored = str(verify(path).get("kind"))
-    found = open_store(path, stored if schema.FILES.get(stored) == kind else kind)
-    return found.assign(_nowhere(found)) if stored == "diffraction" else found
+    others = [other for other, name in schema.FILES.items() if name == kind != "sources"]
+    found = open_store(Path(run) / file_name(kind), kind, *others)
+    return found.assign(_nowhere(found)) if found.attrs["kind"] == "diffraction" else found
 
 
 def _nowhere(movie: xarray.Dataset) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:

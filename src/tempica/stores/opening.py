@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     import xarray
 
 
-def open_stored(path: Path, kind: str) -> xarray.Dataset:
+def open_stored(path: Path, kind: str, *others: str) -> xarray.Dataset:
     """A completed store as one lazily read Dataset, checked against its schema; a lazy movie without its images.
 
     Reading from it raises StoreError once the store has been replaced or has lost files. Raises StoreError when it is
-    missing, incomplete, damaged, or of another kind or schema version.
+    missing, incomplete, damaged, or of another schema version or kind than `kind` and `others`.
     """
     import xarray
 
@@ -25,5 +25,6 @@ def open_stored(path: Path, kind: str) -> xarray.Dataset:
     verify(path)
     # resolved, so that neither a change of the working folder nor of a link leads elsewhere
     dataset = xarray.open_zarr(GuardedStore(path.resolve()), consolidated=False, chunks=None)
-    schema.check(dataset, kind, path)
+    stored = dataset.attrs.get("kind")
+    schema.check(dataset, stored if stored in others else kind, path)
     return dataset

@@ -11,19 +11,20 @@ if TYPE_CHECKING:
     import xarray
 
 
-def open_store(path: str | Path, kind: str) -> xarray.Dataset:
+def open_store(path: str | Path, kind: str, *others: str) -> xarray.Dataset:
     """A completed store as one lazily read Dataset, checked against its schema.
 
     Parameters:
         path: the store, as runs/NAME/movie.zarr.
         kind: what it must be: structure, trajectory, ensemble, movie, poses, diffraction, heights, latents or sources.
+        others: kinds that it may be as well.
 
     A lazy movie has its images too: they are made when they are read (see `tempica.stores.lazy`). Raises StoreError
     when the store is missing, incomplete, damaged, or of another kind or schema version; and when something is read
     from the dataset after the store has been replaced or has lost files.
     """
     path = Path(path)
-    dataset = open_stored(path, kind)
+    dataset = open_stored(path, kind, *others)
     if "lazy" in dataset.attrs:
         from tempica.stores.lazy import with_images
 
