@@ -10,11 +10,11 @@ from scipy.spatial.transform import Rotation
 
 from tempica.embed import crops, hidden, known, rounds, start
 from tempica.embed.heights import stage as heights
+from tempica.embed.learning import learn, search
 from tempica.embed.maps.from_images import add_spans
-from tempica.embed.modes.state import MOST_ROUNDS, converged
 from tempica.embed.plan import Plan
-from tempica.embed.saved import load_motion, load_state
-from tempica.embed.setting import Setting, Span, labels_of, molecules, stated_precision
+from tempica.embed.saved import load_motion
+from tempica.embed.setting import Setting, Span, stated_precision
 from tempica.embed.writing import write_latents
 from tempica.stores import files
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from tempica.runs.work import Work
 
-TIMELESS_ROUNDS = 4
-"""Rounds without time, of an elastic basis: what a wrong reference leaves over is as slow as the views are."""
 LEARN_SIGNAL, LEARN_LEAST, LEARN_MOST = 6e5, 1500, 6000
 """Frames that modes are learned from: as many as hold that much signal over noise, within limits."""
 SEARCH_AGAIN = 6  # round before which hidden poses are searched again, by the model that has been learned
@@ -74,9 +72,7 @@ def _find_shifts(plan: Plan, setting: Path, model: Path) -> Path:
 
 
 def _search(plan: Plan, name: str, spans: list[Span], setting: Path, state: Path, label: str | None = None) -> None:
-    task = partial(hidden.search_span, plan.work.run, setting, state)
-    chains = [[(f"{name}-{span}", partial(task, plan.file(f"{name}-{span}"), span))] for span in spans]
-    plan.work.run_chains(label, chains)
+    search(plan, partial(hidden.search_span, plan.work.run, setting, state), name, spans, label)
 
 
 def _stated(plan: Plan, name: str, spans: list[Span]) -> list[Path]:
@@ -120,36 +116,9 @@ def _learn(plan: Plan, setting: Path) -> tuple[Path, Path]:
         _search(plan, "learn", spans, setting, plan.file("state-0"), "searching poses to learn from")
     else:
         _stated(plan, "learn", spans)
-    molecule = molecules(plan.movie, spans)
-    last = np.cumsum([len(span) for span in spans]).tolist()
-    places = [slice(end - len(span), end) for span, end in zip(spans, last, strict=True)]
-    snapshots = len(np.unique(molecule)) == len(molecule)
-    label = labels_of(plan.movie, spans) if snapshots else None
-    first_timed = 0 if recipe.modes_from == "ensemble" else TIMELESS_ROUNDS
-    earliest = max(first_timed, SEARCH_AGAIN * (plan.pose == "hidden"))
-    done = sum(work.is_done(plan.file(f"state-{number + 1}").stem) for number in range(MOST_ROUNDS))
-    with work.progress.task(work.stage, f"learning modes, at most {MOST_ROUNDS} rounds", MOST_ROUNDS, done) as advance:
-        for number in range(MOST_ROUNDS):
-            state, before = plan.file(f"state-{number}"), f"round-{number - 1}" if number else "learn"
-            if number == SEARCH_AGAIN and plan.pose == "hidden":
-                before = "again"
-                _search(plan, before, spans, setting, state)
-            task = partial(rounds.expand_block, work.run, setting, state)
-            parts = [plan.file(f"round-{number}-{span}") for span in spans]
-            chains = [
-                [(part.stem, partial(task, plan.file(f"{before}-{span}"), part, span, at))]
-                for span, part, at in zip(spans, parts, places, strict=True)
-            ]
-            work.run_chains(None, chains)
-            after = plan.file(f"state-{number + 1}")
-            timeless = snapshots or number < first_timed
-            sources = rounds.sources_of(work.recipe, number, max(earliest, 2))
-            step = partial(rounds.learn_round, state, parts, after, molecule, *sources, label, timeless=timeless)
-            work.run_chains(None, [[(after.stem, step)]])
-            if number >= done:
-                advance()
-            if number > earliest and converged(load_state(after)):
-                break
+    expand = partial(rounds.expand_block, work.run, setting)
+    search_again = partial(_search, plan, "again", spans, setting) if plan.pose == "hidden" else None
+    after, parts = learn(plan, spans, expand, search_again, SEARCH_AGAIN)
     refined = plan.file("setting-2")
     task = partial(start.refine_noise, recipe, work.run, setting, after, spans, parts, refined)
     work.run_chains(None, [[("noise", task)]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tempica.embed.checks.frames import Sample
+from tempica.embed.learning import TIMELESS_ROUNDS
 from tempica.embed.micrographs import Micrographs
 from tempica.embed.modes import state as modes
 from tempica.embed.modes.state import MOST_ROUNDS, State, converged, product, unsure
@@ -15,7 +16,7 @@ from tempica.embed.poses.grids import Grid
 from tempica.embed.poses.search import search
 from tempica.embed.poses.settling import settle
 from tempica.embed.posterior import compress
-from tempica.embed.stage import SEARCH_AGAIN, TIMELESS_ROUNDS
+from tempica.embed.stage import SEARCH_AGAIN
 from tempica.embed.start import N_FIRST
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes
