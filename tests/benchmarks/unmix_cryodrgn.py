@@ -31,6 +31,7 @@ import numpy as np
 
 from tempica import open_store
 from tempica.evaluate import mcc
+from tempica.exchange.mrc_volume import read_volume
 from tempica.stores.opening import open_stored
 
 RECIPES = Path(__file__).parents[2] / "simulations"
@@ -156,7 +157,7 @@ def volumes(run: Path, peer: Path, weights: Path, config: Path, axes: Path, out:
         folder = out / f"volumes_{path.stem}"
         if not folder.exists():
             once(folder, [peer, "eval_vol", weights, "--config", config, "--zfile", path, "-o", folder])
-        maps = [read_mrc(file) for file in sorted(folder.glob("*.mrc"))]
+        maps = [read_volume(file).density for file in sorted(folder.glob("*.mrc"))]
         change = maps[-1] - maps[0]
         found[path.stem] = [round(float(np.corrcoef(change.ravel(), t.ravel())[0, 1]), 3) for t in true]
     return found
@@ -171,13 +172,6 @@ def potential(
     return np.einsum(
         "n,nz,ny,nx->zyx", amplitude[:, 0] / width[:, 0] ** 3, *(factor[:, i] for i in (2, 1, 0)), optimize=True
     )
-
-
-def read_mrc(path: Path) -> np.ndarray:
-    content = path.read_bytes()
-    nx, ny, nz = np.frombuffer(content, "<i4", count=3)
-    extended = int(np.frombuffer(content, "<i4", count=1, offset=92)[0])
-    return np.frombuffer(content, "<f4", offset=1024 + extended, count=nx * ny * nz).reshape(nz, ny, nx).astype(float)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,6 @@ def test_images_along_a_source_are_means_of_its_fifths():
     value = np.random.default_rng(1).permutation(50).astype(float)
     flat = np.broadcast_to(value[:, None, None], (50, 3, 4))
     np.testing.assert_allclose(alone.fifths(flat, value)[:, 0, 0], [4.5, 14.5, 24.5, 34.5, 44.5])
-    with style():
-        block = alone.images(flat.reshape(5, 10, 3, 4), np.stack([value, -value], -1).reshape(5, 10, 2), "<x>")
-    assert "&lt;x&gt;" in block
 
 
 def test_no_surface_of_one_source_or_of_none_that_moves():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tempica import imaging
+from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, SUBSPACE
 from tempica.audit.stage import audit_of
 from tempica.errors import DataError
 from tempica.recipe.experiment import Recipe
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
 
 WHY = "what the molecule did is not known"
 GRADES = {
-    "identifiable": "identifiable",
-    "identifiable after a linear stage": "identifiable",
-    "subspace not separable": "not identifiable",
-    "not identifiable from these data": "not identifiable",
-    "nothing moves": "nothing moves",
+    IDENTIFIABLE: "identifiable",
+    AFTER_STAGE: "identifiable",
+    SUBSPACE: "not identifiable",
+    NOT: "not identifiable",
+    NOTHING: "nothing moves",
 }
 
 

@@ -16,6 +16,7 @@ from tempica.report.templating import fill
 from tempica.report.words import number
 
 MOST_SOURCES = 6
+N_STEPS = 5  # parts of a source's values, of which images are averaged
 MOST_FRAMES = 600  # of a trace
 MOST_BINS = 40  # of the surface, an axis
 FRAMES_A_BIN = 8  # on average, unless there are few frames
@@ -107,39 +108,10 @@ def draw_surface(energy: np.ndarray, edges: Sequence[np.ndarray], width: float =
     return figure
 
 
-def images(shown: np.ndarray, values: np.ndarray, title: str) -> Markup:
-    """Mean of aligned images (replica, time, y, x) in fifths of each source (replica, time, component)."""
-    n = min(values.shape[-1], MOST_SOURCES)
-    flat = shown.reshape(-1, *shown.shape[2:])
-    means = np.array([fifths(flat, values[..., k].ravel()) for k in range(n)])
-    alt = f"Mean images in five steps along each of {n} sources of {title}."
-    caption = (
-        f"<b>Images along each source</b> ({Markup.escape(title)}): means of the frames in each fifth of its values,"
-        " from the lowest to the highest. One gray scale."
-    )
-    return figure_block([responsive(partial(draw_images, means), alt)], caption, label="Images along each source")
-
-
 def fifths(flat: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Means (5, y, x) of images (frame, y, x) in the fifths of a value (frame,)."""
     order = np.argsort(np.where(np.isfinite(value), value, np.inf), kind="stable")[: int(np.isfinite(value).sum())]
-    return np.array([flat[part].mean(0) for part in np.array_split(order, 5)])
-
-
-def draw_images(means: np.ndarray, width: float = WIDE) -> Figure:
-    """A row a source, low values left."""
-    side = min(1.5, (width - 0.4) / 5)
-    figure = Figure(figsize=(0.4 + 5 * side, len(means) * side))
-    low, high = np.percentile(means, [1, 99])
-    for (k, i), axes in zip(
-        np.ndindex(len(means), 5), figure.subplots(len(means), 5, squeeze=False).ravel(), strict=True
-    ):
-        axes.imshow(means[k, i], cmap="gray", vmin=low, vmax=high, origin="lower")
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-        if i == 0:
-            axes.set_ylabel(f"source {k + 1}")
-    return figure
+    return np.array([flat[part].mean(0) for part in np.array_split(order, N_STEPS)])
 
 
 def lag_scan(audit: dict[str, object]) -> Markup | str:

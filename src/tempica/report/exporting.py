@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from tempica.progress import Progress
 from tempica.recipe.experiment import load_recipe
 from tempica.report import stage, video
 from tempica.report.embedded import style, taking
-from tempica.runs.reading import read, true_poses
+from tempica.runs.reading import read
 from tempica.stores import files
 
 PNG_DPI = 200
@@ -65,10 +64,8 @@ def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
 
     video.check(out)
     recipe, _ = load_recipe(run / "recipe.toml")
-    trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
-    poses = true_poses(run, "report", movie)
-    movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
-    scores = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+    trajectory, movie, sources = stage.scored_stores(run)
+    scores = stage.scores_of(run)
     matched = [m for m in scores["matrices"] if (m["split"], m["metric"]) == ("held_out", "spearman")]
     scored = {row["method"] for row in scores["rows"] if row["split"] == "held_out"}
     methods = [about["method"] for about in best_first(scores) if about["method"] in scored]

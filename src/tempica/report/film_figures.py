@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from tempica.report.alone import N_STEPS, fifths
+
 if TYPE_CHECKING:
     import xarray
 
@@ -16,7 +18,6 @@ COLOURS = (
 )  # fmt: skip
 MOST_TRACKS = 16  # that are shown
 N_TIMES = 12
-N_STEPS = 5  # parts of a source's values, of which crops are averaged
 
 
 def colour(track: int) -> str:
@@ -70,10 +71,9 @@ def along(movie: xarray.Dataset, source: np.ndarray, tracks: Sequence[int]) -> F
     image, track, _ = flat_rows(movie)
     figure = Figure(figsize=(1.35 * (N_STEPS + 1), 1.4 * len(tracks) + 0.25))
     for row, number in enumerate(tracks):
-        own = np.flatnonzero(track == number)
-        order = own[np.argsort(source[own], kind="stable")]
-        means = [image[part].mean(0) for part in np.array_split(order, N_STEPS)]
-        tall = max(float(np.quantile(np.stack(means), 0.998)), 1e-6)
+        own = track == number
+        means = fifths(image[own], source[own])
+        tall = max(float(np.quantile(means, 0.998)), 1e-6)
         change = means[-1] - means[0]
         limit = max(float(np.abs(change).max()), 1e-6)
         for column, mean in enumerate([*means, change]):

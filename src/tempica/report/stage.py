@@ -13,6 +13,8 @@ from tempica.runs.stages import has_truth
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
+    import xarray
+
     from tempica.runs.work import Work
 
 
@@ -38,9 +40,7 @@ def _scored(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.changed import last_of
     from tempica.report.page import render_page
 
-    trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
-    poses = true_poses(run, "report", movie)
-    movie = movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")})
+    trajectory, movie, sources = scored_stores(run)
     checks, audit = _beside(run, "checks.json", "embedded", "latents"), _beside(run, "audit.json", "audited", "sources")
     return render_page(
         recipe,
@@ -48,7 +48,7 @@ def _scored(recipe: Recipe, recipe_text: str, run: Path) -> str:
         trajectory,
         movie,
         sources,
-        _scores(run),
+        scores_of(run),
         checks,
         audit,
         latents=read(run, "report", "latents"),
@@ -60,7 +60,7 @@ def _scored(recipe: Recipe, recipe_text: str, run: Path) -> str:
 def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.untold import render_untold
 
-    scores, audit = _scores(run), _beside(run, "audit.json", "audited", "sources")
+    scores, audit = scores_of(run), _beside(run, "audit.json", "audited", "sources")
     return render_untold(
         recipe,
         recipe_text,
@@ -73,7 +73,15 @@ def _untold(recipe: Recipe, recipe_text: str, run: Path) -> str:
     )
 
 
-def _scores(run: Path) -> dict[str, Any]:
+def scored_stores(run: Path) -> tuple[xarray.Dataset, xarray.Dataset, xarray.Dataset]:
+    """Trajectory, movie and sources of a run with a truth; the movie has the true poses."""
+    trajectory, movie, sources = (read(run, "report", kind) for kind in ("trajectory", "movie", "sources"))
+    poses = true_poses(run, "report", movie)
+    return trajectory, movie.assign({name: poses[name] for name in ("pose_quaternion", "pose_shift_A")}), sources
+
+
+def scores_of(run: Path) -> dict[str, Any]:
+    """What scores.json holds."""
     found: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
     return found
 
@@ -83,7 +91,7 @@ def _of_film(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.film import render
 
     movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
-    audit = _scores(run)["verdict"]["sentence"]
+    audit = scores_of(run)["verdict"]["sentence"]
     return render(recipe, recipe_text, movie, sources, audit, store.software())
 
 

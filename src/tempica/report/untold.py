@@ -72,7 +72,7 @@ def _head(recipe: Recipe, movie: xarray.Dataset, scores: dict[str, Any]) -> str:
     title = recipe.name.replace("_", " ")
     facts = {
         "Images": f"{movie.sizes['replica']} × {movie.sizes['time']} of {movie.sizes['x']} × {movie.sizes['y']} pixels",
-        "Pixel": _pixel(movie),
+        "Pixel": f"{movie.attrs['pixel_size_A']:.3g} Å",
         "Frames a molecule": str(recipe.frames_per_molecule or "all of a replica"),
     }
     if "audit" in scores:
@@ -85,11 +85,6 @@ def _head(recipe: Recipe, movie: xarray.Dataset, scores: dict[str, Any]) -> str:
         facts=facts,
         notes=scores.get("audit", NO_AUDIT)["notes"],
     )
-
-
-def _pixel(movie: xarray.Dataset) -> str:
-    size = movie.attrs.get("pixel_size_A")
-    return f"{size:.3g} Å" if size is not None else f"{movie.attrs['pixel_size_nm']:.3g} nm"
 
 
 def _answers(audit: dict[str, Any]) -> str:
@@ -121,11 +116,10 @@ def _last(sources: xarray.Dataset, title: str) -> tuple[np.ndarray, str]:
 
 
 def _timed(recipe: Recipe, movie: xarray.Dataset) -> tuple[np.ndarray | None, float, str]:
-    """Molecules (replica, time), None where frames have no order, and the interval with its unit."""
+    """Molecules (replica, time), None where frames have no order, and the interval in ns."""
     time = movie["time"].values
     interval = float(time[1] - time[0]) if len(time) > 1 else 0.0
-    scale, unit = (1.0, "s") if recipe.film is not None else (1e-3, "ns")
-    return (None if recipe.frames_per_molecule == 1 else movie["molecule"].values), scale * interval, unit
+    return (None if recipe.frames_per_molecule == 1 else movie["molecule"].values), 1e-3 * interval, "ns"
 
 
 def _of_sources(
@@ -140,10 +134,6 @@ def _of_sources(
         named = f"{title}, {stage}"
         drawn = alone.sources(values, *_timed(recipe, movie), named)
         found.append(_section("sources", "Sources by themselves", drawn))
-        if recipe.film is not None:  # crops are aligned; particles are seen from many sides
-            found.append(
-                _section("images", "Images along each source", alone.images(movie["image"].values, values, named))
-            )
         if surface := alone.surface(values, named):
             found.append(_section("surface", "Free energy", surface))
     if scan := alone.lag_scan(audit):
