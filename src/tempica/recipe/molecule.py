@@ -11,7 +11,26 @@ from tempica.recipe.residues import residues, told
 from tempica.recipe.section import MOST, Name, Section, in_unit
 
 
-class StructureRecipe(Section):
+class Molecule(Section):
+    """What all kinds have: the files that are read, and the names of variables that come with the kind."""
+
+    @property
+    def structure_files(self) -> list[str]:
+        """Small files, which a run copies."""
+        return []
+
+    @property
+    def trajectory_files(self) -> list[str]:
+        """Large files, of which a run records path and digest."""
+        return []
+
+    @property
+    def variables(self) -> list[str]:
+        """Collective variables that come with the molecule."""
+        return []
+
+
+class StructureRecipe(Molecule):
     """A protein from a structure file, one bead a residue: an elastic network of rigid domains."""
 
     kind: Literal["structure"] = "structure"
@@ -76,21 +95,14 @@ class StructureRecipe(Section):
 
     @property
     def variables(self) -> list[str]:
-        """Collective variables that come with the molecule."""
         return [f"hinge_{i}" for i in range(1, self.n_domains or 1)]
 
     @property
     def structure_files(self) -> list[str]:
-        """Small files, which a run copies."""
         return [name for name in (self.structure, self.second_structure) if name is not None]
 
-    @property
-    def trajectory_files(self) -> list[str]:
-        """Large files, of which a run records path and digest."""
-        return []
 
-
-class AtomisticRecipe(Section):
+class AtomisticRecipe(Molecule):
     """All atoms of a small protein or peptide in implicit solvent (Amber ff14SB, GBn2); its heavy atoms are recorded.
 
     Bonds with hydrogen are rigid: a time step of 0.002 ps, or 0.004 ps with hydrogens of 3 u.
@@ -116,16 +128,8 @@ class AtomisticRecipe(Section):
     def structure_files(self) -> list[str]:
         return [self.structure]
 
-    @property
-    def trajectory_files(self) -> list[str]:
-        return []
 
-    @property
-    def variables(self) -> list[str]:
-        return []
-
-
-class ArmsRecipe(Section):
+class ArmsRecipe(Molecule):
     """A designed molecule: a rigid hub with arms, each on one joint, so that there are as many sources as arms.
 
     Its collective variables are `arm_1` … `arm_n`, the rotation of each arm about its axle. They are 0° as built: the
@@ -152,19 +156,11 @@ class ArmsRecipe(Section):
     arm_length: float = in_unit("nm", "of the longest arm", default=2.2, ge=1.5, le=10)
 
     @property
-    def structure_files(self) -> list[str]:
-        return []
-
-    @property
-    def trajectory_files(self) -> list[str]:
-        return []
-
-    @property
     def variables(self) -> list[str]:
         return [f"arm_{i + 1}" for i in range(self.n_arms)]
 
 
-class TrajectoryRecipe(Section):
+class TrajectoryRecipe(Molecule):
     """Frames of another program, read through MDTraj instead of simulated.
 
     Files are concatenated in time, `files_per_replica` at a time, and each such stretch is a replica: its first
@@ -231,30 +227,14 @@ class TrajectoryRecipe(Section):
         own = self.topology is not None and not self.structure_files and self.topology not in self.files
         return [*([str(self.topology)] if own else []), *self.files]
 
-    @property
-    def variables(self) -> list[str]:
-        return []
 
-
-class UnknownRecipe(Section):
+class UnknownRecipe(Molecule):
     """A molecule of which nothing is known: a movie alone, without a structure."""
 
     kind: Literal["unknown"]
 
-    @property
-    def structure_files(self) -> list[str]:
-        return []
 
-    @property
-    def trajectory_files(self) -> list[str]:
-        return []
-
-    @property
-    def variables(self) -> list[str]:
-        return []
-
-
-class MapRecipe(Section):
+class MapRecipe(Molecule):
     """A consensus map in place of a structure: pseudo-atoms that add up to it, for particles without an atomic model.
 
     The map is that of the particles: protein is positive, its box is theirs, and its middle voxel (D // 2 along each
@@ -271,14 +251,6 @@ class MapRecipe(Section):
     )
 
     @property
-    def structure_files(self) -> list[str]:
-        return []
-
-    @property
     def trajectory_files(self) -> list[str]:
         """The map, which may be large."""
         return [self.map]
-
-    @property
-    def variables(self) -> list[str]:
-        return []
