@@ -8,6 +8,7 @@ import pytest
 from tempica import pipeline
 from tempica.errors import FormatError, RecipeError, TempicaError
 from tempica.importing import import_film
+from tempica.opened import open as open_folder
 from tempica.progress import Progress
 from tempica.recipe.completing import recipe_of_film
 from tempica.stores.reading import open_store
@@ -94,6 +95,9 @@ def test_a_run_goes_on_to_its_report(run):
     assert motion["sentence"].split(":")[0] in page
     assert "Contact sheet" in page
     assert "shuffled, 95 %" in page
+    opened = open_folder(run)
+    assert opened.latents.attrs["kind"] == "crop_latents"
+    assert str(opened.verdict) in repr(opened)
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import numpy as np
 
 from tempica.errors import DataError, StoreError
 from tempica.ica.methods import trainable
+from tempica.stores import schema
 from tempica.stores.reading import open_store
-from tempica.stores.store import file_name, verify
+from tempica.stores.store import file_name
 
 if TYPE_CHECKING:
     import pandas
@@ -152,10 +153,7 @@ class Opened:
         if not self._is_run and name in STORES[:2]:
             raise StoreError(f"{self.path} is of tempica unmix, which makes no {name}. It has latents and sources.")
         kind = name if self._is_run else {"latents": "latent_table", "sources": "source_table"}[name]
-        path = self.path / file_name(name)
-        if name == "movie":
-            kind = str(verify(path).get("kind"))  # every camera has a kind of its own
-        return open_store(path, kind)
+        return open_store(self.path / file_name(name), kind, *schema.IN_A_RUN.get(kind, ()))
 
     def _told(self, name: str) -> str:
         """Sizes of a store in words."""
@@ -171,7 +169,8 @@ class Opened:
                 known = ", ".join(map(str, data["cv"].values))
                 return f"{frames}, {data.sizes['atom']} beads or atoms; known: {known or 'nothing'}"
             case "movie":
-                return f"{frames}, {data.sizes['y']} × {data.sizes['x']} pixels, poses {data.attrs['pose']}"
+                poses = f", poses {data.attrs['pose']}" if "pose" in data.attrs else ""  # crops are aligned
+                return f"{frames}, {data.sizes['y']} × {data.sizes['x']} pixels{poses}"
             case "latents":
                 return f"{frames}, {data.sizes['mode' if self._is_run else 'feature']} latents"
             case _:
@@ -184,7 +183,8 @@ class Opened:
         told = []
         if self._is_run:
             rows = [f"{row['method']} {row['value']:.2f}" for row in self._headline() if row["stage"] == "unmixed"]
-            told.append(("scores", f"held-out correlation with the truth, unsmoothed: {', '.join(rows)}"))
+            if rows:  # none where the truth is not known
+                told.append(("scores", f"held-out correlation with the truth, unsmoothed: {', '.join(rows)}"))
         if self.verdict is not None:
             told.append(("verdict", self.verdict))
         return told

@@ -26,8 +26,7 @@ def read(run: Path, stage: str, kind: str) -> xarray.Dataset:
     allowed = READERS[stage].reads
     if kind not in allowed:
         raise TruthError(f"The stage '{stage}' may read {' and '.join(allowed) or 'no store'}, not '{kind}'.")
-    others = [other for other, name in schema.FILES.items() if name == kind != "sources"]
-    found = open_store(Path(run) / file_name(kind), kind, *others)
+    found = open_store(Path(run) / file_name(kind), kind, *schema.IN_A_RUN.get(kind, ()))
     return found.assign(_nowhere(found)) if found.attrs["kind"] == "diffraction" else found
 
 

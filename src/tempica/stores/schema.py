@@ -303,6 +303,9 @@ FILES = {
     "source_table": "sources",
 }
 
+# kinds that a run may have in the place of another, by what made its images
+IN_A_RUN = {"movie": ("diffraction", "heights", "crops"), "latents": ("crop_latents",)}
+
 
 def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:
     """Raise StoreError unless a dataset, opened from `path`, has every variable of its kind with its dims and dtype."""
