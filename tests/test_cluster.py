@@ -21,7 +21,7 @@ from tempica.pipeline import run as run_recipe
 from tempica.runs import pool
 from tempica.runs.folder import open_run
 
-from .conftest import tempica, tree
+from .conftest import tempica, tempica_process, tree
 
 Process = subprocess.Popen
 
@@ -92,7 +92,7 @@ def test_a_fresh_cluster_compiles_in_any_task(threads: int, small_run: Path, tmp
     run = tmp_path / "run"
     with _cluster(tmp_path, 1, threads=threads) as (address, _):
         for until in ("simulate", "train"):
-            done = tempica(
+            done = tempica_process(
                 "run", small_run.parent / "small.toml", "--out", run, "--until", until, "--scheduler", address
             )
             assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ cli.main()
 
 def test_a_scheduler_that_is_not_there_gets_one_clear_error(small_run: Path, tmp_path: Path) -> None:
     recipe = small_run.parent / "small.toml"
-    done = tempica("simulate", recipe, "--out", tmp_path / "run", "--scheduler", "tcp://127.0.0.1:9")
+    done = tempica_process("simulate", recipe, "--out", tmp_path / "run", "--scheduler", "tcp://127.0.0.1:9")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "No Dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -17,7 +17,7 @@ import pytest
 from tempica import load_recipe
 from tempica.runs.folder import Run, open_run
 
-from .conftest import ROOT, small_recipe_text, tempica, tree
+from .conftest import ROOT, small_recipe_text, tempica, tempica_process, tree
 
 
 def test_a_run_makes_everything(small_run: Path) -> None:
@@ -122,7 +122,7 @@ def test_two_at_once_are_refused(small_run: Path) -> None:
     recipe, text = load_recipe(small_run / "recipe.toml")
     lock = Run(small_run, recipe, text, small_run).claim()
     try:
-        done = tempica("run", small_run)
+        done = tempica_process("run", small_run)
     finally:
         os.close(lock)
     assert done.returncode == 2
