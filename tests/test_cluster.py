@@ -86,7 +86,7 @@ def test_dask_gives_the_same_though_workers_and_parent_are_killed(small_run: Pat
         _same_simulation(run, small_run)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_fresh_cluster_compiles_in_any_task(threads: int, small_run: Path, tmp_path: Path) -> None:
     """Numba is loaded by one task and compiles in another; a second command finds the worker as the first left it."""
     run = tmp_path / "run"
