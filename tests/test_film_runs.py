@@ -11,6 +11,7 @@ from tempica.importing import import_film
 from tempica.opened import open as open_folder
 from tempica.progress import Progress
 from tempica.recipe.completing import recipe_of_film
+from tempica.report import exporting, film
 from tempica.stores.reading import open_store
 
 from . import films
@@ -100,6 +101,12 @@ def test_a_run_goes_on_to_its_report(run):
     opened = open_folder(run)
     assert opened.latents.attrs["kind"] == "crop_latents"
     assert str(opened.verdict) in repr(opened)
+    seen = film.reel(opened.movie, opened.sources)
+    assert f"{len(seen.time)} frames of track {seen.replica}</b>" in page
+    rows = opened.movie["track"].values.reshape(-1) == seen.replica
+    np.testing.assert_allclose(seen.time, opened.movie["frame_time"].values.reshape(-1)[rows][: len(seen.time)])
+    for suffix in ("gif", "mp4"):
+        assert exporting.write_video(run, run.parent / f"crops.{suffix}", Progress(terminal=False)) == len(seen.time)
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,16 @@ def test_poses_are_shown_with_error_bound_and_posterior(run, page):
     assert "as it states them" in told
 
 
+def test_distances_of_domains_are_shown_of_held_out_replicas(run):
+    *_, scores = run[1]
+    told = placing.section(scores)
+    assert "BODY to &lt;LID&gt;" in told
+    assert ">0.042 nm<" in told
+    assert ">0.118 nm<" in told
+    assert ">0.94<" in told
+    assert ">0.50<" not in told
+
+
 def placing_keys(row):
     """What a run without posterior and without common beads does not say."""
     kept = ("split", "n_frames", "lost", "mirrored", "shift_median_A", "shift_95_A", "angle_deg")
@@ -317,7 +327,7 @@ def placing_keys(row):
 
 def test_known_poses_say_so_in_a_sentence(run):
     *_, scores = run[1]
-    told = placing.section(scores | {"poses": poses_of(known=True)})
+    told = placing.section(scores | {"poses": poses_of(known=True), "distances": []})
     assert "Poses are known" in told
     assert "<table" not in told
     assert "Calibration of posteriors" in told
