@@ -15,7 +15,7 @@ from tempica.report import exporting, film
 from tempica.stores.reading import open_store
 
 from . import films
-from .conftest import tempica
+from .conftest import in_this_process, tempica
 from .film_chain import chain
 
 
@@ -69,9 +69,10 @@ def run(tmp_path_factory):
     np.save(folder / "my movie.npy", made.height)
     recipe = folder / "film.toml"
     recipe.write_text('name = "made_up"\n[embed]\nn_modes = "auto"\n[train]\nmethods = ["tica"]\n')
-    out, done = import_film(
-        [folder / "my movie.npy"], recipe, pixel_nm=1.0, interval_s=0.5, out=folder / "run", progress=Progress()
-    )
+    with in_this_process():
+        out, done = import_film(
+            [folder / "my movie.npy"], recipe, pixel_nm=1.0, interval_s=0.5, out=folder / "run", progress=Progress()
+        )
     assert done == ["render"]
     return out
 
@@ -88,6 +89,7 @@ def test_a_store_of_crops_keeps_time_and_gaps(run):
     assert movie.attrs["left_out"] == [30, 31]
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_run_goes_on_to_its_report(run):
     _, done = pipeline.run(run, jobs=1, progress=Progress())
     assert done == ["embed", "train", "evaluate", "report"]

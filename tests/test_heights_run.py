@@ -15,7 +15,7 @@ import xarray
 
 from tempica.stores import json_schemas, schema
 
-from .conftest import ROOT, small_recipe_text, tempica, tree
+from .conftest import ROOT, small_recipe_text, tempica, tempica_process, tree
 from .test_diffraction_run import complaint, with_camera
 
 COMMITTED = ROOT / "simulations" / "adenylate_kinase_afm.toml"
@@ -53,7 +53,7 @@ def test_the_worker_count_changes_no_height(scanned: Path, tmp_path: Path) -> No
     again = tmp_path / "run"
     shutil.copytree(scanned, again)
     shutil.rmtree(again / "movie.zarr")
-    done = tempica("render", again, "--jobs", 1)
+    done = tempica_process("render", again, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert tree(again / "movie.zarr") == tree(scanned / "movie.zarr")
 
@@ -85,6 +85,15 @@ def test_a_molecule_larger_than_the_frame_is_refused(scanned: Path, tmp_path: Pa
     assert done.returncode == 2
     assert re.search(r"The molecule is \S+ nm across, and frames of render.n_pixels = 16", done.stderr)
     assert "Traceback" not in done.stderr
+
+
+def test_it_is_refused_before_anything_is_simulated(tmp_path: Path) -> None:
+    text = re.sub("n_pixels = 35", "n_pixels = 20", COMMITTED.read_text(encoding="utf-8"))
+    (tmp_path / "small.toml").write_text(text.replace('"structures/', f'"{COMMITTED.parent}/structures/'))
+    done = tempica("run", tmp_path / "small.toml", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "frames of render.n_pixels = 20 pixels of 0.3 nm show 6 nm" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ held_out_replicas = 1
 """
 
 
+@pytest.mark.usefixtures("one_process")
 def test_images_go_through_every_stage_and_are_judged_without_a_truth(small_run, exported, alpha, tmp_path):
     recipe, run = tmp_path / "r.toml", tmp_path / "run"
     recipe.write_text(recipe_text(alpha))

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from torch import nn
 
 from tempica.errors import DataError
-from tempica.ica.base import check_lags, check_n_components, check_validation
+from tempica.ica.base import check_lags, check_n_components, check_validation, transformed
 from tempica.ica.contrastive import pair_models
 from tempica.ica.contrastive.contrast import Contrast, split_pairs
 from tempica.ica.contrastive.estimator import OWN_TRAINING, ContrastiveEstimator
@@ -26,9 +26,11 @@ from tempica.ica.contrastive.second_stage import (
     find_ambiguity,
     fit_stage,
     gaussian_sources,
+    without_noise,
 )
 from tempica.ica.contrastive.within import WithinReplicas
 from tempica.ica.labels import last_share
+from tempica.ica.linear.cumulants import noise_of_means
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
 from tempica.ica.options import Training
@@ -55,6 +57,11 @@ class PCL(ContrastiveEstimator):
     (Hyvärinen & Morioka 2017, theorems 1 and 2), and so a second, linear stage follows: none, FastICA or SOBI on
     the features, whichever gives the best separable contrast on held-out pairs. What no stage can tell apart is
     warned of (`IdentifiabilityWarning`) and kept in `ambiguity_`.
+
+    Noise that is correlated between sources draws the contrast's axes aside, for what it makes independent is source
+    plus noise. Where frames come with a covariance, sources are therefore turned by their cumulants (curvatures of the
+    generating function) and covariances at a lag, which Gaussian noise does not change (behind a network, to first
+    order), if those tell the axes apart and differ by more than their errors: then `second_stage_` is "cumulants".
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
     sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
@@ -144,6 +151,7 @@ class PCL(ContrastiveEstimator):
         *,
         replicas: Any = None,
         validation: Any = None,
+        covariance: Any = None,
         callback: Callable[[int, int, float], None] | None = None,
         checkpoint: Any = None,
         log: Any = None,
@@ -155,6 +163,7 @@ class PCL(ContrastiveEstimator):
             replicas: label (frame,) of the series of each frame; all are one series when None.
             validation: mask (frame,) of frames that give no gradients: when None, about a fifth of them, the last
                 replicas or the end of a long one.
+            covariance: (frame, feature, feature) of each frame, or one for all, where X are posterior means.
             callback: called as callback(run, step, loss) at each check.
             checkpoint: file from which a fit that was interrupted goes on, to the same result.
             log: file that gets a line of JSON at each check, or a function, or a SummaryWriter (`Progress`).
@@ -162,6 +171,7 @@ class PCL(ContrastiveEstimator):
         Raises DataError for too short series, constant features or impossible parameters.
         """
         images, X = self._given(X)
+        noise = _noise(images, X, covariance)
         replicas, lags = check_replicas(replicas, len(X)), check_lags(self.lag)
         stages = check_stage(self.second_stage)
         dtype = check_device(self.device, self._options().precision)
@@ -174,11 +184,9 @@ class PCL(ContrastiveEstimator):
         learned = runs(replicas, ~held_out)
         tica = TICA(lag=lags).fit(latents[~held_out], replicas=learned)
         self._mean, self._white = tica.mean_, tica.components_
+        asked, n_given = self.n_components, latents.shape[1]
         self.n_components_ = check_n_components(
-            self.n_components,
-            len(self._white),
-            latents.shape[1],
-            lambda: count_sources(latents[~held_out], replicas=learned, lag=lags).n,
+            asked, len(self._white), n_given, lambda: count_sources(latents[~held_out], replicas=learned, lag=lags).n
         )
         Z = self._whitened(latents).to(self.device, dtype)
         alternatives = ALTERNATIVES if self.n_components_ <= FEW else None
@@ -187,14 +195,13 @@ class PCL(ContrastiveEstimator):
         plan = self._plan(PairPlan, 8, BATCH, seeds, score_function=self.score_function)
         progress = self._progress(checkpoint, log, callback, seeds, latents, replicas, held_out)
         losses = _remembered(partial(self._losses_of, contrast))
-        judge = partial(self._losses_after, stages, X, ~held_out, learned, losses)
-        rungs = self._rungs(contrast, images, plan, progress)
-        judged = judge if self.score_function == "auto" else None
-        rung = self._take(rungs, judged)
+        after = partial(self._losses_after, stages, X, ~held_out, learned, losses)
+        judge = after if self.score_function == "auto" else None
+        rung = self._take(self._rungs(contrast, images, plan, progress), judge)
         if self.model_ == "network":
-            rung = self._averaged(contrast, rung, judged)
+            rung = self._averaged(contrast, rung, judge)
         self.score_function_ = pair_models.score_function(rung.model[1])
-        self._unmix(X, held_out, replicas, lags[0], stages, losses, rung)
+        self._unmix(X, held_out, replicas, lags[0], stages, losses, rung, noise)
         return self
 
     def _rungs(self, contrast: Contrast, images: Images | None, plan: PairPlan, progress: Progress) -> dict[str, Rung]:
@@ -274,6 +281,7 @@ class PCL(ContrastiveEstimator):
         stages: tuple[str, ...],
         losses: Callable[[np.ndarray], np.ndarray],
         rung: Rung,
+        noise: np.ndarray | None,
     ) -> None:
         """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
         features, train = self._through(X), ~held_out
@@ -285,10 +293,14 @@ class PCL(ContrastiveEstimator):
             losses,
             gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
         )
+        apart = False
+        if noise is not None and len(stages) > 1:
+            of_features = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
+            self._stage, apart = without_noise(self._stage, features[train], of_features, runs(replicas, train), lag)
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
         self.stability_ = self._stability(X, sources, rung, train, runs(replicas, train), held_out)
-        found = find_ambiguity(sources, replicas, lag, self.second_stage_, self._information)
+        found = find_ambiguity(sources, replicas, lag, self.second_stage_, self._information, apart=apart)
         self.subspaces_ = found.subspaces
         self._say(found.kind, found.why, bool(found.subspaces))
 
@@ -309,6 +321,15 @@ class PCL(ContrastiveEstimator):
         if "_white" in state:
             state["_mean"], state["_white"] = state["_white"].mean_, state["_white"].components_
         return super()._from_format_1(state)
+
+
+def _noise(images: Images | None, X: Any, covariance: Any) -> np.ndarray | None:
+    """Covariance (feature, feature) of the noise in latents X, if it is known. Raises DataError for images."""
+    if covariance is None:
+        return None
+    if images is not None:
+        raise DataError("covariance is of latents; these frames are images. Leave it out.")
+    return noise_of_means(X, covariance)
 
 
 def _remembered(losses: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from tempica.errors import DataError
 from tempica.ica.base import tells_nothing
+from tempica.ica.linear.cumulants import turn
 from tempica.ica.linear.fastica import FastICA
 from tempica.ica.linear.linear import SOBI
 from tempica.series import pairs, standard_error
@@ -95,6 +96,20 @@ def choose_stage(
     return stages[best], {stage.name: float(loss.mean()) for stage, loss in zip(stages, found, strict=True)}
 
 
+def without_noise(
+    stage: Stage, features: np.ndarray, noise: np.ndarray, labels: np.ndarray, lag: int
+) -> tuple[Stage, bool]:
+    """The stage, turned by "cumulants" where noise (n, n) of features (frame, n) has drawn its axes aside.
+
+    And whether cumulants tell all sources apart.
+    """
+    change = turn(stage(features), stage.matrix @ noise @ stage.matrix.T, labels, lag)
+    if change is None or (change == np.eye(len(change))).all():
+        return stage, change is not None
+    matrix = change @ stage.matrix
+    return Stage("cumulants", stage.mean, matrix / ((features - stage.mean) @ matrix.T).std(0)[:, None]), True
+
+
 def check_stage(name: str) -> tuple[str, ...]:
     """The stages that a parameter allows. Raises DataError for an unknown one."""
     if name not in ("auto", *STAGES):
@@ -102,13 +117,15 @@ def check_stage(name: str) -> tuple[str, ...]:
     return STAGES if name == "auto" else (name,)
 
 
-def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, information: np.ndarray) -> Ambiguity:
+def find_ambiguity(
+    S: np.ndarray, labels: np.ndarray, lag: int, stage: str, information: np.ndarray, *, apart: bool = False
+) -> Ambiguity:
     """Judge unmixed sources S by what their rotations change.
 
     A pair of sources is told apart if turning it by 45° changes the entropy of its values or of its innovations
-    (linear prediction at the lag), or if two autocorrelations differ: non-Gaussian values, non-Gaussian dynamics
-    or separate spectra, of which a linear ICA needs one. `information` (pair,) are held-out nats that a frame has
-    about the next: without any, nothing is identifiable.
+    (linear prediction at the lag), or if two autocorrelations differ: non-Gaussian values, non-Gaussian dynamics or
+    separate spectra, of which a linear ICA needs one; or by what is known `apart` from that. `information` (pair,)
+    are held-out nats that a frame has about the next: without any, nothing is identifiable.
     """
     n = S.shape[1]
     everything = list(range(n))
@@ -122,7 +139,7 @@ def find_ambiguity(S: np.ndarray, labels: np.ndarray, lag: int, stage: str, info
     innovation = _innovations(S, labels, lag)
     joined = np.zeros((n, n), dtype=bool)
     for i, j in combinations(everything, 2):
-        told = _turns(S, i, j) or _turns(innovation, i, j) or _spectra_differ(S, labels, lag, i, j)
+        told = apart or _turns(S, i, j) or _turns(innovation, i, j) or _spectra_differ(S, labels, lag, i, j)
         joined[i, j] = not told
     _, group = connected_components(joined, directed=False)
     groups = [np.flatnonzero(group == g).tolist() for g in range(group.max() + 1)]
