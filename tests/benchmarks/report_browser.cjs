@@ -46,7 +46,7 @@ async function looked(browser, width, scheme, webgl) {
   page.on("request", (request) => {
     if (!/^(data|blob):/.test(request.url()) && request.url() !== `file://${file}`) result.requests.push(request.url());
   });
-  await page.goto(`file://${file}`);
+  await page.goto(`file://${file}`, { timeout: 300000 });
   await page.waitForFunction(() => {
     const molecule = document.querySelector("#molecule");
     const done = !molecule || molecule.dataset.drawn || !molecule.querySelector(".fallback").hidden;

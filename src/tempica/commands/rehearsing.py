@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def show(what: Rehearsal, *, as_json: bool) -> None:
     """Print it."""
+    from tempica.starting.estimates import FACTOR
+
     if as_json:
         stages = [
             {
@@ -40,8 +42,8 @@ def show(what: Rehearsal, *, as_json: bool) -> None:
     )
     if what.estimates:
         terminal.tell(
-            f"About {lasting(what.seconds)}, give or take a factor of three, and {size_of(what.n_bytes)} of disk;"
-            f" {size_of(what.free_bytes)} are free."
+            f"About {lasting(what.seconds)}, give or take a factor of {FACTOR} if nothing else runs, and"
+            f" {size_of(what.n_bytes)} of disk; {size_of(what.free_bytes)} are free."
         )
     if what.n_bytes > what.free_bytes:
         terminal.tell("The disk is too small for it.")

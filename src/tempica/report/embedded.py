@@ -5,6 +5,7 @@ The same figure gives the same bytes.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import re
@@ -15,8 +16,10 @@ from html import escape
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tempica.report.templating import fill
 
@@ -65,6 +68,9 @@ SCHEME = {
 }
 
 
+_PICTURES = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+_GEOMETRY = re.compile(r' (?:d|x|y)="[^"]*"')
+_POINTS = re.compile(r'(?:<use href="[^"]*" x="[^"]*" y="[^"]*" style="([^"]*)"/>\s*){2,}')
 _taken: ContextVar[list[tuple[Figure, str]] | None] = ContextVar("taken", default=None)
 
 
@@ -85,6 +91,8 @@ def image(figure: Figure, alt: str) -> Markup:
     mark = "s" + hashlib.sha256((alt + content).encode()).hexdigest()[:8]
     content = re.sub(r'\bid="', f'id="{mark}-', content)
     content = re.sub(r'href="#', f'href="#{mark}-', content).replace("url(#", f"url(#{mark}-")
+    content = _PICTURES.sub(_lighter, content)
+    content = _POINTS.sub(_together, _GEOMETRY.sub(_shortened, content))
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     box = re.search(r'viewBox="[^"]*"', content)
     assert box is not None
@@ -121,6 +129,31 @@ def figure_block(
     return fill(
         "figure.html", images=[Markup(one) for one in images], caption=Markup(caption), layout=layout, label=label
     )
+
+
+def _lighter(found: re.Match[str]) -> str:
+    """A picture that is gray and opaque in one channel instead of four."""
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found[1]))))
+    if pixels.ndim == 3:
+        colour, opacity = pixels[..., :3], pixels[..., 3:]
+        if (colour == colour[..., :1]).all() and (opacity == 255).all():
+            pixels = pixels[..., 0]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _shortened(attribute: re.Match[str]) -> str:
+    """An attribute with places to a hundredth of a point."""
+    return re.sub(r"(\.\d\d)\d+", r"\1", attribute[0])
+
+
+def _together(points: re.Match[str]) -> str:
+    """Points of one curve, which share their style."""
+    styles = set(re.findall(r'style="([^"]*)"', points[0]))
+    if len(styles) > 1:
+        return points[0]
+    return f'<g style="{points[1]}">' + re.sub(r' style="[^"]*"/>\s*', "/>", points[0]) + "</g>"
 
 
 def _in_scheme(colour: str) -> str:

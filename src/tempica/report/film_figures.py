@@ -13,6 +13,7 @@ from matplotlib.ticker import NullLocator
 from tempica.report.alone import N_STEPS, fifths
 from tempica.report.embedded import WIDE
 from tempica.report.figures import PALETTE
+from tempica.report.sprites import means
 
 if TYPE_CHECKING:
     import xarray
@@ -22,6 +23,7 @@ COLOURS = (
 )  # fmt: skip
 MOST_TRACKS = 16  # that are shown
 N_TIMES = 12
+MOST_PIXELS = 128  # across a frame of the contact sheet
 TITLE, NAME = 0.2, 0.55  # inches above each picture, and in front of each row
 GAP = 0.04  # of a picture's edge, between pictures
 NULL = "#eeeeee"
@@ -39,6 +41,8 @@ def contact_sheet(movie: xarray.Dataset, width: float = WIDE) -> Figure:
         np.linspace(0, movie.sizes["shot"] - 1, min(movie.sizes["shot"], 3 * columns)).round().astype(int)
     )
     sheet, owner = (movie[name].values[shown] for name in ("sheet", "sheet_owner"))
+    step = max(1, sheet.shape[2] // MOST_PIXELS)  # more than a picture shows
+    sheet, owner = means(sheet, step), owner[:, step // 2 :: step, step // 2 :: step]
     grid = _Grid(width, -(-len(sheet) // columns), columns, sheet.shape[1] / sheet.shape[2], margin=0.0)
     tall = max(float(np.quantile(sheet, 0.995)), 1e-6)
     for number, (frame, owners) in enumerate(zip(sheet, owner, strict=True)):
@@ -76,12 +80,12 @@ def along(movie: xarray.Dataset, source: np.ndarray, tracks: Sequence[int], widt
     grid = _Grid(width, len(tracks), N_STEPS + 1)
     for row, number in enumerate(tracks):
         own = track == number
-        means = fifths(image[own], source[own])
-        tall = max(float(np.quantile(means, 0.998)), 1e-6)
-        change = means[-1] - means[0]
+        parts = fifths(image[own], source[own])
+        tall = max(float(np.quantile(parts, 0.998)), 1e-6)
+        change = parts[-1] - parts[0]
         limit = max(float(np.abs(change).max()), 1e-6)
         grid.name(row, f"track {number}", colour(number))
-        for column, mean in enumerate([*means, change]):
+        for column, mean in enumerate([*parts, change]):
             axes = grid.cell(row, column)
             if column < N_STEPS:
                 axes.imshow(mean, cmap="gray", vmin=-0.2 * tall, vmax=tall, interpolation="nearest")

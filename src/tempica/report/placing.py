@@ -155,10 +155,10 @@ def _caption(pose: dict[str, Any] | None, poses: dict[str, Any]) -> str:
     if pose is None:
         return f"<b>Calibration of posteriors</b>:{calibrated}"
     return (
-        f"<b>Errors of rotations and calibration.</b> Left: held-out frames by the angle that turns the estimated"
+        f"<b>Errors of rotations</b>: held-out frames by the angle that turns the estimated"
         f" structure onto the true one in the view, superposed on {on}; beyond the line a frame counts as lost. The"
         " bound is that of Cramér and Rao for one frame of unknown conformation; a smoother over time may go below it."
-        f" Right:{calibrated}"
+        f" <b>Calibration of posteriors</b>:{calibrated}"
     )
 
 

@@ -26,8 +26,12 @@ def binning(n_pixels: int) -> int:
 
 
 def binned(images: np.ndarray) -> np.ndarray:
-    """Means of blocks of images (frame, y, x), so that none is larger than MOST_PIXELS; edges that fill none go."""
-    b = binning(max(images.shape[1:]))
+    """Images (frame, y, x) of which none is larger than MOST_PIXELS."""
+    return means(images, binning(max(images.shape[1:])))
+
+
+def means(images: np.ndarray, b: int) -> np.ndarray:
+    """Means of blocks of `b` by `b` pixels of images (frame, y, x); edges that fill none go."""
     F, Y, X = len(images), images.shape[1] // b, images.shape[2] // b
     return images[:, : Y * b, : X * b].reshape(F, Y, b, X, b).mean((2, 4))
 

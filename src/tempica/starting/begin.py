@@ -199,7 +199,7 @@ def _tell_size(recipe: Recipe, folder: Path, tell: Callable[[str], None]) -> Non
     parts = estimate(recipe, folder, pool.usable_cores()).values()
     seconds, n_bytes = sum(part.seconds for part in parts), sum(part.n_bytes for part in parts)
     tell(
-        f"a run of it takes about {lasting(seconds)} here, give or take a factor of {FACTOR}, and"
+        f"a run of it takes about {lasting(seconds)} here, give or take a factor of {FACTOR} if nothing else runs, and"
         f" {n_bytes / 1e6:.0f} MB of disk"
     )
 
