@@ -131,7 +131,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def make(folder: Path) -> None:
         recipe = folder / "small.toml"
-        recipe.write_text(small_recipe_text())
+        recipe.write_text(small_recipe_text() + "\n[report]\nn_trace_frames = 20\n")
         done = tempica_process("run", recipe, "--jobs", 2, "--out", folder / "run")
         assert done.returncode == 0, done.stderr
 

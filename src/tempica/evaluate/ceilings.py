@@ -30,7 +30,9 @@ from tempica.imaging.modes import principal_modes
 from tempica.series import quadratic
 
 HOPELESS = 60.0  # nats below the best: nodes that need no correction, and the most that one may be
-AT_ONCE = 256  # structures at nodes
+ASIDE = 20.0  # the same of nodes that are climbed no further
+CLIMB = 6  # steps to the likeliest structure at a node, at the most
+CLOSE = 0.3  # nats that a step still promises, twice over, below which it is not taken
 N_MODES = 16  # beyond these, modes of a coarse-grained protein move less than a tenth of a pixel
 
 
@@ -143,9 +145,11 @@ def likelihoods_by(
 ) -> Likelihoods:
     """The same of the frames of any camera, at true poses, structures (F, N, 3) in nm and variables (F, V).
 
-    At each node that the quadratic form leaves possible, the expansion there stands for that at the truth: −2 ln p and
-    its derivatives h, Λ in r, so that
-    log p(y | c) = −½ misfit − hᵀr* − ½ r*ᵀΛr* + ½ (h + Λr*)ᵀ (I + RΛ)⁻¹ R (h + Λr*) − ½ ln det(I + RΛ).
+    Bright fringes, or a tip's edges, are linear over less than what r moves them by. So at each node that the quadratic
+    form leaves possible, r is the one that is likeliest there, r = C z with C Cᵀ = R, and about it, with H = CᵀΛC and
+    u = Cᵀh − z,
+    log p(y | c) = −½ misfit − ½ |z|² + ½ uᵀ (I + H)⁻¹ u − ½ ln det(I + H) (Laplace).
+    Nodes without a correction have that of the nearest which has one.
     """
     there = seen.expand(position, *pose, prior.shape, pose=False)
     information, n_modes = there.information, len(prior.shape)
@@ -157,24 +161,81 @@ def likelihoods_by(
     found = Likelihoods(linear, a, np.empty((len(position), 0)))
     if not len(nodes):
         return found
-    expected, here = prior.expected(nodes), prior.expected(variable)
-    left, value = amplitude - here, found.at(expected)
+    expected, value = prior.expected(nodes), found.at(prior.expected(nodes))
     value -= value.max(1, keepdims=True)
     correction = np.zeros_like(value)
-    frame, node = np.nonzero(value > -HOPELESS)
-    for first in range(0, len(frame), AT_ONCE):
-        f, g = frame[first : first + AT_ONCE], node[first : first + AT_ONCE]
-        structure = position[f] + np.tensordot(expected[g] - here[f], prior.shape, 1)
-        near = seen[f].expand(structure, pose[0][f], pose[1][f], prior.shape, pose=False)
-        pulled = (near.information @ left[f][..., None])[..., 0]
-        u, inside = near.evidence + pulled, np.eye(n_modes) + prior.spread @ near.information
-        gain = (u * np.linalg.solve(inside, (u @ prior.spread)[..., None])[..., 0]).sum(1)
-        lost = (left[f] * (2 * near.evidence + pulled)).sum(1)
-        correction[f, g] = 0.5 * (gain - near.misfit - lost - np.linalg.slogdet(inside)[1]) - value[f, g]
-    weight = np.exp(value)
-    centre = (weight * correction).sum(1, keepdims=True) / weight.sum(1, keepdims=True)
-    told = np.clip(correction - centre, -HOPELESS, HOPELESS)
-    return Likelihoods(linear, a, np.where(value > -HOPELESS, told, 0.0))
+    deviation = prior.library.std(0)
+    scaled = nodes / np.where(deviation > 0, deviation, 1.0)
+    apart = ((scaled[:, None] - scaled[None]) ** 2).sum(2)
+    for f in range(len(position)):
+        possible = np.flatnonzero(value[f] > -HOPELESS)
+        move = expected[possible] - amplitude[f]  # from the true structure to g(c), r = 0
+        pull = there.evidence[f] - move @ information[f]
+        place = pose[0][f], pose[1][f]
+        exact = _integrated(prior, seen[np.full(len(possible), f)], place, position[f], move, pull, information[f])
+        weight = np.exp(value[f, possible])
+        told = exact - value[f, possible]
+        told = np.clip(told - weight @ told / weight.sum(), -HOPELESS, HOPELESS)
+        correction[f] = told[apart[:, possible].argmin(1)]
+    return Likelihoods(linear, a, correction)
+
+
+def _integrated(
+    prior: Prior,
+    seen: Likelihood,
+    pose: tuple[np.ndarray, np.ndarray],
+    position: np.ndarray,
+    move: np.ndarray,
+    pull: np.ndarray,
+    information: np.ndarray,
+) -> np.ndarray:
+    """ln ∫ p(y | r) p(r) dr (G,) of a frame, as often in `seen` as there are structures x* + Σ_k move_k m_k + r.
+
+    Its `information` Λ (K, K) and `pull` (G, K), the slopes at r = 0, are those that it has near the truth; they tell
+    from where to climb.
+    """
+    axis, size = _principal(prior.spread)
+    root = axis * size
+    shape = np.tensordot(root.T, prior.shape, 1)
+    identity = np.eye(len(size))
+
+    def look(z: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        structure = position + np.tensordot(move[which] + z @ root.T, prior.shape, 1)
+        turned, moved = (np.broadcast_to(each, (len(which), *each.shape)) for each in pose)
+        near = seen[which].expand(structure, turned, moved, shape, pose=False)
+        return near.information + identity, near.evidence - z, -0.5 * (near.misfit + (z**2).sum(1))
+
+    active, damping = np.arange(len(move)), np.zeros(len(move))
+    z = np.linalg.solve(root.T @ information @ root + identity, (pull @ root).T).T
+    inner, slope, height = look(z, active)
+    step, gain = _step(inner, slope, damping)
+    for _ in range(CLIMB):
+        best = (height + 0.5 * gain).max()
+        active = np.flatnonzero((gain > CLOSE) & (height + gain > best - ASIDE))
+        if not len(active):
+            break
+        trial = look(z[active] + step[active], active)
+        better = trial[2] > height[active]
+        up, down = active[better], active[~better]
+        z[up] += step[up]
+        inner[up], slope[up], height[up] = (each[better] for each in trial)
+        damping[up], damping[down] = damping[up] / 4, 4 * damping[down] + 0.5
+        step[active], gain[active] = _step(inner[active], slope[active], damping[active])
+    _, gain = _step(inner, slope, np.zeros(len(move)))
+    return height + 0.5 * np.minimum(gain, 2 * CLOSE) - 0.5 * np.linalg.slogdet(inner)[1]
+
+
+def _step(inner: np.ndarray, slope: np.ndarray, damping: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (S, K) up, and twice the rise (S,) that they promise."""
+    held = inner + damping[:, None, None] * np.einsum("skk->sk", inner)[..., None] * np.eye(inner.shape[1])
+    step = np.linalg.solve(held, slope[..., None])[..., 0]
+    return step, (step * slope).sum(1)
+
+
+def _principal(spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Axes (K, K) of R, and the deviations (K,) along them."""
+    value, axis = np.linalg.eigh(spread)
+    return axis, np.sqrt(np.maximum(value, 0.0))
 
 
 def bayes_estimate(
