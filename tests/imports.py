@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 # A file imports only from floors before its own; those of one entry may import each other, rooms none of the others.
@@ -47,14 +48,30 @@ def modules(source: Path) -> dict[str, Path]:
 
 def imported(path: Path) -> set[str]:
     """Every module or name that a file imports, dotted; names imported from packages are spelled out."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    found, _, relative = _read(path.read_text(encoding="utf-8"))
+    assert not relative, f"{path}: relative imports hide where they lead"
+    return set(found)
+
+
+@cache
+def _read(text: str) -> tuple[frozenset[str], frozenset[str], bool]:
+    """What a source imports, every name that it speaks of, and whether an import is relative.
+
+    Names, called or not: what imports by string may be given another name first.
+    """
+    found, names, relative = set(), set(), False
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide where they lead"
+            relative |= node.level > 0
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+    return frozenset(found), frozenset(names), relative
 
 
 def edges(source: Path) -> dict[str, set[str]]:
@@ -82,20 +99,9 @@ def against_the_law(source: Path) -> list[str]:
                 if not _allowed(list(one), list(other), INSIDE_ICA):
                     found.append(f"{name} imports {target}")
     for path in modules(source).values():
-        if path.name != "__init__.py" and {"import_module", "__import__"} & set(_names(path)):
+        if path.name != "__init__.py" and {"import_module", "__import__"} & _read(path.read_text(encoding="utf-8"))[1]:
             found.append(f"{path.relative_to(source)} imports by string")
     return found
-
-
-def _names(path: Path) -> Iterator[str]:
-    """Every name that a file speaks of, called or not: what imports by string may be given another name first."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Name):
-            yield node.id
-        elif isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.ImportFrom):
-            yield from (alias.name for alias in node.names)
 
 
 def _allowed(one: list[str], other: list[str], floors: tuple[tuple[str, ...], ...]) -> bool:

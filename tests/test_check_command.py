@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, tempica, tree
+from .conftest import ROOT, tempica, tempica_process, tree
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_the_same_check_gives_the_same_bytes(checked: Path, small_run: Path, tmp
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     structure = ROOT / "simulations" / "structures" / "adk_closed.pdb"
-    done = tempica("check", run, "--frames", 80, "--against", structure, "--jobs", 1)
+    done = tempica_process("check", run, "--frames", 80, "--against", structure, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert tree(run) == tree(checked)
 

@@ -21,7 +21,7 @@ from tempica.pipeline import run as run_recipe
 from tempica.runs import pool
 from tempica.runs.folder import open_run
 
-from .conftest import tempica, tree
+from .conftest import tempica, tempica_process, tree
 
 Process = subprocess.Popen
 
@@ -86,13 +86,13 @@ def test_dask_gives_the_same_though_workers_and_parent_are_killed(small_run: Pat
         _same_simulation(run, small_run)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_fresh_cluster_compiles_in_any_task(threads: int, small_run: Path, tmp_path: Path) -> None:
     """Numba is loaded by one task and compiles in another; a second command finds the worker as the first left it."""
     run = tmp_path / "run"
     with _cluster(tmp_path, 1, threads=threads) as (address, _):
         for until in ("simulate", "train"):
-            done = tempica(
+            done = tempica_process(
                 "run", small_run.parent / "small.toml", "--out", run, "--until", until, "--scheduler", address
             )
             assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ cli.main()
 
 def test_a_scheduler_that_is_not_there_gets_one_clear_error(small_run: Path, tmp_path: Path) -> None:
     recipe = small_run.parent / "small.toml"
-    done = tempica("simulate", recipe, "--out", tmp_path / "run", "--scheduler", "tcp://127.0.0.1:9")
+    done = tempica_process("simulate", recipe, "--out", tmp_path / "run", "--scheduler", "tcp://127.0.0.1:9")
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "No Dask scheduler answers at tcp://127.0.0.1:9" in done.stderr
     assert not (tmp_path / "run").exists()

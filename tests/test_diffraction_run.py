@@ -23,7 +23,7 @@ from tempica.recipe.xfel import XfelRecipe
 from tempica.runs.folder import open_run
 from tempica.stores import json_schemas, reading, schema, store
 
-from .conftest import ROOT, small_recipe_text, tempica, tree
+from .conftest import ROOT, small_recipe_text, tempica, tempica_process, tree
 
 COMMITTED = ROOT / "simulations" / "adenylate_kinase_xfel.toml"
 CAMERA = 'kind = "xfel"\nn_pixels = 32\npixel_size_um = 1500.0\nphotons_per_pulse = 1e13'
@@ -71,7 +71,7 @@ def test_the_worker_count_changes_no_photon(photographed: Path, tmp_path: Path) 
     again = tmp_path / "run"
     shutil.copytree(photographed, again)
     shutil.rmtree(again / "movie.zarr")
-    done = tempica("render", again, "--jobs", 1)
+    done = tempica_process("render", again, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert tree(again / "movie.zarr") == tree(photographed / "movie.zarr")
 

@@ -11,10 +11,11 @@ from tempica.importing import import_film
 from tempica.opened import open as open_folder
 from tempica.progress import Progress
 from tempica.recipe.completing import recipe_of_film
+from tempica.report import exporting, film
 from tempica.stores.reading import open_store
 
 from . import films
-from .conftest import tempica
+from .conftest import in_this_process, tempica
 from .film_chain import chain
 
 
@@ -68,9 +69,10 @@ def run(tmp_path_factory):
     np.save(folder / "my movie.npy", made.height)
     recipe = folder / "film.toml"
     recipe.write_text('name = "made_up"\n[embed]\nn_modes = "auto"\n[train]\nmethods = ["tica"]\n')
-    out, done = import_film(
-        [folder / "my movie.npy"], recipe, pixel_nm=1.0, interval_s=0.5, out=folder / "run", progress=Progress()
-    )
+    with in_this_process():
+        out, done = import_film(
+            [folder / "my movie.npy"], recipe, pixel_nm=1.0, interval_s=0.5, out=folder / "run", progress=Progress()
+        )
     assert done == ["render"]
     return out
 
@@ -87,6 +89,7 @@ def test_a_store_of_crops_keeps_time_and_gaps(run):
     assert movie.attrs["left_out"] == [30, 31]
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_run_goes_on_to_its_report(run):
     _, done = pipeline.run(run, jobs=1, progress=Progress())
     assert done == ["embed", "train", "evaluate", "report"]
@@ -98,6 +101,12 @@ def test_a_run_goes_on_to_its_report(run):
     opened = open_folder(run)
     assert opened.latents.attrs["kind"] == "crop_latents"
     assert str(opened.verdict) in repr(opened)
+    seen = film.reel(opened.movie, opened.sources)
+    assert f"{len(seen.time)} frames of track {seen.replica}</b>" in page
+    rows = opened.movie["track"].values.reshape(-1) == seen.replica
+    np.testing.assert_allclose(seen.time, opened.movie["frame_time"].values.reshape(-1)[rows][: len(seen.time)])
+    for suffix in ("gif", "mp4"):
+        assert exporting.write_video(run, run.parent / f"crops.{suffix}", Progress(terminal=False)) == len(seen.time)
 
 
 @pytest.mark.parametrize(

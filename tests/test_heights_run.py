@@ -15,7 +15,7 @@ import xarray
 
 from tempica.stores import json_schemas, schema
 
-from .conftest import ROOT, small_recipe_text, tempica, tree
+from .conftest import ROOT, small_recipe_text, tempica, tempica_process, tree
 from .test_diffraction_run import complaint, with_camera
 
 COMMITTED = ROOT / "simulations" / "adenylate_kinase_afm.toml"
@@ -53,7 +53,7 @@ def test_the_worker_count_changes_no_height(scanned: Path, tmp_path: Path) -> No
     again = tmp_path / "run"
     shutil.copytree(scanned, again)
     shutil.rmtree(again / "movie.zarr")
-    done = tempica("render", again, "--jobs", 1)
+    done = tempica_process("render", again, "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert tree(again / "movie.zarr") == tree(scanned / "movie.zarr")
 

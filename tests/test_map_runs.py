@@ -19,6 +19,8 @@ from tempica.stores import reading
 
 from .conftest import ROOT, tempica
 
+pytestmark = pytest.mark.usefixtures("one_process")
+
 N_REPLICAS, N_FRAMES, N_PIXELS, PIXEL_A, STRENGTH = 4, 25, 48, 2.0, 0.02
 OPTICS = imaging.Optics(N_PIXELS, PIXEL_A, 300.0, 2.7, 0.1, b_factor_A2=0.0, bead_b_factor_A2=0.0)
 

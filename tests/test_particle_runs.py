@@ -71,6 +71,7 @@ held_out_replicas = 1
 """
 
 
+@pytest.mark.usefixtures("one_process")
 def test_images_go_through_every_stage_and_are_judged_without_a_truth(small_run, exported, alpha, tmp_path):
     recipe, run = tmp_path / "r.toml", tmp_path / "run"
     recipe.write_text(recipe_text(alpha))
@@ -107,7 +108,9 @@ def test_images_go_through_every_stage_and_are_judged_without_a_truth(small_run,
     assert {"number", "signal_time", "lags", "leakage_defocus"} <= tests or "nothing" in scores["verdict"]["grade"]
     page = (run / "report.html").read_text()
     assert "What the data say" in page
-    assert tempica("report", run).returncode == 0
+    filmed = tempica("report", run, "--video", tmp_path / "film.gif")  # without a truth too
+    assert filmed.returncode == 0, filmed.stderr
+    assert (tmp_path / "film.gif").stat().st_size > 10_000
     with pytest.raises(RecipeError, match="Leave --replica out"):
         pipeline.run(run, replica=0)
     back = exporting.export(run, "relion", tmp_path / "again")  # of a run that was imported itself

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from tempica._version import __version__
-from tempica.errors import DataError
+from tempica.errors import DataError, did_you_mean
 from tempica.ica import methods
 from tempica.recipe import shipped
 from tempica.recipe.dynamics import Driven, Free
@@ -121,10 +120,9 @@ def _keys(target: str | Path) -> Iterable[str]:
     path = Path(target) / "recipe.toml" if Path(target).is_dir() else Path(target)
     if path.exists() or path.stem in shipped.names():
         return _of_recipe(load_recipe(shipped.find(path))[0])
-    near = difflib.get_close_matches(name, targets(), n=3)
-    said = f"Did you mean {' or '.join(near)}? " if near else ""
     raise DataError(
-        f"{name!r} is no method, process or part of tempica, and no recipe or run. {said}Known: {', '.join(targets())}."
+        f"{name!r} is no method, process or part of tempica, and no recipe or run.{did_you_mean(name, targets())}"
+        f" Known: {', '.join(targets())}."
     )
 
 

@@ -22,7 +22,7 @@ from tempica.commands.exchanging import export_run, import_files
 from tempica.commands.listings import methods, recipes, schema
 from tempica.commands.stages import COMMANDS, run
 from tempica.commands.unmixing import unmix
-from tempica.errors import TempicaError, WorkerError
+from tempica.errors import TempicaError, WorkerError, did_you_mean
 
 # what the system refuses since it was asked for the wrong thing; other failures are the machine's
 _MISTAKES = {
@@ -45,11 +45,8 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "`tempica --help` lists them."
-            raise click.UsageError(f"There is no command {args[0]}. {hint}", ctx)
+            hint = did_you_mean(args[0], self.list_commands(ctx)) or " `tempica --help` lists them."
+            raise click.UsageError(f"There is no command {args[0]}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 

@@ -1,5 +1,8 @@
 """Every error a user can meet. A message names the value, the rule and what to do next."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class TempicaError(Exception):
     """Base of all errors raised on purpose; the command line prints it without a traceback and exits with 2."""
@@ -62,3 +65,14 @@ class IdentifiabilityWarning(UserWarning):
 
 class FormatError(TempicaError, ValueError):
     """A file of another program is missing, damaged, or says something that cannot be used."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """A question about the names that come near one which is not known, with a space before it; empty if none does.
+
+    Example:
+        >>> did_you_mean("lags", ["lag", "methods"])
+        ' Did you mean lag?'
+    """
+    near = difflib.get_close_matches(given, list(known), n=3)
+    return f" Did you mean {' or '.join(near)}?" if near else ""

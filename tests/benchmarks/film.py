@@ -1,7 +1,8 @@
 """Movies of an AFM: real ones from file to report, and made-up ones in which something moves or nothing does.
 
 python tests/benchmarks/film.py real MOVIE… --out DIR     # runs `tempica import MOVIE --run`
-python tests/benchmarks/film.py made --seeds 3            # verdicts of moving and still molecules, a crystal, noise
+python tests/benchmarks/film.py made --seeds 11 12 13     # verdicts of moving and still molecules, a crystal, noise
+python tests/benchmarks/film.py null --seeds 100 101 …    # p of movies in which nothing moves: uniform, if it is right
 """
 
 from __future__ import annotations
@@ -69,6 +70,18 @@ def made(seed: int) -> list[dict[str, Any]]:
     return told
 
 
+def null(seeds: list[int]) -> list[dict[str, Any]]:
+    """p of crystals and of noise, and whether they are as uniform as the null says (Kolmogorov and Smirnov)."""
+    from scipy.stats import kstest
+
+    told = []
+    for kind, make in (("crystal", films.lattice), ("noise", films.nothing)):
+        p = [chain(make(seed)).told["slowest"]["p"] for seed in seeds]
+        one = {"kind": kind, "p": sorted(p), "at_most_0.05": sum(x <= 0.05 for x in p), "n": len(p)}
+        told.append(one | {"ks_p": round(float(kstest(p, "uniform").pvalue), 3)})
+    return told
+
+
 def _explained(movie: films.MadeUp, found: Any) -> float:
     """Share of the true angle's variance within molecules that a line in the two sources explains."""
     truth = np.empty(len(found.track))
@@ -84,15 +97,17 @@ def _explained(movie: films.MadeUp, found: Any) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("real", "made"))
+    parser.add_argument("what", choices=("real", "made", "null"))
     parser.add_argument("movies", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, default=Path("/tmp/films"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13])
     asked = parser.parse_args()
     if asked.what == "real":
         rows = [real(movie, asked.out) for movie in asked.movies]
+    elif asked.what == "null":
+        rows = null(asked.seeds)
     else:
-        rows = [one for seed in range(asked.seeds) for one in made(seed)]
+        rows = [one for seed in asked.seeds for one in made(seed)]
     print(json.dumps({"benchmark": "film", "what": asked.what, "rows": rows}))
 
 

@@ -1,12 +1,15 @@
 // A report in headless Chromium with the network cut: what moves, what is asked for, what axe says; one line of JSON.
 // In a folder of your own: npm install puppeteer-core axe-core; then, with $CHROMIUM if it is elsewhere,
 //   NODE_PATH=$PWD/node_modules node tests/benchmarks/report_browser.cjs /full/path/of/report.html
-// Renders in software, so it needs no graphics card. Pictures go beside the report: report-390-dark-player.png, …
+// Renders in software, so it needs no graphics card. A page without a molecule in motion has no such section, and then
+// nothing is said of it. Pictures go beside the report: report-390-dark-player.png, report-390-dark.png (the page), …
 const crypto = require("crypto");
 const puppeteer = require("puppeteer-core");
 
 const file = process.argv[2];
-const views = [["1280", "light", true], ["390", "dark", true], ["1280", "light", false]];
+const views = [
+  ["1280", "light", true], ["1280", "dark", true], ["390", "light", true], ["390", "dark", true], ["1280", "light", false],
+];
 const digest = (bytes) => crypto.createHash("md5").update(bytes).digest("hex");
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -46,7 +49,7 @@ async function looked(browser, width, scheme, webgl) {
   await page.goto(`file://${file}`);
   await page.waitForFunction(() => {
     const molecule = document.querySelector("#molecule");
-    const done = molecule.dataset.drawn || !molecule.querySelector(".fallback").hidden;
+    const done = !molecule || molecule.dataset.drawn || !molecule.querySelector(".fallback").hidden;
     return done && document.querySelector("#player").dataset.drawn;
   }, { timeout: 120000 });
   const first = await player(page);
@@ -61,7 +64,8 @@ async function looked(browser, width, scheme, webgl) {
   await wait(1500);
   await page.keyboard.press(" ");
   result.unmoved_by_space_bar = same(second, await player(page));
-  if (webgl) {
+  const molecule = await page.$("#molecule");
+  if (molecule && webgl) {
     const still = await pictures(page);
     await page.focus("#molecule .along");
     await page.keyboard.press("End");
@@ -73,14 +77,18 @@ async function looked(browser, width, scheme, webgl) {
     const turned = await pictures(page);
     result.molecule_moves = moved.every((picture, i) => picture !== still[i]);
     result.all_views_turn = turned.every((picture, i) => picture !== moved[i]);
-  } else {
+  } else if (molecule) {
     result.fallback_shown = await page.$eval("#molecule .fallback", (element) => !element.hidden);
   }
   result.wider_than_screen = await page.evaluate(() => document.documentElement.scrollWidth > window.innerWidth);
+  result.scrolls_sideways = await page.evaluate(() => [...document.querySelectorAll(".wide")]
+    .filter((box) => box.scrollWidth > box.clientWidth + 1).map((box) => box.getAttribute("aria-label")));
   if (webgl) {
     for (const id of ["molecule", "player"]) {
-      await (await page.$(`#${id}`)).screenshot({ path: file.replace(/\.html$/, `-${width}-${scheme}-${id}.png`) });
+      const part = await page.$(`#${id}`);
+      if (part) await part.screenshot({ path: file.replace(/\.html$/, `-${width}-${scheme}-${id}.png`) });
     }
+    await page.screenshot({ path: file.replace(/\.html$/, `-${width}-${scheme}.png`), fullPage: true });
   }
   await page.addScriptTag({ path: require.resolve("axe-core/axe.min.js") });
   result.axe = await page.evaluate(async () => (await axe.run(document)).violations.map((violation) => violation.id));

@@ -43,7 +43,7 @@ from threadpoolctl import threadpool_limits
 
 import tempica
 from tempica.evaluate.metrics import assign, correlation_matrix
-from tempica.evaluate.metrics.rotations import fit_subspace, haar, rotation_scores
+from tempica.evaluate.metrics.rotations import fit_subspace, haar, rotated_each
 from tempica.ica import PCL, SOBI, TCL, TICA, FastICA, NonstationaryICA
 from tempica.ica.synthetic import random_mixing
 from tempica.recipe.experiment import load_recipe
@@ -279,8 +279,8 @@ def rotation_null(S: np.ndarray, truth: np.ndarray, seen: np.ndarray, held: np.n
     subspace = fit_subspace(S[seen], truth[seen])
     some = np.flatnonzero(held)[:: max(1, held.sum() // MOST_RANKED)]
     if not absolute:
-        scores = rotation_scores(subspace, S[some], truth[some], kind="spearman", n_draws=N_DRAWS, refit=False)
-        return float(np.quantile(scores, 0.95))
+        each = rotated_each(subspace, S[some], truth[some], kind="spearman", n_draws=N_DRAWS, refit=False)
+        return float(np.quantile(each.mean(1), 0.95))
     aligned, sizes, scores = subspace.whitened(S[some]), _size(truth)[some], []
     for rotation in haar(aligned.shape[1], N_DRAWS, np.random.default_rng(0)):
         matrix = np.abs(correlation_matrix(np.abs(aligned @ rotation.T), sizes))

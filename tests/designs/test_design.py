@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from tempica.designs.sources import learn_sources
 from tempica.designs.world import World
 from tempica.errors import RecipeError
 from tempica.recipe.experiment import load_recipe, parse_recipe
-from tempica.runs import pool
-from tests.conftest import ROOT
+from tests.conftest import ROOT, in_this_process
 from tests.conftest import tempica as command
 
 RECIPES = sorted((ROOT / "simulations").glob("*.toml"))
@@ -106,10 +104,9 @@ def designed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
     folder = tmp_path_factory.mktemp("design")
     text = (ROOT / "simulations" / "arms_gaussian.toml").read_text()
     (folder / "r.toml").write_text(text.replace("steps_per_frame = 300", "steps_per_frame = 30"))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, in_this_process():
         patch.setattr(pilots, "N_FRAMES", 40)
         patch.setattr(lights, "STAKE_FRAMES", 20_000)
-        patch.setattr(pool, "process_pool", lambda jobs: contextlib.nullcontext(pool.Here()))
         given = {"method": ["tica", "fastica"], "draws": 2, "most_frames": 800, "jobs": 1}
         found = tempica.design(folder / "r.toml", out=folder / "out", **given)
     return folder / "out", found

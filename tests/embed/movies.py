@@ -140,7 +140,7 @@ def make(run, n_frames, noise, pose="known", *, snapshots=False, turn=None, seed
 
 def fill(path, kind, sizes, values, attributes, scale=None):
     about = store.provenance("", 0, "0" * 16, "test") | attributes
-    store.create(path, kind, sizes, attributes=about, chunks={"replica": 1, "time": 10}, scale=scale)
+    store.create(path, kind, sizes, attributes=about, chunks={"replica": 1, "time": 30}, scale=scale)
     store.write(path, values)
     store.seal(path)
 

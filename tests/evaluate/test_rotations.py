@@ -6,7 +6,7 @@ from scipy import stats
 
 from tempica.evaluate import mcc
 from tempica.evaluate.metrics.matching import assign, score
-from tempica.evaluate.metrics.rotations import fit_subspace, haar, rotation_scores
+from tempica.evaluate.metrics.rotations import fit_subspace, haar, rotated_each
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def white(rng, n_frames, n):
 
 def test_two_perfect_sources_score_the_cosine_of_a_uniform_angle(rng):
     truth = white(rng, 500, 2)
-    scores = rotation_scores(fit_subspace(truth, truth), truth, truth, kind="pearson", n_draws=2000)
+    scores = rotated_each(fit_subspace(truth, truth), truth, truth, kind="pearson", n_draws=2000).mean(1)
     angle = np.arccos(scores)  # uniform between 0 and 45°
     assert stats.kstest(angle / (np.pi / 4), "uniform").pvalue > 1e-3
     assert np.percentile(scores, 95) == pytest.approx(np.cos(np.pi / 80), abs=5e-4)
@@ -106,14 +106,14 @@ def test_the_null_of_ranks_agrees_with_a_slow_twin(rng):
     truth = rng.laplace(size=(12_000, 2))
     S = truth + 0.5 * rng.standard_normal(truth.shape)
     found = fit_subspace(S, truth)
-    fast = rotation_scores(found, S, truth, kind="spearman", n_draws=12, random_state=1)
+    fast = rotated_each(found, S, truth, kind="spearman", n_draws=12, random_state=1).mean(1)
     slow = []
     for Q in haar(2, 12, np.random.default_rng(1)):
         turned = found.whitened(S) @ Q.T
         matrix = np.array([[stats.spearmanr(a, b).statistic for b in truth.T] for a in turned.T])
         slow.append(score(matrix, assign(matrix)))
     np.testing.assert_allclose(fast, slow, atol=0.003)  # it ranks every third frame
-    few = rotation_scores(found, S[:900], truth[:900], kind="spearman", n_draws=12, random_state=1)
+    few = rotated_each(found, S[:900], truth[:900], kind="spearman", n_draws=12, random_state=1).mean(1)
     for value, Q in zip(few, haar(2, 12, np.random.default_rng(1)), strict=True):
         turned = found.whitened(S[:900]) @ Q.T
         matrix = np.array([[stats.spearmanr(a, b).statistic for b in truth[:900].T] for a in turned.T])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from tempica.evaluate import each, judging, verdicts
+from tempica.evaluate import each, verdicts
 from tempica.evaluate.metrics import mcc
 
 N_REPLICAS, N_FRAMES = 8, 200
@@ -20,12 +20,11 @@ def series(n, rng, rho=0.7):
 def judged(S, truth, *, seed=0, method=METHOD, audit=None):
     replicas = np.repeat(np.arange(N_REPLICAS), N_FRAMES)
     train = replicas < N_REPLICAS // 2
-    assignment = judging.matching(S[train], truth[train])
     names = [f"v{j}" for j in range(truth.shape[1])]
+    score = mcc(S, truth, replicas=replicas, train=train, n_null=100, random_state=seed)
     told = each.each_variable(
-        S, truth, replicas=replicas, train=train, assignment=assignment, names=names, n_null=100, random_state=seed
+        S, truth, replicas=replicas, train=train, score=score, names=names, n_null=100, random_state=seed
     )
-    score = mcc(S, truth, replicas=replicas, train=train, assignment=assignment, n_null=100, random_state=seed)
     row = {"stage": "smoothed", "value": score.score, "null_95": score.null_95}
     row |= {"rotation_null_95": score.rotation_null_95, "ceiling": None, "ceiling_temporal": 0.0}
     return verdicts.judge(method, row, told, audit)

@@ -51,14 +51,14 @@ def test_sources_are_found_in_images_of_replicas_never_seen(case) -> None:
 
 @pytest.mark.filterwarnings(UNTRAINED)
 def test_a_memory_map_and_other_units_give_the_same(case, tmp_path) -> None:
-    _, images, labels, _ = case
+    images, labels = case[1][:900], case[2][:900]
     path = tmp_path / "images.npy"
-    np.save(path, images[:900])
+    np.save(path, images)
     options = {"max_steps": 20, "n_restarts": 1}
-    first = PCL(2, **options).fit(np.load(path, mmap_mode="r"), replicas=labels[:900])
-    second = PCL(2, **options).fit(images[:900], replicas=labels[:900])
+    first = PCL(2, **options).fit(np.load(path, mmap_mode="r"), replicas=labels)
+    second = PCL(2, **options).fit(images, replicas=labels)
     np.testing.assert_array_equal(first.transform(images), second.transform(images))
-    scaled = PCL(2, **options).fit(1000 * images[:900] + 5000, replicas=labels[:900])
+    scaled = PCL(2, **options).fit(1000 * images + 5000, replicas=labels)
     # rounding alone tells them apart, and grows along the training
     assert mcc(scaled.transform(1000 * images + 5000), first.transform(images)) > 0.99
 
@@ -72,18 +72,17 @@ def test_it_is_saved_and_loaded(case, tmp_path) -> None:
 
 @pytest.mark.filterwarnings(UNTRAINED)
 def test_an_interrupted_fit_goes_on_to_the_same(case, tmp_path) -> None:
-    _, images, labels, _ = case
-    some, options = labels < 3, {"max_steps": 30, "n_restarts": 2}
-    whole = PCL(2, **options).fit(images[some], replicas=labels[some])
+    images, labels, options = case[1][:900], case[2][:900], {"max_steps": 30, "n_restarts": 2}
+    whole = PCL(2, **options).fit(images, replicas=labels)
 
     def stop(run, step, loss):
         if run == 2 and step > 3:
             raise KeyboardInterrupt
 
-    fit = {"replicas": labels[some], "checkpoint": tmp_path / "fit.pt"}
+    fit = {"replicas": labels, "checkpoint": tmp_path / "fit.pt"}
     with pytest.raises(KeyboardInterrupt):
-        PCL(2, **options).fit(images[some], callback=stop, **fit)
-    again = PCL(2, **options).fit(images[some], **fit)
+        PCL(2, **options).fit(images, callback=stop, **fit)
+    again = PCL(2, **options).fit(images, **fit)
     np.testing.assert_array_equal(again.transform(images), whole.transform(images))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -56,7 +57,8 @@ def test_a_class_and_a_row_are_all_that_a_method_needs(small_run, tmp_path):
 
     text = small_recipe_text(methods="[]") + '\n[[train.method]]\nname = "rotated"\nangle = 0.3\n'
     (tmp_path / "r.toml").write_text(text)
-    done = tempica("run", tmp_path / "r.toml", "--out", tmp_path / "run")
+    shutil.copytree(small_run, tmp_path / "run")  # whose latents are of use
+    done = tempica("run", tmp_path / "r.toml", "--out", tmp_path / "run", "--jobs", 1)
     assert done.returncode == 0, done.stderr
     assert "rotated" in done.stdout
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())

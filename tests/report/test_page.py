@@ -11,7 +11,6 @@ import xarray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from tempica.evaluate.judging import verdict
 from tempica.report import checked, placing, trained, words
 from tempica.report.changed import Before
 from tempica.report.figures import colour
@@ -20,7 +19,7 @@ from tempica.report.page import render_page
 from tempica.report.recovered import fit_line, recoveries, truths
 from tempica.report.table import score_table, share
 
-from .synthetic import poses_of, recipe_of, stores_of
+from .synthetic import poses_of, recipe_of, stores_of, verdict_of
 
 VOID = {"meta", "img", "br", "hr", "link", "input", "source"}
 NASTY = 'name = "x" # <script>alert(1)</script> & </details></main> "quoted"'
@@ -199,7 +198,7 @@ def test_a_method_without_smoothed_stage(small):
         part: [x for x in scores[part] if (x["method"], x["stage"]) != ("pcl", "smoothed")]
         for part in ("rows", "matrices")
     }
-    kept["verdict"] = verdict(recipe, sources, trajectory["collective_variable"], scores["methods"], kept["rows"], None)
+    kept["verdict"] = verdict_of(recipe, trajectory, sources, kept["rows"])
     page = rendered(recipe, (trajectory, movie, sources, scores | kept))
     assert "PCL, smoothed" not in parsed(page).text
 
@@ -212,7 +211,7 @@ def test_a_method_without_unmixed_stage(small):
         part: [x for x in scores[part] if (x["method"], x["stage"]) != ("pcl", "unmixed")]
         for part in ("rows", "matrices")
     }
-    kept["verdict"] = verdict(recipe, sources, trajectory["collective_variable"], scores["methods"], kept["rows"], None)
+    kept["verdict"] = verdict_of(recipe, trajectory, sources, kept["rows"])
     page = rendered(recipe, (trajectory, movie, sources, scores | kept))
     assert "PCL, unmixed" not in parsed(page).text
 
@@ -310,6 +309,16 @@ def test_poses_are_shown_with_error_bound_and_posterior(run, page):
     assert "as it states them" in told
 
 
+def test_distances_of_domains_are_shown_of_held_out_replicas(run):
+    *_, scores = run[1]
+    told = placing.section(scores)
+    assert "BODY to &lt;LID&gt;" in told
+    assert ">0.042 nm<" in told
+    assert ">0.118 nm<" in told
+    assert ">0.94<" in told
+    assert ">0.50<" not in told
+
+
 def placing_keys(row):
     """What a run without posterior and without common beads does not say."""
     kept = ("split", "n_frames", "lost", "mirrored", "shift_median_A", "shift_95_A", "angle_deg")
@@ -318,7 +327,7 @@ def placing_keys(row):
 
 def test_known_poses_say_so_in_a_sentence(run):
     *_, scores = run[1]
-    told = placing.section(scores | {"poses": poses_of(known=True)})
+    told = placing.section(scores | {"poses": poses_of(known=True), "distances": []})
     assert "Poses are known" in told
     assert "<table" not in told
     assert "Calibration of posteriors" in told

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import tomllib
 import tracemalloc
@@ -27,6 +26,8 @@ from tempica.simulate.beads import CARBON_WIDTH_NM
 from tempica.simulate.foreign import files, layout, molecule
 from tempica.simulate.foreign import stage as reading_stage
 from tempica.stores import reading, store
+
+from ..conftest import tempica
 
 N_RESIDUES, N_FRAMES, INTERVAL = 24, 60, 2.0
 GROUPS = {"bend": ["1-6", "9-15", "18-24"], "length": ["1-4", "21-24"]}
@@ -622,11 +623,6 @@ def test_an_open_recipe_is_completed_and_keeps_its_words(folder):
     ]:
         with pytest.raises(RecipeError, match=message):
             complete_recipe(text, path, [folder / "all.dcd"])
-
-
-def tempica(*arguments):
-    command = [sys.executable, "-m", "tempica.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -184,6 +184,20 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert kept.read_text() == "mine"
 
 
+def test_chains_of_what_has_none_are_refused_and_name_the_recipe_of_a_protein(tmp_path: Path, monkeypatch) -> None:
+    for name in ("z.npy", "film.npy", "a.star"):
+        (tmp_path / name).write_text("data_\n")
+    np.save(tmp_path / "z.npy", np.zeros((50, 3)))
+    np.save(tmp_path / "film.npy", np.zeros((50, 3, 3)))
+    for name, what in (("z.npy", "latents have"), ("film.npy", "a movie.*has"), ("a.star", "a STAR file has")):
+        with pytest.raises(RecipeError, match=f"^--chain A: {what} no chains"):
+            begin.new([tmp_path / name], chains=["A"], tell=lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    for chains in ([], ["A"]):
+        begin.new([OPEN], chains=chains, tell=lambda _: None)
+    assert {path.name for path in tmp_path.glob("*.toml")} == {"adk_open.toml", "adk_open_A.toml"}
+
+
 def test_an_example_is_a_recipe_with_its_structures(tmp_path: Path) -> None:
     for name in ("quick_look", "arms_laplace", "adenylate_kinase"):  # two of which share their structures
         start = begin.example(name, tmp_path / f"{name}.toml")

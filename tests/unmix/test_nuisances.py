@@ -37,18 +37,18 @@ def slow(n: int, memory: float = 0.99) -> np.ndarray:
 )
 def test_any_function_of_a_nuisance_is_found(column: np.ndarray, leaking) -> None:
     S = np.stack([leaking(column) + rng.normal(size=N), rng.normal(size=N)], axis=1)
-    (found,) = leakage(S, groups({"u": column}))
+    (found,) = leakage(S, groups({"u": column})).values()
     assert found.leaks[0]
     assert found.r2[0] > 0.1
     left = regressed_out(S, groups({"u": column}))
-    (after,) = leakage(left, groups({"u": column}))
+    (after,) = leakage(left, groups({"u": column})).values()
     assert after.r2[0] < 0.01
     np.testing.assert_allclose(np.corrcoef(left[:, 1], S[:, 1])[0, 1], 1, atol=0.02)
 
 
 def test_slow_series_that_are_independent_leak_no_more_than_chance() -> None:
     """Of 40 independent pairs, as slow as each other, about 2 pass a null of 95 %; 7 or more are 1 in 200."""
-    found = [leakage(slow(1), groups({"u": slow(1)[:, 0]}), k)[0].leaks[0] for k in range(40)]
+    found = [leakage(slow(1), groups({"u": slow(1)[:, 0]}), k)["u"].leaks[0] for k in range(40)]
     assert sum(found) < 7
 
 
@@ -58,8 +58,8 @@ def test_a_pose_is_one_nuisance_whatever_its_convention() -> None:
     view = turn.as_matrix()[:, 2, 2]  # along the beam
     S = np.stack([view**2 + 0.3 * rng.normal(size=N)], axis=1)
     for columns in (POSE, vector):
-        (found,) = leakage(S, groups(columns))
-        assert found.name == "pose"
+        ((name, found),) = leakage(S, groups(columns)).items()
+        assert name == "pose"
         assert found.leaks[0]
     first, second = (groups(columns)["pose"] for columns in (POSE, vector))
     np.testing.assert_allclose(first, second, atol=1e-8)

@@ -71,6 +71,7 @@ def posterior(
     pose_prior: PosePrior | None = None,
     *,
     amplitude: np.ndarray | None = None,
+    enough: float = ENOUGH,
 ) -> Posterior:
     """Laplace posterior of every image.
 
@@ -87,6 +88,7 @@ def posterior(
         n_iterations: steps at the most.
         pose_prior: what is known of the poses; that they are right if none.
         amplitude: (F, K) where to begin; 0 if none.
+        enough: nats; a step that promises less is the last.
     Raises DataError for positions and poses that are not numbers.
     """
     rough = amplitude is None and n_iterations > FEW
@@ -101,7 +103,7 @@ def posterior(
         if rough and (roughly := seen.rough()) is not seen:
             start, _ = _climb(roughly, modes, place, prior, FEW, ROUGHLY)
             place = start.amplitude, start.rotation, start.shift_A
-        parts.append(_finished(*_climb(seen, modes, place, prior, n_iterations, ENOUGH), seen, prior))
+        parts.append(_finished(*_climb(seen, modes, place, prior, n_iterations, enough), seen, prior))
     return Posterior(*(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Posterior)))
 
 

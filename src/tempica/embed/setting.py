@@ -85,12 +85,11 @@ def likelihood_of_all(run: Path, setting: Setting, spans: list[Span]) -> Microgr
     if movie.attrs["kind"] == "diffraction":
         patterns = joined_patterns([patterns_in(movie, span.of(movie)["image"].values) for span in spans])
         return patterns.widened(setting.place_variance)
-    return concatenated([Micrographs(observed_of(run, setting, span), setting.scatterers) for span in spans])
+    return concatenated([Micrographs(observed_of(movie, setting, span), setting.scatterers) for span in spans])
 
 
-def observed_of(run: Path, setting: Setting, span: Span) -> Observed:
+def observed_of(movie: xarray.Dataset, setting: Setting, span: Span) -> Observed:
     """Whitened images of a span, of the electron microscope."""
-    movie = read(run, "embed", "movie")
     camera, part = imaging.camera_of(movie), span.of(movie)
     return observe(
         camera,

@@ -12,8 +12,8 @@ import numpy as np
 
 from tempica.evaluate.metrics.arrays import Kind, correlation, standardised
 from tempica.evaluate.metrics.intervals import difference_interval, influence, interval
-from tempica.evaluate.metrics.mcc import unrelated_matrices
-from tempica.evaluate.metrics.rotations import fit_subspace, rotated_each
+from tempica.evaluate.metrics.mcc import MCC, unrelated_matrices
+from tempica.evaluate.metrics.rotations import fit_subspace
 from tempica.series import runs, spans
 
 Numbers = dict[str, Any]
@@ -26,7 +26,7 @@ def each_variable(
     *,
     replicas: np.ndarray,
     train: np.ndarray,
-    assignment: np.ndarray,
+    score: MCC,
     names: list[str],
     n_null: int,
     random_state: int,
@@ -38,24 +38,26 @@ def each_variable(
         truth: (frame, variable).
         replicas: (frame,) labels.
         train: True (frame,) where matching and affine map are fitted.
-        assignment: (variable,) component of each, −1 for none.
+        score: by ranks of the same frames, whose matching and rotations are taken over.
         names: of the variables.
-        n_null: draws of each null.
+        n_null: draws of the null of each correlation.
         random_state: seed.
     """
-    seeds = np.random.SeedSequence(random_state).spawn(5)
+    assignment, rotated = score.assignment, score.rotated
     held = S[~train], truth[~train]
     start, length = spans(runs(replicas, ~train))
     subspace = fit_subspace(S[train], truth[train])
-    rotated = rotated_each(subspace, *held, kind="spearman", n_draws=n_null, refit=False, random_state=seeds[0])
-    # of random rotations, what the best-told variable reaches as a share of what the subspace tells of it
     told = subspace.aligned(held[0])
     rows: list[Numbers] = [{"variable": name, "component": int(i)} for name, i in zip(names, assignment, strict=True)]
-    r2 = subspace.r2(*held)
-    for kind, seed in zip(KINDS, seeds[1:3], strict=True):
-        of_kind = _of_kind(kind, *held, told, start, length, assignment, n_null, np.random.default_rng(seed))
+    r2, draws = subspace.r2(*held), {}
+    for kind, seed in zip(KINDS, np.random.SeedSequence(random_state).spawn(len(KINDS)), strict=True):
+        rng = np.random.default_rng(seed)
+        z, z_truth = (standardised(array, kind) for array in held)
+        draws[kind] = np.array(list(unrelated_matrices(z, z_truth, start, length, n_null, rng)))
+        of_kind = _of_kind(kind, *held, told, start, length, assignment, np.abs(draws[kind]), rng)
         for row, numbers in zip(rows, of_kind, strict=True):
             row[kind] = numbers
+    # of random rotations, what the best-told variable reaches as a share of what the subspace tells of it
     aligned = np.array([row["spearman"]["aligned"] for row in rows])
     share = (rotated / np.maximum(aligned, 1e-9)).max(1) if len(rotated) else np.empty(0)
     for j, row in enumerate(rows):
@@ -65,7 +67,7 @@ def each_variable(
         own = row["spearman"]["value"]
         row["rotation_share"] = float((rotated[:, j] >= own).mean()) if len(rotated) else None
         row["best_rotation_95"] = float(np.percentile(share, 95) * aligned[j]) if len(share) else None
-    leaks = _leaks(*held, start, length, assignment, n_null, np.random.default_rng(seeds[3]))
+    leaks = _leaks(*held, assignment, draws["spearman"])
     for row, (leak, null) in zip(rows, leaks, strict=True):
         row["leaks"] = [
             {"variable": name, "value": float(leak[k]), "null_95": float(null[k])}
@@ -83,14 +85,12 @@ def _of_kind(
     start: np.ndarray,
     length: np.ndarray,
     assignment: np.ndarray,
-    n_null: int,
+    null: np.ndarray,
     rng: np.random.Generator,
 ) -> list[Numbers]:
     """Absolute correlation of each variable with its component, interval and chance; and after the affine map."""
     z, z_truth, z_told = (standardised(array, kind) for array in (S, truth, told))
-    matrix, drawn = correlation(z, z_truth), unrelated_matrices(z, z_truth, start, length, n_null, rng)
-    null = np.array([np.abs(matrix_of_draw) for matrix_of_draw in drawn])
-    found = []
+    matrix, found = correlation(z, z_truth), []
     for j, i in enumerate(assignment):
         here: Numbers = {"value": 0.0, "interval": [0.0, 0.0], "null_95": 0.0}
         if i >= 0:
@@ -107,18 +107,11 @@ def _of_kind(
 
 
 def _leaks(
-    S: np.ndarray,
-    truth: np.ndarray,
-    start: np.ndarray,
-    length: np.ndarray,
-    assignment: np.ndarray,
-    n_null: int,
-    rng: np.random.Generator,
+    S: np.ndarray, truth: np.ndarray, assignment: np.ndarray, draws: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Absolute leak (variable,) of every other variable into each one's component, and the 95 % quantile of chance."""
     z, z_truth = standardised(S, "spearman"), standardised(truth, "spearman")
     r, between = correlation(z, z_truth), correlation(z_truth, z_truth)
-    draws = np.array(list(unrelated_matrices(z, z_truth, start, length, n_null, rng)))
     found = []
     for j, i in enumerate(assignment):
         apart = np.sqrt(np.maximum(1 - between[j] ** 2, 1e-12))

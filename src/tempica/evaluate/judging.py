@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,13 @@ def verdict(
     truth: xarray.DataArray,
     methods: Sequence[dict[str, Any]],
     rows: Sequence[dict[str, Any]],
+    scored: Mapping[tuple[str, str], metrics.MCC],
     audit: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Grades and sentences of every learned method, at its last stage, and of the run."""
+    """Grades and sentences of every learned method, at its last stage, and of the run.
+
+    `scored` has the rank correlation of the held-out frames of each method and stage.
+    """
     split = np.array([str(name) for name in sources["split"].values])
     names = [str(name) for name in truth["cv"].values]
     values = truth.values.astype(np.float64)
@@ -47,7 +51,7 @@ def verdict(
             T,
             replicas=replicas,
             train=train,
-            assignment=matching(S[train], T[train]),
+            score=scored[method["name"], stage],
             names=names,
             n_null=recipe.evaluate.n_null,
             random_state=seeds.integer(recipe.seed, "verdict"),

@@ -86,6 +86,7 @@ def score(
     told_truth = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in told.items()}
     rows: list[dict[str, Any]] = []
     matrices: list[dict[str, Any]] = []
+    scored: dict[tuple[str, str], metrics.MCC] = {}
     for method, of_method in zip(map(str, sources["estimator"].values), sources["source"].values, strict=True):
         for stage, series in zip(map(str, sources["stage"].values), of_method, strict=True):
             series = series[..., ~np.isnan(series).all((0, 1))]
@@ -94,6 +95,8 @@ def score(
             for name, result in _scored(recipe, series, truth.values, split):
                 where = {"method": method, "stage": stage, "split": name}
                 metric = f"mcc_{result.kind}"
+                if (result.kind, name) == ("spearman", "held_out"):
+                    scored[method, stage] = result
                 reached = {"ceiling": ceiling["single"], "ceiling_temporal": ceiling["temporal"]}
                 reached |= {f"supervised_{inputs}": found["scores"] for inputs, found in told_truth.items()}
                 best = {key: found[metric] if name == "held_out" else None for key, found in reached.items()}
@@ -115,7 +118,7 @@ def score(
     about |= {"distances": distances.of_domains(recipe, run)}
     audit = judging.audit_of(run, sources.attrs["fingerprint"])
     about |= {"warnings": warnings_of(run, fingerprint)}
-    about |= {"verdict": judging.verdict(recipe, sources, truth, methods, rows, audit)}
+    about |= {"verdict": judging.verdict(recipe, sources, truth, methods, rows, scored, audit)}
     about |= {"bands": judging.bands(sources, truth)}
     files.write_json(out, about | {"methods": methods, "rows": rows, "matrices": matrices})
 

@@ -96,15 +96,22 @@ class Probe:
         return image.swapaxes(1, 2) if self.fast_axis == "y" else image
 
     def soft_images(
-        self, position: np.ndarray, velocity: np.ndarray, radius: np.ndarray, *, exact: bool = False
+        self,
+        position: np.ndarray,
+        velocity: np.ndarray,
+        radius: np.ndarray,
+        *,
+        exact: bool = False,
+        room: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Heights (F, D, D) of the soft maximum and its derivatives (F, D, D, P + 1), float32.
+        """Heights (F, D, D) of the soft maximum and its derivatives (F, D, D, 1 + P + room), float32.
 
         Parameters:
             position: as of `images`.
-            velocity: (F, P, N, 3) change of positions with P parameters, nm; the last column is for the tip's radius.
+            velocity: (F, P, N, 3) change of positions with P parameters, nm; the first column is for the tip's radius.
             radius: (N,) nm.
             exact: whether heights are those of the maximum itself; derivatives are soft all the same.
+            room: further columns, for the caller to fill.
         Raises DataError as `images` does, and for a tip that is an array.
         """
         if self.tip is not None:
@@ -114,7 +121,7 @@ class Probe:
             raise DataError(f"velocity {velocity.shape} must be (F, P, N, 3) for positions {position.shape}.")
         speed = np.ascontiguousarray(self._along(velocity).transpose(0, 2, 3, 1), dtype=np.float32)
         image = np.empty((len(xyz), self.n_pixels, self.n_pixels), np.float32)
-        column = np.empty((*image.shape, velocity.shape[1] + 1), np.float32)
+        column = np.empty((*image.shape, 1 + velocity.shape[1] + room), np.float32)
         probe = kernels_afm.probe_of(self.radius_nm, self.half_angle, self.pixel_nm)
         small = np.ascontiguousarray(radius, dtype=np.float32)
         kernels_afm.soft_heights(xyz, speed, small, probe, self.fall_nm, self.sharpness_per_nm, exact, image, column)

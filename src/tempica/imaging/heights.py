@@ -29,6 +29,7 @@ USUAL_CONE = np.radians(15.0)  # half-angle that stands for a tip given as a tab
 LEAST_NOISE_NM = 0.03  # what a model cannot say even of heights without noise
 NUISANCES = 4
 ROUGH_PER_NM = 8.0  # sharpness of first steps
+FEWEST_PIXELS = 24  # along an edge, of which half are enough to begin with
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ class Heights:
         self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray, *, pose: bool
     ) -> Expansion:
         """As the protocol says; `shape` may be empty."""
-        jacobian, residual = self._linearised(position, rotation, shift_A, shape, pose)
-        return self._eliminated(jacobian[..., 1:], residual)
+        seen = self._eliminated(*self._linearised(position, rotation, shift_A, shape, pose))
+        return Expansion(
+            seen.information[:, 1:, 1:], seen.evidence[:, 1:], seen.misfit
+        )  # the radius of the tip is known
 
     def blunted(
         self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray
@@ -91,6 +94,16 @@ class Heights:
 
     def rough(self) -> Heights:
         return self._softer(ROUGH_PER_NM)
+
+    def sparser(self) -> Heights:
+        """Every other pixel of every other line, the middle one among them; a tiny frame as it is."""
+        n = self.probe.n_pixels
+        if n < FEWEST_PIXELS:
+            return self
+        first = n // 2 % 2
+        image = self.image[:, first::2, first::2]
+        probe = replace(self.probe, n_pixels=image.shape[1], pixel_nm=2 * self.probe.pixel_nm)
+        return replace(self, image=image, probe=replace(probe, fall_nm=2 * self.probe.fall_nm))
 
     def widened(self, variance: np.ndarray) -> Heights:
         return self
@@ -134,15 +147,12 @@ class Heights:
         lowest = (view[..., 2] - self.radius).argmin(1)
         velocity[..., 2] -= velocity[np.arange(len(view)), :, lowest, 2][:, :, None]
         velocity[:, -1, :, 2] = 1.0  # the lift
-        image, column = self.probe.soft_images(self._scanned(view), velocity, self.radius, exact=True)
-        n_frames, n_pixels, n_columns = len(image), self.probe.n_pixels, column.shape[-1]
-        jacobian = np.empty((n_frames, n_pixels, n_pixels, n_columns + 3), np.float32)
-        jacobian[..., 0], jacobian[..., 1:n_columns] = column[..., -1], column[..., :-1]
+        image, jacobian = self.probe.soft_images(self._scanned(view), velocity, self.radius, exact=True, room=3)
+        n_frames, n_pixels = len(image), self.probe.n_pixels
         along = (2 * np.arange(n_pixels, dtype=np.float32) - n_pixels) / n_pixels
-        jacobian[..., n_columns], jacobian[..., n_columns + 1] = 1.0, along
-        jacobian[..., n_columns + 2] = along[:, None]
+        jacobian[..., -3], jacobian[..., -2], jacobian[..., -1] = 1.0, along, along[:, None]
         residual = self.image - image
-        jacobian, residual = self._whitened(jacobian[..., :]), self._whitened(residual)
+        jacobian, residual = self._whitened(jacobian), self._whitened(residual)
         return jacobian.reshape(n_frames, n_pixels**2, -1), residual.reshape(n_frames, -1)
 
     def _velocity(self, turned: np.ndarray, rotation: np.ndarray, shape: np.ndarray, pose: bool) -> np.ndarray:

@@ -25,7 +25,8 @@ from tempica import kernel_cache  # noqa: F401  # first: it must be there before
 from tempica.imaging.kernels_cpu import in_threads
 
 STEEPEST = np.float32(1e6)  # slope that stands for an upright wall
-IGNORED = np.float32(10)  # an atom that is so many 1/β below the highest has a share of 5e-5 at most
+IGNORED = np.float32(7)  # an atom that is so many 1/β below the highest has a share of 1e-3 at most
+LANES = 8  # pixels of a line that are computed at once
 _COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "nnan", "ninf"}}
 
 
@@ -33,8 +34,8 @@ def heights(xyz_FSN3: np.ndarray, radius_N: np.ndarray, probe: np.ndarray, fall:
     """Fill the images. `probe`: see `probe_of`; `fall`: height that the tip can lose from pixel to pixel, nm."""
 
     def prepare() -> Callable[[slice], None]:
-        room = np.empty(len(radius_N), np.int64), np.empty(len(radius_N), np.float32)
-        return lambda frames: _heights(xyz_FSN3[frames], radius_N, probe, np.float32(fall), *room, image_FDD[frames])
+        height = np.empty(image_FDD.shape[1] + LANES, np.float32)
+        return lambda frames: _heights(xyz_FSN3[frames], radius_N, probe, np.float32(fall), height, image_FDD[frames])
 
     in_threads(prepare, len(xyz_FSN3), radius_N.size * 16)
 
@@ -50,13 +51,12 @@ def soft_heights(
     image_FDD: np.ndarray,
     column_FDDP: np.ndarray,
 ) -> None:
-    """Fill images, of the soft maximum or of the exact one, and derivatives of the soft one: P columns of the
-    velocities, then that of the radius R."""
+    """Fill images, of the soft maximum or of the exact one, and derivatives of the soft one: a column of the radius R,
+    then P of the velocities. Further columns are left as they are."""
 
     def prepare() -> Callable[[slice], None]:
         n_pixels = image_FDD.shape[1]
-        order = np.empty(len(radius_N), np.int64), np.empty(len(radius_N), np.float32)
-        room = *order, np.empty((2, n_pixels, n_pixels), np.float32)
+        room = np.empty(n_pixels + LANES, np.float32), np.empty((2, n_pixels, n_pixels), np.float32)
         return lambda frames: _soft_heights(
             xyz_FSN3[frames],
             velocity_FN3P[frames],
@@ -110,7 +110,7 @@ def _place(xyz_SN3, n, line, n_pixels):
 
 @numba.njit(**_COMPILED)
 def _bounds(xyz_SN3, n, radius, probe, n_pixels, floor):
-    """First line and column where an atom can rise above the floor, the ones after the last, its arm A and its top."""
+    """First line and column where an atom can rise above the floor, the ones after the last, its arm A."""
     arm, tip, pixel = radius + probe[0], probe[0], probe[4]
     low_x = low_y = np.float32(1e30)
     high_x = high_y = top = np.float32(-1e30)
@@ -123,59 +123,49 @@ def _bounds(xyz_SN3, n, radius, probe, n_pixels, floor):
     j0, j1 = math.ceil((low_x - reach) / pixel) + half, math.floor((high_x + reach) / pixel) + half + 1
     if reach <= 0:
         i1 = i0
-    return max(i0, 0), min(i1, n_pixels), max(j0, 0), min(j1, n_pixels), arm, top + arm
+    return max(i0, 0), min(i1, n_pixels), max(j0, 0), min(j1, n_pixels), arm
 
 
 @numba.njit(**_COMPILED)
-def _from_the_top(xyz_SN3, radius_N, order, key):
-    """Fill `order` with the atoms from the highest to the lowest: buried ones then cost little (Shell's sort)."""
-    n_atoms = len(order)
-    for n in range(n_atoms):
-        order[n] = n
-        key[n] = xyz_SN3[0, n, 2] + radius_N[n]
-    gap = n_atoms // 2
-    while gap > 0:
-        for n in range(gap, n_atoms):
-            moving, at = order[n], n
-            while at >= gap and key[order[at - gap]] < key[moving]:
-                order[at] = order[at - gap]
-                at -= gap
-            order[at] = moving
-        gap //= 2
+def _row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height):
+    """Fill `height` from column j0 on, in whole vectors, with what an atom alone would raise line i to.
+
+    Returns the lateral place (x, y) of the line's first pixel as the atom sees it, and its change from pixel to pixel.
+    """
+    x, y, z, vx, vy, vz = _place(xyz_SN3, n, i, n_pixels)
+    pixel, slope, seam = probe[4], probe[3], arm * probe[2]
+    y = pixel * np.float32(i - n_pixels // 2) - y
+    x = -pixel * np.float32(n_pixels // 2) - x
+    step, square, edge = pixel - vx, arm * arm, seam * seam
+    z -= probe[0]
+    cone = arm * probe[1] + seam * slope
+    for j in range(j0, j0 + (j1 - j0 + LANES - 1) // LANES * LANES):
+        t = np.float32(j)
+        dx, dy = x + t * step, y - t * vy
+        d2 = dx * dx + dy * dy
+        root = math.sqrt(square - d2 if d2 <= edge else d2)
+        height[j] = z + t * vz + (root if d2 <= edge else cone - root * slope)
+    return x, y, step, vy
 
 
 @numba.njit(**_COMPILED)
-def _raise(xyz_SN3, radius_N, probe, order, image):
+def _raise(xyz_SN3, radius_N, probe, height, image):
     """The largest over atoms and the support."""
-    n_pixels, pixel = image.shape[0], probe[4]
+    n_pixels = image.shape[0]
     image[:] = np.float32(0)
-    for n in order:
-        i0, i1, j0, j1, arm, top = _bounds(xyz_SN3, n, radius_N[n], probe, n_pixels, np.float32(0))
-        seam, lift = arm * probe[2], arm * probe[1]
+    for n in range(len(radius_N)):
+        i0, i1, j0, j1, arm = _bounds(xyz_SN3, n, radius_N[n], probe, n_pixels, np.float32(0))
         for i in range(i0, i1):
-            x, y, z, vx, vy, vz = _place(xyz_SN3, n, i, n_pixels)
-            y = pixel * np.float32(i - n_pixels // 2) - y
-            x = -pixel * np.float32(n_pixels // 2) - x
+            _row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height)
             for j in range(j0, j1):
-                if image[i, j] >= top:
-                    continue
-                t = np.float32(j)
-                dx, dy = x + t * (pixel - vx), y - t * vy
-                d2 = dx * dx + dy * dy
-                h = z + t * vz - probe[0]
-                if d2 <= seam * seam:
-                    h += math.sqrt(arm * arm - d2)
-                else:
-                    h += lift - (math.sqrt(d2) - seam) * probe[3]
-                image[i, j] = max(image[i, j], h)
+                image[i, j] = max(image[i, j], height[j])
 
 
 @numba.njit(**_COMPILED)
-def _heights(xyz_FSN3, radius_N, probe, fall, order, key, image_FDD):
+def _heights(xyz_FSN3, radius_N, probe, fall, height, image_FDD):
     for f in range(xyz_FSN3.shape[0]):
         image = image_FDD[f]
-        _from_the_top(xyz_FSN3[f], radius_N, order, key)
-        _raise(xyz_FSN3[f], radius_N, probe, order, image)
+        _raise(xyz_FSN3[f], radius_N, probe, height, image)
         for i in range(image.shape[0]):
             for j in range(1, image.shape[1]):
                 image[i, j] = max(image[i, j], image[i, j - 1] - fall)
@@ -184,52 +174,43 @@ def _heights(xyz_FSN3, radius_N, probe, fall, order, key, image_FDD):
 # long: a loop over atoms and pixels, whose many small arguments a function of its own would have to be handed
 @numba.njit(**_COMPILED)
 def _soft_heights(
-    xyz_FSN3, velocity_FN3P, radius_N, probe, fall, sharpness, exact, order, key, sheet, image_FDD, column_FDDP
+    xyz_FSN3, velocity_FN3P, radius_N, probe, fall, sharpness, exact, height, sheet, image_FDD, column_FDDP
 ):  # fmt: skip
-    n_pixels, pixel, n_columns = image_FDD.shape[1], probe[4], velocity_FN3P.shape[3]
+    n_pixels, n_columns = image_FDD.shape[1], velocity_FN3P.shape[3]
     highest, total = sheet[0], sheet[1]
     ignored = IGNORED / sharpness
+    steep = np.float32(1) / max(probe[1], np.float32(1e-6)) - np.float32(1)
     for f in range(xyz_FSN3.shape[0]):
         xyz, column = xyz_FSN3[f], column_FDDP[f]
-        _from_the_top(xyz, radius_N, order, key)
-        _raise(xyz, radius_N, probe, order, highest)
+        _raise(xyz, radius_N, probe, height, highest)
         column[:] = np.float32(0)
         for i in range(n_pixels):
             for j in range(n_pixels):
                 total[i, j] = math.exp(-sharpness * highest[i, j])
-        for n in order:
-            i0, i1, j0, j1, arm, top = _bounds(xyz, n, radius_N[n], probe, n_pixels, -ignored)
-            seam, lift = arm * probe[2], arm * probe[1]
+        for n in range(len(radius_N)):
+            i0, i1, j0, j1, arm = _bounds(xyz, n, radius_N[n], probe, n_pixels, -ignored)
+            seam, speed = arm * probe[2], velocity_FN3P[f, n]
             for i in range(i0, i1):
-                x, y, z, vx, vy, vz = _place(xyz, n, i, n_pixels)
-                y = pixel * np.float32(i - n_pixels // 2) - y
-                x = -pixel * np.float32(n_pixels // 2) - x
+                x, y, step, vy = _row(xyz, n, i, j0, j1, arm, probe, n_pixels, height)
                 for j in range(j0, j1):
-                    if top < highest[i, j] - ignored:
-                        continue
-                    t = np.float32(j)
-                    dx, dy = x + t * (pixel - vx), y - t * vy
-                    d2 = dx * dx + dy * dy
-                    h = z + t * vz - probe[0] - highest[i, j]
-                    if d2 <= seam * seam:
-                        ball = math.sqrt(arm * arm - d2)
-                        h += ball
-                        per = np.float32(1) / ball
-                        blunt = arm * per - np.float32(1)
-                    else:
-                        d = math.sqrt(d2)
-                        h += lift - (d - seam) * probe[3]
-                        per = probe[3] / d
-                        blunt = np.float32(1) / max(probe[1], np.float32(1e-6)) - np.float32(1)
+                    h = height[j] - highest[i, j]
                     if h < -ignored:
                         continue
+                    t = np.float32(j)
+                    dx, dy = x + t * step, y - t * vy
+                    d2 = dx * dx + dy * dy
+                    if d2 <= seam * seam:
+                        per = np.float32(1) / math.sqrt(arm * arm - d2)
+                        blunt = arm * per - np.float32(1)
+                    else:
+                        per, blunt = probe[3] / math.sqrt(d2), steep
                     weight = math.exp(sharpness * h)
                     total[i, j] += weight
                     gx, gy = weight * per * dx, weight * per * dy
-                    speed, pixel_column = velocity_FN3P[f, n], column[i, j]
+                    pixel_column = column[i, j]
+                    pixel_column[0] += weight * blunt
                     for p in range(n_columns):
-                        pixel_column[p] += gx * speed[0, p] + gy * speed[1, p] + weight * speed[2, p]
-                    pixel_column[n_columns] += weight * blunt
+                        pixel_column[p + 1] += gx * speed[0, p] + gy * speed[1, p] + weight * speed[2, p]
         for i in range(n_pixels):
             for j in range(n_pixels):
                 image_FDD[f, i, j] = highest[i, j]

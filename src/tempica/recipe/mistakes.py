@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from tempica.errors import did_you_mean
 from tempica.recipe.section import tag_of, variant_field
 
 _PLAIN = {
@@ -42,17 +41,6 @@ def explain(error: Any, recipe: type[BaseModel]) -> str:
     given = error["input"]
     shown = "" if isinstance(given, dict | BaseModel | list) else f" = {given!r}"
     return f"  {where}{shown}: {message[:1].lower()}{message[1:]}."
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """A question about the names that come near one which is not known, with a space before it; empty if none does.
-
-    Example:
-        >>> did_you_mean("lags", ["lag", "methods"])
-        ' Did you mean lag?'
-    """
-    near = difflib.get_close_matches(given, list(known), n=3)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _walk(location: tuple[int | str, ...], recipe: Any) -> tuple[list[str], Any, Any]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 from pathlib import Path
 
-from tempica.errors import RecipeError
+from tempica.errors import RecipeError, did_you_mean
 
 
 def folder() -> Path:
@@ -41,9 +40,8 @@ def find(target: Path) -> Path:
     known = names()
     if target.name in known:
         return folder() / f"{target.name}.toml"
-    near = difflib.get_close_matches(target.name, known, n=3)
-    said = f"Did you mean {' or '.join(near)}?" if near else "`tempica recipes` lists those that come with tempica."
-    raise RecipeError(f"There is no recipe {target}, neither a TOML file nor a recipe by that name. {said}")
+    said = did_you_mean(target.name, known) or " `tempica recipes` lists those that come with tempica."
+    raise RecipeError(f"There is no recipe {target}, neither a TOML file nor a recipe by that name.{said}")
 
 
 def copy_to(out: Path) -> None:

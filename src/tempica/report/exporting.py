@@ -7,10 +7,12 @@ from pathlib import Path
 
 from tempica.errors import ParameterError, StoreError
 from tempica.progress import Progress
-from tempica.recipe.experiment import load_recipe
+from tempica.recipe.experiment import Recipe, load_recipe
 from tempica.report import stage, video
 from tempica.report.embedded import style, taking
+from tempica.report.reel import Reel, reel_of
 from tempica.runs.reading import read
+from tempica.runs.stages import has_truth
 from tempica.stores import files
 
 PNG_DPI = 200
@@ -57,20 +59,33 @@ def write_figures(run: Path, folder: Path) -> list[str]:
 
 
 def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
-    """The player of a run's report as a film, as long as the traces of the page; returns the number of frames."""
-    from tempica.report.judged import best_first
-    from tempica.report.recovered import recoveries, truths
-    from tempica.report.reel import reel_of
+    """The player of a run's report as a film, as long as the traces of the page; returns the number of frames.
 
+    Without a truth: frames as recorded, the recovered structure where there is one, and sources.
+    """
     video.check(out)
     recipe, _ = load_recipe(run / "recipe.toml")
+    if recipe.film is not None:
+        reel = _of_film(run, recipe.report.n_trace_frames)
+    else:
+        reel = _with_truth(recipe, run) if has_truth(recipe) else _without_truth(recipe, run)
+    if reel is None:
+        raise ParameterError(f"--video {out}: the run {run} has no method whose sources could be shown.")
+    video.write(reel, out, progress or Progress())
+    return len(reel.time)
+
+
+def _with_truth(recipe: Recipe, run: Path) -> Reel | None:
+    from tempica.report.judged import best_first
+    from tempica.report.recovered import recoveries, truths
+
     trajectory, movie, sources = stage.scored_stores(run)
     scores = stage.scores_of(run)
     matched = [m for m in scores["matrices"] if (m["split"], m["metric"]) == ("held_out", "spearman")]
     scored = {row["method"] for row in scores["rows"] if row["split"] == "held_out"}
     methods = [about["method"] for about in best_first(scores) if about["method"] in scored]
     truth = truths(trajectory)
-    reel = reel_of(
+    return reel_of(
         recipe,
         movie,
         sources,
@@ -81,10 +96,20 @@ def write_video(run: Path, out: Path, progress: Progress | None = None) -> int:
         found=recoveries(sources, truth, matched, methods, scores["bands"]),
         n_frames=recipe.report.n_trace_frames,
     )
-    if reel is None:
-        raise ParameterError(f"--video {out}: the run {run} has no method whose sources could be shown.")
-    video.write(reel, out, progress or Progress())
-    return len(reel.time)
+
+
+def _without_truth(recipe: Recipe, run: Path) -> Reel | None:
+    from tempica.report.untold import by_agreement
+
+    movie, latents, sources = (read(run, "report", kind) for kind in ("movie", "latents", "sources"))
+    methods = by_agreement(stage.scores_of(run))
+    return reel_of(recipe, movie, sources, methods, latents=latents, n_frames=recipe.report.n_trace_frames)
+
+
+def _of_film(run: Path, n_frames: int) -> Reel | None:
+    from tempica.report.film import reel
+
+    return reel(read(run, "report", "movie"), read(run, "report", "sources"), n_frames)
 
 
 def _slug(alt: str) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
 from tempica.recipe.experiment import Recipe
+from tempica.report import audited, player, provenance, sprites, templating, trained
 from tempica.report import film_figures as figures
-from tempica.report.embedded import style
+from tempica.report.embedded import figure_block, responsive, style
+from tempica.report.reel import Reel, Trace
 
 if TYPE_CHECKING:
     import xarray
@@ -33,7 +33,7 @@ def render(
     recipe_text: str,
     movie: xarray.Dataset,
     sources: xarray.Dataset,
-    audit: str,
+    scores: dict[str, Any],
     software: Mapping[str, str],
 ) -> str:
     """The whole page, HTML that needs nothing beside itself.
@@ -42,28 +42,60 @@ def render(
         recipe, recipe_text: the recipe, and as it was written.
         movie: a store of crops.
         sources: with the attribute `motion`.
-        audit: what the audit says of the latents, in a sentence.
+        scores: what scores.json holds: the audit of the latents, and warnings.
         software: versions by name.
     """
     told = sources.attrs["motion"]
     with style():
-        body = [
-            _head(recipe, movie, told, audit),
+        sections = [
             _tracks(movie),
+            player.section(reel(movie, sources)),
             *(_method(name, movie, sources, told) for name in told["methods"]),
             _again(told),
-            _provenance(recipe_text, movie, sources, software),
+            audited.section(scores.get("audit")),
+            trained.section([about for about in scores["methods"] if about["name"] in told["methods"]]),
+            _provenance(recipe, recipe_text, movie, sources, scores, software),
         ]
-    css = resources.files("tempica.report").joinpath("style.css").read_text(encoding="utf-8")
-    title = escape(recipe.name.replace("_", " "))
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><meta name="viewport"'
-        f' content="width=device-width, initial-scale=1"><title>{title}</title><style>{css}</style></head>\n'
-        f"<body><main>\n{chr(10).join(body)}\n</main></body>\n</html>\n"
+    return templating.page(recipe.name, _head(recipe, movie, told, scores), [str(each) for each in sections])
+
+
+def reel(movie: xarray.Dataset, sources: xarray.Dataset, n_frames: int | None = None) -> Reel | None:
+    """Aligned crops of the track that is seen longest, with the sources of the first method; None without a source.
+
+    At most `n_frames`, as many as fit the page if None.
+    """
+    memory = sources.attrs["motion"]["methods"]
+    if not memory:
+        return None
+    method = next(iter(memory))
+    image, track, _ = figures.flat_rows(movie)
+    numbers, counts = np.unique(track, return_counts=True)
+    number = int(numbers[counts.argmax()])
+    rows = np.flatnonzero(track == number)
+    rows = rows[: n_frames or sprites.n_shown(len(rows), image.shape[-1], 1)]
+    values = values_of(sources, method, len(memory[method]))
+    values = (values - values.mean(0)) / np.where(values.std(0) > 0, values.std(0), 1.0)
+    unknown = np.full(len(rows), np.nan)
+    return Reel(
+        method=sources.attrs["methods"][method]["title"],
+        stage="unmixed",
+        replica=number,
+        held_out=False,
+        time=movie["frame_time"].values.reshape(-1)[rows],
+        recorded=sprites.to_gray(sprites.binned(image[rows].astype(np.float64)), 0.5),
+        clean=None,
+        structure=None,
+        true=None,
+        beads=None,
+        traces=tuple(
+            Trace(f"source {k}", "deviations", series[rows], unknown, None) for k, series in enumerate(values.T, 1)
+        ),
+        unit="s",
+        of="track",
     )
 
 
-def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], audit: str) -> str:
+def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], scores: dict[str, Any]) -> Markup:
     about = movie.attrs
     tracks, followed = about["tracks"], about["followed"]
     facts = {
@@ -74,114 +106,125 @@ def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], audit: st
         "Pairs of successive frames": str(told["n_pairs"]),
         "Pixel of a crop": f"{about['pixel_size_nm']:.3g} nm",
     }
-    items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
-    more = [told["sentence"]]
+    notes = []
     together = [number for number, one in enumerate(told["common"], 1) if _is_common(one)]
     if told["verdict"] != "nothing moves" and together:
         which = " and ".join(f"source {number}" for number in together)
-        more.append(f"Of TICA's, {which} changes in all molecules at the same times, as the instrument would make it.")
+        notes.append(f"Of TICA's, {which} changes in all molecules at the same times, as the instrument would make it.")
     if followed == "windows":
-        more.append("No molecule is seen alone: windows of the frame were followed.")
-    verdict = f"<p><b>{escape(more[0])}</b></p>" + "".join(f"<p>{escape(one)}</p>" for one in more[1:])
-    verdict += f"<p>Audit: {escape(audit)}</p>"
-    title = escape(recipe.name.replace("_", " "))
-    return (
-        f'<header>\n<p class="kicker">tempica · what moves in a movie, without a truth</p>\n'
-        f"<h1>{title[:1].upper()}{title[1:]}</h1>\n"
-        f'<div class="verdict {told["verdict"].replace(" ", "-")}">{verdict}</div>\n'
-        f'<dl class="facts">{items}</dl>\n<p>{escape(CARE)}</p>\n</header>'
+        notes.append("No molecule is seen alone: windows of the frame were followed.")
+    notes += [f"Audit: {scores['verdict']['sentence']}", CARE]
+    verdict = templating.fill(
+        "verdict.html",
+        verdict={"grade": told["verdict"], "sentence": told["sentence"], "methods": []},
+        warnings=scores["warnings"],
+        best=None,
+    )
+    title = recipe.name.replace("_", " ")
+    return templating.fill(
+        "header.html",
+        kicker="tempica · what moves in a movie, without a truth",
+        title=title[:1].upper() + title[1:],
+        verdict=verdict,
+        facts=facts,
+        notes=notes,
     )
 
 
-def _tracks(movie: xarray.Dataset) -> str:
+def _tracks(movie: xarray.Dataset) -> Markup:
     rows = [
-        (
-            str(one["track"]),
-            f"{one['first']} to {one['last']}",
-            str(one["n_in_view"]),
-            str(one["n_frames"]),
-            f"{100 * one['n_frames'] / max(1, one['n_in_view']):.0f} %",
-        )
+        [
+            (f"track {one['track']}", ""),
+            (f"{one['first']} to {one['last']}", "n"),
+            (str(one["n_in_view"]), "n"),
+            (str(one["n_frames"]), "n"),
+            (f"{100 * one['n_frames'] / max(1, one['n_in_view']):.0f} %", "n"),
+        ]
         for one in movie.attrs["tracks"]
     ]
-    table = _table(("track", "frames", "in view", "followed whole", "share"), rows)
-    return (
-        '<section id="tracks">\n<h2>Tracks</h2>\n'
-        + _figure(figures.contact_sheet(movie), "Contact sheet: frames with the outlines of tracks.")
-        + _figure(figures.crops_in_time(movie), "Aligned crops of each track; the number is that of the frame.")
-        + f"{table}\n<p>In view: frames between a track's first and last that show something, without those in which it"
-        " is cut by the frame's edge. Not followed whole are frames in which it was not found, or joined to something"
-        " else.</p>\n</section>"
+    heads = [("Track", ""), *((name, "n") for name in ("frames", "in view", "followed whole", "share"))]
+    caption = (
+        "In view: frames between a track's first and last that show something, without those in which it is cut by the"
+        " frame's edge. Not followed whole are frames in which it was not found, or joined to something else."
+    )
+    return _section(
+        "tracks",
+        "Tracks",
+        [
+            _figure(partial(figures.contact_sheet, movie), "Contact sheet: frames with the outlines of tracks."),
+            _figure(
+                partial(figures.crops_in_time, movie),
+                "Aligned crops of each track; the number is that of the frame.",
+            ),
+            _table(heads, rows, caption),
+        ],
     )
 
 
-def _method(name: str, movie: xarray.Dataset, sources: xarray.Dataset, told: dict[str, Any]) -> str:
+def _method(name: str, movie: xarray.Dataset, sources: xarray.Dataset, told: dict[str, Any]) -> Markup:
     memory = told["methods"][name]
     series = values_of(sources, name, len(memory))
-    title = sources.attrs["methods"][name]["title"]
     slowest = told["slowest"]
     common = told["common"] if name == "tica" else [None] * len(memory)
     rows = [
-        (
-            str(number),
-            f"{one['autocorrelation'][0]:.2f}",
-            f"{one['null_95'][0]:.2f}",
-            f"{one['p']:.3f}",
-            f"{slowest['null_95']:.2f}",
-            "–" if each is None or each["correlation"] is None else f"{each['correlation']:.2f}",
-            "–" if each is None or each["correlation"] is None else f"{each['null_95']:.2f}",
-        )
+        [
+            (f"source {number}", ""),
+            (f"{one['autocorrelation'][0]:.2f}", "n"),
+            (f"{one['null_95'][0]:.2f}", "n"),
+            (f"{one['p']:.3f}", "n"),
+            (f"{slowest['null_95']:.2f}", "n"),
+            ("–" if each is None or each["correlation"] is None else f"{each['correlation']:.2f}", "n"),
+            ("–" if each is None or each["correlation"] is None else f"{each['null_95']:.2f}", "n"),
+        ]
         for number, (one, each) in enumerate(zip(memory, common, strict=True), 1)
     ]
-    names = (
-        "source",
-        "autocorrelation",
-        "shuffled, 95 %",
-        "p",
-        "fitted to shuffled, 95 %",
-        "together",
-        "by chance, 95 %",
-    )
+    names = ("autocorrelation", "shuffled, 95 %", "p", "fitted to shuffled, 95 %", "together", "by chance, 95 %")
     parts = [
-        f'<section id="{name}">\n<h2>{escape(title)}</h2>\n{_table(names, rows)}',
+        _table([("Source", ""), *((one, "n") for one in names)], rows),
         _figure(
-            figures.memory(memory, movie.attrs["frame_interval_s"]),
-            "Autocorrelation by lag; grey: 95 % of the same series with frames shuffled within molecules.",
+            partial(figures.memory, memory, movie.attrs["frame_interval_s"]),
+            "Autocorrelation by lag; gray: 95 % of the same series with frames shuffled within molecules.",
         ),
     ]
     tracks = [one["track"] for one in movie.attrs["tracks"][:MOST_ALONG]]
     for number, source in enumerate(series.T, 1):
-        parts.append(f"<h3>Source {number}</h3>")
-        parts.append(
-            _figure(figures.along(movie, source, tracks), "Crops averaged over fifths of the source's values.")
-        )
-        parts.append(_figure(figures.traces(movie, source), "The source in time, by track."))
-    return "\n".join([*parts, "</section>"])
+        parts += [
+            Markup("<h3>Source {}</h3>").format(number),
+            _figure(
+                partial(figures.along, movie, source, tracks),
+                f"Source {number}: crops averaged over fifths of its values, and the last minus the first.",
+            ),
+            _figure(partial(figures.traces, movie, source), f"Source {number} in time, by track."),
+        ]
+    return _section(name, sources.attrs["methods"][name]["title"], parts)
 
 
-def _again(told: dict[str, Any]) -> str:
+def _again(told: dict[str, Any]) -> Markup:
     """Sources that each half teaches: agreement, and memory in the half that did not teach them."""
-    parts = ['<section id="stability">\n<h2>Found again?</h2>']
+    parts = []
     for name, found in told["found_again"].items():
         rows = [
-            (
-                str(one["source"]),
-                f"{one['agreement']:.2f}",
-                *(f"{a:.2f} ({n:.2f})" for a, n in zip(one["autocorrelation"], one["null_95"], strict=True)),
-                "stable" if one["stable"] else "not stable",
-            )
+            [
+                (f"source {one['source']}", ""),
+                (f"{one['agreement']:.2f}", "n"),
+                *((f"{a:.2f} ({n:.2f})", "n") for a, n in zip(one["autocorrelation"], one["null_95"], strict=True)),
+                ("stable" if one["stable"] else "not stable", ""),
+            ]
             for one in found
         ]
-        heads = ("source", "agreement", "memory in the second (shuffled, 95 %)", "in the first", "")
-        parts.append(f"<h3>TICA of {escape(name)}</h3>\n{_table(heads, rows)}")
+        heads = ("agreement", "memory in the second (shuffled, 95 %)", "in the first")
+        parts.append(Markup("<h3>TICA of {}</h3>").format(name))
+        parts.append(_table([("Source", ""), *((one, "n") for one in heads), ("Found again", "")], rows))
     if not told["found_again"]:
-        parts.append("<p>There are too few pairs of frames to compare halves.</p>")
+        parts.append(Markup("<p>There are too few pairs of frames to compare halves.</p>"))
     parts.append(
-        "<p>Agreement is the correlation over all frames of the sources that the two halves teach. Stable: they have"
-        " more than half of their variance in common, and each has memory, beyond 95 % of shuffled frames, in the half"
-        " that did not teach it.</p>\n</section>"
+        Markup(
+            "<p>Agreement is the correlation over all frames of the sources that the two halves teach. Stable: they"
+            " have more than half of their variance in common, and each has memory, beyond 95 % of shuffled frames, in"
+            " the half that did not teach it.</p>"
+        )
     )
-    return "\n".join(parts)
+    return _section("stability", "Found again?", parts)
 
 
 def values_of(sources: xarray.Dataset, name: str, n: int) -> np.ndarray:
@@ -197,29 +240,39 @@ def _is_common(one: dict[str, Any]) -> bool:
     return one["correlation"] is not None and one["correlation"] > one["null_95"]
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f'<th class="n" scope="col">{escape(name)}</th>' for name in names)
-    lines = "\n".join("<tr>" + "".join(f'<td class="n">{escape(cell)}</td>' for cell in row) + "</tr>" for row in rows)
-    return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>\n{lines}\n</tbody></table></div>'
-    )
+def _section(name: str, title: str, parts: Sequence[Markup]) -> Markup:
+    return templating.fill("section.html", id=name, title=title, parts=parts, folded=[], folded_title="")
 
 
-def _figure(figure: Figure, caption: str) -> str:
-    """A figure as PNG: it is made of images."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, facecolor="white", metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return (
-        f'<figure><div class="wide" tabindex="0"><img src="data:image/png;base64,{data}" alt="{escape(caption)}"></div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, str]]], caption: str = "") -> Markup:
+    return templating.fill("table.html", heads=heads, rows=rows, caption=caption, label="Table")
 
 
-def _provenance(recipe_text: str, movie: xarray.Dataset, sources: xarray.Dataset, software: Mapping[str, str]) -> str:
-    rows = [("fingerprint of the movie", movie.attrs["fingerprint"]), ("of the sources", sources.attrs["fingerprint"])]
-    rows += sorted(software.items())
-    return (
-        f'<section id="provenance">\n<h2>Provenance</h2>\n{_table(("what", "version"), rows)}\n'
-        f"<details><summary>The recipe</summary><pre>{escape(recipe_text)}</pre></details>\n</section>"
-    )
+def _figure(draw: Any, caption: str) -> Markup:
+    return figure_block([responsive(draw, caption)], escape(caption), label=caption)
+
+
+def _provenance(
+    recipe: Recipe,
+    recipe_text: str,
+    movie: xarray.Dataset,
+    sources: xarray.Dataset,
+    scores: dict[str, Any],
+    software: Mapping[str, str],
+) -> Markup:
+    stores = {"movie": movie, "sources": sources}
+    fingerprints = {kind: str(store.attrs.get("fingerprint", "unknown")) for kind, store in stores.items()}
+    memory = sources.attrs["motion"]["methods"]
+    files = [("recipe.toml", "Recipe (TOML)", provenance.uri(recipe_text, "text/plain"))]
+    for name, own in memory.items():
+        text = provenance.film_csv(movie, values_of(sources, name, len(own)))
+        files.insert(
+            -1,
+            (
+                f"sources-{name}.csv",
+                f"Sources by {sources.attrs['methods'][name]['title']} (CSV)",
+                provenance.uri(text),
+            ),
+        )
+    used = [about for about in scores["methods"] if about["name"] in memory]
+    return provenance.section(recipe, recipe_text, fingerprints, software, files, used)

@@ -1,4 +1,4 @@
-"""The section on poses and posteriors: errors against what is possible, and calibration."""
+"""The section on poses and posteriors: errors against what is possible, calibration, and distances of domains."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ def section(scores: dict[str, Any]) -> Markup:
         parts.append(figure_block([drawn], _caption(shown, poses), label="Errors of poses, and calibration"))
     told = [sentence for row in [latents.get("held_out")] if row is not None and (sentence := _of_latents(row))]
     parts += [Markup("<p>{}</p>").format(sentence) for sentence in told]
+    if distances := [row for row in scores["distances"] if row["split"] == "held_out"]:
+        parts.append(_distances(distances))
     return fill(
         "section.html",
         id="poses",
@@ -194,6 +196,25 @@ def _table(splits: Any) -> Markup:
         " of the pose over its expectation, with its 95 % interval; 1 where posteriors mean what they say."
     )
     return fill("table.html", heads=heads, rows=rows, caption=caption, label="Errors of poses")
+
+
+def _distances(rows: Sequence[dict[str, Any]]) -> Markup:
+    """Distances between domains as structures of single frames have them, beside the truth."""
+    cells = [
+        [
+            (" to ".join(row["domains"]), ""),
+            (f"{number(row['error_nm'], 3)} nm", "n"),
+            (f"{number(row['null_nm'], 3)} nm", "n"),
+            ("–" if row["correlation"] is None else number(row["correlation"], 2), "n"),
+        ]
+        for row in rows
+    ]
+    heads = [("Distance", ""), ("mean error", "n"), ("of the training mean", "n"), ("correlation", "n")]
+    caption = (
+        "Distances between centroids of domains, on held-out replicas: in structures that embed finds of single frames,"
+        " against the true ones. Beside it, the error of taking the mean of training replicas for every frame."
+    )
+    return fill("table.html", heads=heads, rows=cells, caption=caption, label="Distances of domains")
 
 
 def _percent(share: float | None) -> str:

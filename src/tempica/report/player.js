@@ -98,7 +98,7 @@
     picture("clean", frame);
     picture("recorded", frame);
     structure(frame);
-    const when = `frame ${frame + 1} of ${n}, ${data.time[frame]} ps`;
+    const when = `frame ${frame + 1} of ${n}, ${data.time[frame]} ${data.unit}`;
     find(".now").textContent = when;
     slider.setAttribute("aria-valuetext", [when, ...traces(frame)].join("; "));
   }

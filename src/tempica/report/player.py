@@ -27,7 +27,6 @@ def section(reel: Reel | None) -> str:
         for kind, title in pictures
     )
     n = len(reel.time)
-    where = f"{'held-out ' if reel.held_out else ''}replica {reel.replica}"
     controls = (
         '<div class="controls" hidden><button type="button" class="play">Play</button>'
         f'<label class="slide">Frame <input type="range" class="frame" min="0" max="{n - 1}" value="0"></label>'
@@ -40,7 +39,7 @@ def section(reel: Reel | None) -> str:
             controls,
             f"<noscript><p>{NO_SCRIPT}</p></noscript>",
             *(_trace(trace, reel) for trace in reel.traces),
-            f'<p class="note">{_caption(reel, where)}</p>',
+            f'<p class="note">{_caption(reel)}</p>',
             f'<script type="application/json" class="data">{_data(reel)}</script>',
             f"<script>\n{script('player.js')}</script>\n</section>",
         ]
@@ -92,7 +91,8 @@ def _whole(values: np.ndarray) -> list[tuple[int, int]]:
 
 def _data(reel: Reel) -> str:
     """Images, structures and traces as JSON."""
-    told: dict[str, Any] = {"time": [float(f"{t:.6g}") for t in reel.time], "edge": reel.recorded.shape[2:0:-1]}
+    told: dict[str, Any] = {"time": [float(f"{t:.6g}") for t in reel.time], "unit": reel.unit}
+    told["edge"] = reel.recorded.shape[2:0:-1]
     told["recorded"], told["columns"] = sprites.sprite(reel.recorded)
     if reel.clean is not None:
         told["clean"], _ = sprites.sprite(reel.clean)
@@ -131,9 +131,9 @@ def _about(kind: str, reel: Reel) -> str:
     }[kind]
 
 
-def _caption(reel: Reel, where: str) -> str:
+def _caption(reel: Reel) -> str:
     text = (
-        f"<b>The first {len(reel.time)} frames of {where}</b>, by {escape(reel.method)}"
+        f"<b>The first {len(reel.time)} frames of {reel.where}</b>, by {escape(reel.method)}"
         f"{', ' + escape(reel.stage) if reel.stage else ''}. Arrow keys move the slider, the space bar plays and"
         " pauses."
     )

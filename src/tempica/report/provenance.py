@@ -6,7 +6,7 @@ import base64
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,6 +14,9 @@ from markupsafe import Markup
 from tempica.recipe.experiment import Recipe
 from tempica.report.recovered import Recovery, Truth
 from tempica.report.templating import fill
+
+if TYPE_CHECKING:
+    import xarray
 
 PAPER = (
     "D. Klindt, A. Hyvärinen, A. Levy, N. Miolane, F. Poitevin. Towards interpretable Cryo-EM: disentangling latent"
@@ -76,6 +79,14 @@ def components_csv(values: np.ndarray, time: np.ndarray) -> str:
     """Components (time, component) as CSV, with the time (ps)."""
     names = ["time_ps", *(f"source {k + 1}" for k in range(values.shape[1]))]
     return _csv(names, [[f"{x:.6g}" for x in line] for line in np.column_stack([time, values])])
+
+
+def film_csv(movie: xarray.Dataset, values: np.ndarray) -> str:
+    """Sources (row, source) of crops as CSV, with the track, the frame and the time (s) of each."""
+    about = [movie[name].values.reshape(-1) for name in ("track", "frame", "frame_time")]
+    names = ["track", "frame", "time_s", *(f"source {k + 1}" for k in range(values.shape[1]))]
+    lines = zip(*about, *values.T, strict=True)
+    return _csv(names, [[int(track), int(frame), *(f"{x:.6g}" for x in line)] for track, frame, *line in lines])
 
 
 def _csv(names: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:

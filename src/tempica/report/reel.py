@@ -49,7 +49,7 @@ class Trace:
 class Reel:
     """What plays: images (frame, y, x) in 8 bits, structures (frame, atom, space) in nm, traces; a frame of each kind.
 
-    `clean` and `true` are None without a truth, `structure` where no axis moves one. `time` (frame,) in ps.
+    `clean` and `true` are None without a truth, `structure` where no axis moves one. `time` (frame,) in `unit`.
     """
 
     method: str
@@ -63,6 +63,13 @@ class Reel:
     true: np.ndarray | None
     beads: Beads | None
     traces: tuple[Trace, ...]
+    unit: str = "ps"
+    of: str = "replica"  # what `replica` is the number of
+
+    @property
+    def where(self) -> str:
+        """What the frames are of."""
+        return f"{'held-out ' if self.held_out else ''}{self.of} {self.replica}"
 
 
 def reel_of(

@@ -91,8 +91,7 @@ def _of_film(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.film import render
 
     movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
-    audit = scores_of(run)["verdict"]["sentence"]
-    return render(recipe, recipe_text, movie, sources, audit, store.software())
+    return render(recipe, recipe_text, movie, sources, scores_of(run), store.software())
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:

@@ -38,7 +38,10 @@ def section(methods: Sequence[Mapping[str, Any]]) -> Markup | str:
         fit = about.get("fit", {})
         if about["baseline"] or not (fit or about.get("model")):
             continue
-        rows.append([(cell, "") for cell in _row(about, fit)])
+        cells = _row(about, fit)
+        if set(cells[1:]) == {"–"}:
+            continue
+        rows.append([(cell, "") for cell in cells])
         if fit.get("loss_curve"):
             curves.append((about["title"], np.array(fit["loss_curve"], dtype=np.float64)))
     if not rows:

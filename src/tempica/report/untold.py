@@ -42,7 +42,7 @@ def render_untold(
 ) -> str:
     """The page as HTML; datasets are the stores, `scores` the content of scores.json, which holds the audit."""
     titles = {about["name"]: about["title"] for about in scores["methods"]}
-    learned = _by_agreement(scores, titles)
+    learned = [titles[name] for name in by_agreement(scores)]
     sources = sources.assign_coords(estimator=[titles[name] for name in sources["estimator"].values])
     told = scores.get("audit")
     audit = told or NO_AUDIT
@@ -61,11 +61,11 @@ def render_untold(
     return templating.page(recipe.name, _head(recipe, movie, scores), [str(each) for each in sections])
 
 
-def _by_agreement(scores: dict[str, Any], titles: dict[str, str]) -> list[str]:
-    """Titles of learned methods; those that agree most with the audit's own axes first."""
+def by_agreement(scores: dict[str, Any]) -> list[str]:
+    """Names of learned methods; those that agree most with the audit's own axes first."""
     agreement = {row["method"]: row["agreement"] for row in scores.get("audit", NO_AUDIT)["methods"]}
     learned = [about["name"] for about in scores["methods"] if not about["baseline"]]
-    return [titles[name] for name in sorted(learned, key=lambda name: -agreement.get(name, 0.0))]
+    return sorted(learned, key=lambda name: -agreement.get(name, 0.0))
 
 
 def _head(recipe: Recipe, movie: xarray.Dataset, scores: dict[str, Any]) -> str:

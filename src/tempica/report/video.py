@@ -78,7 +78,7 @@ def frames(reel: Reel, dpi: int, step: int = 1) -> Iterator[np.ndarray]:
             show(frame)
         for cursor in cursors:
             cursor.set_xdata([frame, frame])
-        when.set_text(f"frame {frame + 1} of {len(reel.time)}, {reel.time[frame]:g} ps")
+        when.set_text(f"frame {frame + 1} of {len(reel.time)}, {reel.time[frame]:g} {reel.unit}")
         for artist in moving:
             figure.draw_artist(artist)
         yield np.asarray(canvas.buffer_rgba())[..., :3].copy()

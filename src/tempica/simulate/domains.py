@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.cluster import SpectralClustering
 
 from tempica.errors import StructureError
 from tempica.simulate.structures import Molecule
@@ -58,6 +57,8 @@ def rigid_parts(change: np.ndarray, chain: np.ndarray, n_domains: int) -> np.nda
             f"{len(change)} beads are too few for {n_domains} domains of at least {LEAST_BEADS}. Lower"
             " simulate.molecule.n_domains."
         )
+    from sklearn.cluster import SpectralClustering
+
     clusters = SpectralClustering(n_domains, affinity="precomputed", random_state=0)
     label = _without_short_pieces(clusters.fit_predict(np.exp(-((change / scale) ** 2))), chain)
     sizes = np.bincount(label, minlength=n_domains)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import signal, special
+from scipy import special
 
 from tempica.recipe.dynamics import Ar1, Jumps, Modulated, Relaxation
 from tempica.recipe.simulate import SimulateRecipe
@@ -152,6 +152,8 @@ def ar1(
     else:
         noise = rng.standard_normal(size)
     gain = np.sqrt(1 - coefficient**2)
+    from scipy import signal  # takes half a second to import
+
     series, _ = signal.lfilter([gain], [1.0, -coefficient], noise, zi=(1 - gain) * noise[:, :1])
     return series[0, burn_in:] if n_series is None else series[:, burn_in:]
 

@@ -52,7 +52,7 @@ def new(
             a structure or a map; or latents of another program.
         chains: chains to take of structures, once for all files or once a form.
         topology: structure file of trajectories, if it is not among the files.
-        out: recipe to write; <name of the first file>.toml in this folder if none.
+        out: recipe to write; <name of the first file>.toml in this folder if none, with the chains that are chosen.
         tell: says what was found and chosen, a line at a time.
 
     Raises TempicaError, in one message, for everything that is wrong with the files; nothing is overwritten.
@@ -71,10 +71,12 @@ def new(
         star = files[kinds.index(".star")]
         return _particles(star, [path for path in files if path != star], chains, out, tell)
     if files and all(_is_film(path) for path in files):
+        _refuse_chains(chains, "a movie of an atomic force microscope has")
         tell(f"{files[0].name}: a movie of an atomic force microscope. It needs no recipe.")
         where = f" --out {shlex.quote(str(out))}" if out is not None else ""
         return Start(None, f"tempica import {' '.join(shlex.quote(str(path)) for path in files)} --run{where}")
     if len(files) == 1 and (kinds[0] in LATENTS or files[0].is_dir()):
+        _refuse_chains(chains, "latents have")
         return _latents(files[0], out, tell)
     raise RecipeError(_unknown(files))
 
@@ -114,7 +116,7 @@ def name_of(path: Path) -> str:
 def _protein(files: Sequence[Path], chains: Sequence[str], out: Path | None, tell: Callable[[str], None]) -> Start:
     from tempica.starting import protein
 
-    path = out or Path(f"{name_of(files[0])}.toml")
+    path = out or _path_for(files[0], chains)
     folder = path.parent / f"{path.stem}_structures"
     _must_be_free([path, folder])
     begun = protein.begin(files, chains, name_of(Path(path.name)), folder.name, tell)
@@ -128,7 +130,7 @@ def _trajectory(
 
     if len(chains) > 1:
         raise RecipeError(f"--chain {' --chain '.join(chains)}: of a trajectory one chain is followed. Give one.")
-    path = out or Path(f"{name_of(files[0])}.toml")
+    path = out or _path_for(files[0], chains)
     _must_be_free([path])
     text = trajectories.begin(files, topology, next(iter(chains), None), name_of(Path(path.name)), path, tell)
     return _write(path, text, tell)
@@ -140,12 +142,14 @@ def _particles(
     from tempica.starting import particles, protein
 
     if not others:
+        _refuse_chains(chains, "a STAR file has")
         raise particles.needs_more(star)
     (other,) = others
-    path = out or Path(f"{name_of(star)}.toml")
+    path = out or _path_for(star, chains)
     name, folder = name_of(Path(path.name)), path.parent / f"{path.stem}_structures"
     _must_be_free([path, folder])
     if ending(other) in MAPS:
+        _refuse_chains(chains, "a map has")
         return _write(path, particles.with_map(name, star, other, path, particles.looked_at(star, tell)), tell)
     if ending(other) in STRUCTURES:
         found = particles.looked_at(star, tell)
@@ -234,6 +238,17 @@ def _check_files(files: Sequence[Path]) -> None:
             mistakes.append(f"The file {path} is empty: it has 0 bytes. Copy it again.")
     if mistakes:
         raise RecipeError("\n".join(mistakes))
+
+
+def _refuse_chains(chains: Sequence[str], what: str) -> None:
+    """Raise RecipeError where chains are asked for of what has none."""
+    if chains:
+        raise RecipeError(f"--chain {' --chain '.join(chains)}: {what} no chains to take. Leave it out.")
+
+
+def _path_for(file: Path, chains: Sequence[str]) -> Path:
+    """A recipe's name where none is given; one that tells the chains where some are chosen."""
+    return Path(f"{name_of(Path('_'.join([name_of(file), *chains]) + '.toml'))}.toml")
 
 
 def _must_be_free(paths: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial import ConvexHull, QhullError, distance
 
 N_PIXELS = 64
-ROOM = 1.45  # edge of the box over the molecule's largest extent: room for its shift and the rings of the CTF
+ROOM = 1.6  # edge of the box over the molecule's largest extent: room for shifts, motion, and the rings of the CTF
 LEAST_PIXEL_A, MOST_PIXEL_A = 0.25, 20.0
 
 

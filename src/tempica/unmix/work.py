@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tempica.errors import DataError
+from tempica.evaluate.leakage import Leakage
 from tempica.ica.methods import find
 from tempica.progress import Progress
 from tempica.stores import files, store
@@ -213,15 +214,16 @@ def _leakage(frames: Frames, sources: np.ndarray) -> list[dict[str, Any]]:
         return []
     functions = nuisances.groups(frames.columns)
     raw = frames.X if frames.raw is None else frames.raw
-    pairs = zip(nuisances.leakage(sources, functions), nuisances.leakage(raw, functions), strict=True)
+    of_sources, of_latents = (nuisances.leakage(S, functions) for S in (sources, raw))
     taken_out = nuisances.groups({name: frames.columns[name] for name in frames.given})
     return [
         {
-            "nuisance": of_sources.name,
-            "given": of_sources.name in taken_out,
-            **{f"of_{what}": _told(each) for what, each in (("sources", of_sources), ("latents", of_latents))},
+            "nuisance": name,
+            "given": name in taken_out,
+            "of_sources": _told(of_sources[name]),
+            "of_latents": _told(of_latents[name]),
         }
-        for of_sources, of_latents in pairs
+        for name in functions
     ]
 
 
@@ -243,7 +245,7 @@ def _audited(frames: Frames, n: int | None, lag: int, seed: int, progress: Progr
     return {"name": frames.source, **found.as_dict()}
 
 
-def _told(found: nuisances.Leakage) -> dict[str, list[Any]]:
+def _told(found: Leakage) -> dict[str, list[Any]]:
     return {"r2": found.r2.tolist(), "null_95": found.null_95.tolist(), "leaks": found.leaks.tolist()}
 
 

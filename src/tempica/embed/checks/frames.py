@@ -98,9 +98,9 @@ def _pose(stored: xarray.Dataset, span: Span) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _observed(run: Path, setting: Setting, own: Modes, span: Span, images: Images, seed: int) -> Observed:
-    if images == "run":
-        return observed_of(run, setting, span)
     movie = read(run, "check", "movie")
+    if images == "run":
+        return observed_of(movie, setting, span)
     camera = imaging.camera_of(movie)
     n = camera.optics.n_pixels
     deviation = np.sqrt(float(setting.noise_variance))

@@ -1,40 +1,58 @@
 """Poses of molecules that lie on a support: faces × turns in the plane × places.
 
-A template T is the image of one structure on one face at one angle. How well a frame y shows it, shifted by s, is told
-by their correlation, at all s at once by Fourier transforms: what a blunter tip adds to all heights is of little
-matter. The frames of a molecule choose their face together: among those of the best correlations, the one whose
-refined poses and amplitudes explain a few of them best.
+Candidates are those whose images are most like a frame's (`templates`). They are refined with every other pixel and
+the derivatives of a softer maximum, the worse half of a frame's is given up on the way, and the best one is refined
+with all pixels. The frames of a molecule choose their face together: among those of the best correlations, the one
+whose refined poses and amplitudes explain a few of them best.
 
-Shape legend: F frame, G face, A angle, D pixels.
+Shape legend: F frame, G face, C candidate, M molecule.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
-from scipy.spatial.transform import Rotation
 
+from tempica.embed.heights.templates import Candidates, Templates
 from tempica.embed.poses.settling import PosePrior
-from tempica.embed.posterior import posterior
+from tempica.embed.posterior import Posterior, posterior
 from tempica.imaging.heights import Heights
 from tempica.imaging.modes import Modes
 from tempica.series import spans
 
-N_ANGLES = 48
 FACE_FRAMES = 10  # of a molecule, by which its face is chosen
-N_REFINED = 4  # faces whose poses are refined before the choice
-N_STEPS = 6
-BLOCK = 64  # frames that are looked at together
+N_FACES = 10  # whose poses are refined before the choice
+CLOSE = 0.05  # candidates whose correlation is less than the best one of a frame by more are given up at once
+FIRST_STEPS, MORE_STEPS = 2, 6  # before candidates are given up that are worse by a share WORSE, and after
+WORSE = 0.5
+ROUGHLY = 0.3  # nats: a step that gains less is not worth while before all pixels are used
+N_CLIMB = 5  # Gauss–Newton steps with all pixels, at the most
 TILT = math.radians(8.0)  # deviation of a body's tilt from its face, about x and y
 AROUND = 1.0  # rad, of its turn from where a search has found it
 PLACES = 6.0  # the deviation of places is the frame's edge over this
 
 
-def search(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest rotation (F, 3, 3) and shift in Å (F, 2) of each frame, to a template's angle and a pixel.
+@dataclass(frozen=True)
+class _Starts:
+    """Candidates (F, C) that are refined."""
+
+    cost: np.ndarray  # (F, C) −2 ln p
+    upright: np.ndarray  # (F, C, 3, 3) from where they were refined
+    rotation: np.ndarray  # (F, C, 3, 3)
+    shift_A: np.ndarray  # (F, C, 2)
+    amplitude: np.ndarray  # (F, C, K)
+
+    def best(self, columns: np.ndarray) -> list[np.ndarray]:
+        """All but the cost of the cheapest among columns (F, c) of each frame."""
+        every = np.arange(len(columns))
+        column = columns[every, np.take_along_axis(self.cost, columns, 1).argmin(1)]
+        return [part[every, column] for part in list(vars(self).values())[1:]]
+
+
+def found_poses(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarray) -> tuple[Posterior, PosePrior]:
+    """The posterior of each frame where a search finds it best, and what is known of its pose from then on.
 
     Parameters:
         heights: F frames.
@@ -42,18 +60,25 @@ def search(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarr
         faces: (G, 3, 3) rotations in which it may lie, up to turns in the plane.
         molecule: (F,) labels of frames of one molecule in sequence, which lies on one face.
     """
-    look = _Templates(heights, modes.mean, faces)
-    chosen = np.zeros(len(heights), dtype=int)
-    if len(faces) > 1:
-        for first, length in zip(*spans(molecule), strict=True):
-            some = first + np.unique(np.linspace(0, length - 1, min(length, FACE_FRAMES)).round().astype(int))
-            chosen[first : first + length] = _face(heights[some], modes, look)
-    rotation, shift_A = np.empty((len(heights), 3, 3)), np.empty((len(heights), 2))
-    for face in np.unique(chosen):
-        frames = np.flatnonzero(chosen == face)
-        for at in np.array_split(frames, -(-len(frames) // BLOCK)):
-            _, rotation[at], shift_A[at] = look.best(heights.image[at], face)
-    return rotation, shift_A
+    look = Templates(heights, modes, faces)
+    first, length = spans(molecule)
+    some = np.concatenate([n + _spread(many) for n, many in zip(first, length, strict=True)])
+    whose = np.repeat(np.arange(len(first)), np.minimum(length, FACE_FRAMES))
+    found = look.candidates(heights.image[some], np.tile(np.arange(len(faces)), (len(some), 1)))
+    likely = _summed(whose, -found.score.reshape(len(some), -1, 2).max(2)).argsort(1)[:, :N_FACES]  # (M, …)
+    starts = _refined(heights[some], modes, found.on(likely[whose]))
+    column = _summed(whose, starts.cost.reshape(len(some), -1, 2).min(2)).argmin(1)
+    best = starts.best(2 * column[whose, None] + [0, 1])
+    other = np.setdiff1d(np.arange(len(heights)), some)
+    if len(other):
+        face = np.repeat(np.take_along_axis(likely, column[:, None], 1), length, 0)[other]
+        rest = _refined(heights[other], modes, look.candidates(heights.image[other], face))
+        order = np.argsort(np.r_[some, other])
+        more = rest.best(np.tile([0, 1], (len(other), 1)))
+        best = [np.concatenate(pair)[order] for pair in zip(best, more, strict=True)]
+    upright, rotation, shift_A, amplitude = best
+    prior = lying_prior(heights, upright)
+    return posterior(heights, modes, rotation, shift_A, N_CLIMB, prior, amplitude=amplitude), prior
 
 
 def lying_prior(heights: Heights, rotation: np.ndarray) -> PosePrior:
@@ -63,59 +88,35 @@ def lying_prior(heights: Heights, rotation: np.ndarray) -> PosePrior:
     return PosePrior(rotation, np.zeros((len(rotation), 2)), precision)
 
 
-def levelled(image: np.ndarray, fast_axis: str) -> np.ndarray:
-    """Heights (F, D, D) over the support: the median of the lower quarter of a line's pixels is 0."""
-    line = 2 if fast_axis == "x" else 1
-    low = np.sort(image, line).take(range(max(1, image.shape[line] // 4)), line)
-    return np.asarray(image - np.median(low, line, keepdims=True))
+def _spread(length: int) -> np.ndarray:
+    """A few of so many frames."""
+    return np.unique(np.linspace(0, length - 1, min(length, FACE_FRAMES)).round().astype(int))
 
 
-def _face(some: Heights, modes: Modes, look: _Templates) -> int:
-    """The number of the face that frames of one molecule lie on."""
-    found = [look.best(some.image, face) for face in range(len(look.faces))]
-    likely = np.argsort([-score.sum() for score, _, _ in found])[:N_REFINED].tolist()
-    cost = []
-    for face in likely:
-        _, rotation, shift_A = found[face]
-        prior = lying_prior(some, rotation)
-        seen = posterior(some, modes, rotation, shift_A, N_STEPS, prior)
-        place = prior.height(seen.rotation, seen.shift_A)
-        cost.append(float((seen.residual_variance * some.n_values + place + (seen.mean**2).sum(1)).sum()))
-    return int(likely[int(np.argmin(cost))])
+def _summed(whose: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sums (M, …) of values (F, …) over the frames of each molecule."""
+    total = np.zeros((whose[-1] + 1, *values.shape[1:]))
+    np.add.at(total, whose, values)
+    return total
 
 
-@dataclass
-class _Templates:
-    """Images of a structure (N, 3) on faces (G, 3, 3) at all angles, made when they are asked for."""
-
-    heights: Heights
-    position: np.ndarray
-    faces: np.ndarray
-    made: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-
-    def views(self, face: int) -> np.ndarray:
-        angle = 2 * np.pi * np.arange(N_ANGLES) / N_ANGLES
-        spin = Rotation.from_rotvec(angle[:, None] * [0.0, 0.0, 1.0]).as_matrix()
-        return np.asarray(spin @ self.faces[face])
-
-    def best(self, images: np.ndarray, face: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of images (F, D, D): correlation (F,) with the best template and place, its rotation, the shift in Å."""
-        if face not in self.made:
-            view = self.views(face)
-            many = np.broadcast_to(self.position, (len(view), *self.position.shape))
-            image = self.heights[:0].model(many, view, np.zeros((len(view), 2)))
-            image -= image.mean((1, 2), keepdims=True)
-            self.made[face] = np.conj(fft.rfft2(image)), np.sqrt((image.astype(float) ** 2).sum((1, 2)))
-        wave, size = self.made[face]
-        n = images.shape[1]
-        level = levelled(images, self.heights.probe.fast_axis)
-        level = level - level.mean((1, 2), keepdims=True)
-        found = fft.irfft2(fft.rfft2(level)[:, None] * wave, s=(n, n)).reshape(len(images), len(wave), -1)
-        score = (found / size[:, None]).reshape(len(images), -1)
-        flat = score.argmax(1)
-        which, place = np.divmod(flat, n * n)
-        shift = np.stack([place % n, place // n], 1)
-        shift = np.where(shift > n // 2, shift - n, shift)  # transforms are periodic
-        power = np.sqrt((level.astype(float) ** 2).sum((1, 2)))
-        best = score[np.arange(len(images)), flat] / np.maximum(power, 1e-12)
-        return best, self.views(face)[which], 10 * self.heights.probe.pixel_nm * shift
+def _refined(heights: Heights, modes: Modes, found: Candidates) -> _Starts:
+    """Candidates after some steps with few pixels, of which hopeless ones take fewer or none."""
+    n_frames, n_each = found.score.shape
+    upright, rotation, shift_A, amplitude = (
+        part.reshape(-1, *part.shape[2:]).copy()
+        for part in (found.rotation, found.rotation, found.shift_A, found.amplitude)
+    )
+    cost = np.full((n_frames, n_each), np.inf)
+    prior, rough = lying_prior(heights, upright), heights.sparser().rough()
+    alive = found.score >= found.score.max(1, keepdims=True) - CLOSE
+    for steps in (FIRST_STEPS, MORE_STEPS):
+        at = np.flatnonzero(alive)
+        place, known = (rotation[at], shift_A[at]), prior[at]
+        seen = posterior(rough[at // n_each], modes, *place, steps, known, amplitude=amplitude[at], enough=ROUGHLY)
+        rotation[at], shift_A[at], amplitude[at] = seen.rotation, seen.shift_A, seen.mean
+        costs = seen.residual_variance * rough.n_values + (seen.mean**2).sum(1)
+        cost.ravel()[at] = costs + known.height(seen.rotation, seen.shift_A)
+        alive = cost <= (1 + WORSE) * cost.min(1, keepdims=True)
+    parts = upright, rotation, shift_A, amplitude
+    return _Starts(cost, *(part.reshape(n_frames, n_each, *part.shape[1:]) for part in parts))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tempica.embed import known
-from tempica.embed.heights.search import lying_prior, search
+from tempica.embed.heights.search import N_CLIMB, found_poses
 from tempica.embed.heights.setting import Setting, faces_of, heights_of
 from tempica.embed.modes.leftover import rest_shapes
 from tempica.embed.modes.state import State, elastic_start
@@ -31,7 +31,6 @@ FIRST_TIPS_NM = (0.3, 1.0, 3.0)
 FIRST_NOISE_NM = 0.3
 NOISE_FRAMES = 200  # from which tip and noise are learned
 STEPS = 6  # of learning them
-N_CLIMB = 8  # Gauss–Newton steps of a frame after the search
 BLUNTEST_NM, SHARPEST_NM = 50.0, 0.01
 
 
@@ -61,9 +60,7 @@ def begin(recipe: EmbedRecipe, run: Path, spans: list[Span], setting_file: Path,
 def tried(heights: Heights, radius_nm: float, modes: Modes, faces: np.ndarray, molecule: np.ndarray) -> Heights:
     """Frames with the tip and noise that a search with one radius of the tip leads to."""
     heights = replace(heights, probe=replace(heights.probe, radius_nm=radius_nm))
-    rotation, shift_A = search(heights, modes, faces, molecule)
-    prior = lying_prior(heights, rotation)
-    return calibrate(heights, modes, posterior(heights, modes, rotation, shift_A, N_CLIMB, prior), prior)[0]
+    return calibrate(heights, modes, *found_poses(heights, modes, faces, molecule))[0]
 
 
 def first_state(recipe: EmbedRecipe, run: Path) -> State:
@@ -141,14 +138,12 @@ def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span
     if state.learned is None:
         modes = Modes(modes.mean, modes.shape[:N_FIRST])
     heights = heights_of(run, setting, [span])
-    rotation, shift_A = search(heights, modes, faces_of(movie, modes.mean), molecules(movie, [span]))
-    prior = lying_prior(heights, rotation)
-    found = posterior(heights, modes, rotation, shift_A, N_CLIMB, prior)
+    found, prior = found_poses(heights, modes, faces_of(movie, modes.mean), molecules(movie, [span]))
     files.save_arrays(
         out,
         rotation=found.rotation,
         shift_A=found.shift_A,
-        stated_rotation=rotation,
+        stated_rotation=prior.rotation,
         stated_shift_A=prior.shift_A,
         precision=prior.precision,
     )

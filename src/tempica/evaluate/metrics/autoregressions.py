@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import linalg, signal
+from scipy import linalg
 
 MOST_LAGS = 6
 N_CORRECTIONS = 40  # simulated series, of which the bias is the mean
@@ -63,6 +63,8 @@ class Autoregression:
         past, p = before @ self.state.T, len(self.phi)
         # the state of the transposed direct form: what earlier values add to the next ones
         zi = np.stack([past[:, : p - k] @ self.phi[k:] for k in range(p)], 1)
+        from scipy import signal  # takes half a second to import
+
         return np.asarray(signal.lfilter([1.0], np.r_[1.0, -self.phi], e, axis=1, zi=zi)[0])
 
 

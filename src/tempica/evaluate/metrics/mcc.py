@@ -23,7 +23,7 @@ from tempica.evaluate.metrics.arrays import Kind, check_counts, checked, correla
 from tempica.evaluate.metrics.chance import FINE, MANY_TIMES, coarse, correlation_time, meetings, surrogates
 from tempica.evaluate.metrics.intervals import influence, interval
 from tempica.evaluate.metrics.matching import assign, checked_assignment, score
-from tempica.evaluate.metrics.rotations import fit_subspace, rotation_scores
+from tempica.evaluate.metrics.rotations import fit_subspace, rotated_each
 from tempica.series import brief, check_replicas, runs, spans
 
 
@@ -44,7 +44,8 @@ class MCC:
         aligned: mean over truth columns of |corr(truth_j, t̂_j)|, t̂ the components after that map.
         kind: "spearman" or "pearson".
         null_scores: (n_null,) scores of sources that are unrelated to the truth.
-        rotation_scores: (n_null,) scores of random rotations of the subspace; (0,) where it has no two dimensions.
+        rotated: (n_null, n_truth) what random rotations of the subspace tell of each truth column; (0, n_truth) where
+            it has no two dimensions.
 
     Null: the truth is replaced by one that is as slow, and unrelated; slow series correlate by chance. Where all
     replicas hold at least 50 integrated autocorrelation times of the slowest truth column, each replica of S meets the
@@ -76,9 +77,15 @@ class MCC:
     aligned: float
     kind: Kind
     null_scores: np.ndarray
-    rotation_scores: np.ndarray
+    rotated: np.ndarray
 
     __repr__ = brief
+
+    @property
+    def rotation_scores(self) -> np.ndarray:
+        """Scores (n_null,) of the random rotations; (0,) where there are none."""
+        scores: np.ndarray = self.rotated.mean(1)
+        return scores
 
 
 # long: parameters and their description
@@ -124,8 +131,9 @@ def mcc(
     matrix = correlation(z_S, z_truth)
     matching = assign(matrix) if given is None else given
     null_seed, interval_seed, rotation_seed = np.random.SeedSequence(random_state).spawn(3)
-    null_scores = _null_scores(z_S, z_truth, start, length, n_null, np.random.default_rng(null_seed), given)
-    rotated = rotation_scores(
+    unrelated = unrelated_matrices(z_S, z_truth, start, length, n_null, np.random.default_rng(null_seed))
+    null_scores = np.array([score(drawn, assign(drawn) if given is None else given) for drawn in unrelated])
+    rotated = rotated_each(
         subspace, S, truth, kind=kind, n_draws=n_null, refit=given is None, random_state=rotation_seed
     )
     value, matched = score(matrix, matching), matching >= 0
@@ -133,7 +141,8 @@ def mcc(
     u = (influence(z_S[:, matching[matched]], z_truth[:, matched], kind) * sign).sum(1) / truth.shape[1]
     between = interval(value, u, start, length, np.random.default_rng(interval_seed))
     null, null_95 = float(null_scores.mean()), float(np.percentile(null_scores, 95))
-    turned, turned_95 = (float(rotated.mean()), float(np.percentile(rotated, 95))) if len(rotated) else (None, None)
+    turns = rotated.mean(1)
+    turned, turned_95 = (float(turns.mean()), float(np.percentile(turns, 95))) if len(turns) else (None, None)
     r2, aligned = float(subspace.r2(S, truth).mean()), diagonal_score(subspace.aligned(S), truth, kind)
     return MCC(
         value, matrix, matching, null, null_95, turned, turned_95, between, r2, aligned, kind, null_scores, rotated
@@ -159,22 +168,6 @@ def check_kind(kind: str) -> None:
     """Raise DataError for a kind of correlation that there is not."""
     if kind not in ("spearman", "pearson"):
         raise DataError(f"kind = {kind!r} must be 'spearman' or 'pearson'.")
-
-
-def _null_scores(
-    z_S: np.ndarray,
-    z_truth: np.ndarray,
-    start: np.ndarray,
-    length: np.ndarray,
-    n_draws: int,
-    rng: np.random.Generator,
-    assignment: np.ndarray | None,
-) -> np.ndarray:
-    """Scores (n_draws,) against a truth that is as slow, and unrelated."""
-    scores = np.empty(n_draws)
-    for draw, matrix in enumerate(unrelated_matrices(z_S, z_truth, start, length, n_draws, rng)):
-        scores[draw] = score(matrix, assign(matrix) if assignment is None else assignment)
-    return scores
 
 
 def unrelated_matrices(

@@ -17,8 +17,8 @@ Example:
     >>> found = fit_subspace(truth @ [[0.8, -0.6], [0.6, 0.8]], truth)
     >>> round(float(found.r2(truth @ [[0.8, -0.6], [0.6, 0.8]], truth).mean()), 6)
     1.0
-    >>> scores = rotation_scores(found, truth @ [[0.8, -0.6], [0.6, 0.8]], truth, kind="pearson", n_draws=4000)
-    >>> round(float(scores.mean()), 2)
+    >>> each = rotated_each(found, truth @ [[0.8, -0.6], [0.6, 0.8]], truth, kind="pearson", n_draws=4000)
+    >>> round(float(each.mean()), 2)
     0.9
 """
 
@@ -95,7 +95,7 @@ def fit_subspace(S: np.ndarray, truth: np.ndarray) -> Subspace:
     )
 
 
-def rotation_scores(
+def rotated_each(
     subspace: Subspace,
     S: np.ndarray,
     truth: np.ndarray,
@@ -105,7 +105,10 @@ def rotation_scores(
     refit: bool = True,
     random_state: int | np.random.SeedSequence = 0,
 ) -> np.ndarray:
-    """Scores (n_draws,) of random rotations of the subspace; none (0,) where it has fewer than two dimensions.
+    """What random rotations of the subspace tell of each truth: absolute correlations (n_draws, n_truth).
+
+    A score of a rotation is the mean of its row. 0 where no component is left for a truth; no rows where the subspace
+    has fewer than two dimensions.
 
     Parameters:
         subspace: the affine map, fitted on these frames or on others.
@@ -120,21 +123,6 @@ def rotation_scores(
     the two kinds on about 4,000 evenly spaced frames; how much the score is off is known from a few rotations whose
     ranks are those of all frames.
     """
-    each = rotated_each(subspace, S, truth, kind=kind, n_draws=n_draws, refit=refit, random_state=random_state)
-    return np.minimum(1.0, each.mean(1)) if len(each) else np.empty(0)
-
-
-def rotated_each(
-    subspace: Subspace,
-    S: np.ndarray,
-    truth: np.ndarray,
-    *,
-    kind: Kind,
-    n_draws: int,
-    refit: bool = True,
-    random_state: int | np.random.SeedSequence = 0,
-) -> np.ndarray:
-    """As `rotation_scores`, for each truth by itself: (n_draws, n_truth), 0 where no component is left for it."""
     k = subspace.whitening.shape[1]
     if k < 2:
         return np.empty((0, truth.shape[1]))

@@ -59,9 +59,9 @@ class PCL(ContrastiveEstimator):
     warned of (`IdentifiabilityWarning`) and kept in `ambiguity_`.
 
     Noise that is correlated between sources draws the contrast's axes aside, for what it makes independent is source
-    plus noise. Where frames come with a covariance, sources are therefore turned by fourth cumulants and covariances
-    at a lag, which Gaussian noise does not change (behind a network, to first order), if those tell the axes apart and
-    differ by more than their errors: then `second_stage_` is "cumulants".
+    plus noise. Where frames come with a covariance, sources are therefore turned by their cumulants (curvatures of the
+    generating function) and covariances at a lag, which Gaussian noise does not change (behind a network, to first
+    order), if those tell the axes apart and differ by more than their errors: then `second_stage_` is "cumulants".
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
     sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out

@@ -1,14 +1,15 @@
 """A last turn of linear sources by statistics that Gaussian noise of known covariance cannot bias.
 
 Noise that is correlated between sources draws every contrast towards axes along which it is not: what is made
-independent is source plus noise. Fourth cumulants know nothing of Gaussian noise, covariances at a lag nothing of noise
-that forgets at once, and the covariance of the sources alone is that of the frames less that of their noise.
-Shape legend: S sources (frame, n), N noise (n, n).
+independent is source plus noise. Gaussian noise adds its covariance to the curvature of the generating function of
+cumulants, log ⟨exp iτᵀs⟩, wherever that is taken, and nothing to covariances at a lag if it forgets at once; the
+covariance of the sources alone is that of the frames less that of their noise.
+Shape legend: S sources (frame, n), N noise (n, n), τ direction (n,).
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ from tempica.series import pairs
 
 N_BLOCKS = 16  # of successive frames, one left out at a time
 LAGS = (1, 2, 3, 5, 8)  # times the lag of a fit
+AHEAD = (0.0, 0.7, 1.0)  # shares of the sources' autocorrelation that are taken off; in between, noise grows less
+RADII = (1.0, 1.6)  # of τ, in deviations of a series: nearer to 0 are fourth cumulants, farther off few frames count
+N_DIRECTIONS = 64  # at most
+Tilted = tuple[np.ndarray, np.ndarray, np.ndarray]  # sums of w, w y, w y yᵀ of each block, w = exp iτᵀy
 SURE = 0.01  # probability that sources without any mixing are turned
 PRECISE = 0.1  # standard error of a share of mixing, 6° of a turn, beyond which some pair is not told apart
 LEAST = 0.05  # share of a direction's variance that must be signal
@@ -41,9 +46,10 @@ def noise_of_means(X: np.ndarray, covariance: Any) -> np.ndarray:
 def turn(S: np.ndarray, N: np.ndarray, labels: np.ndarray, lag: int = 1) -> np.ndarray | None:
     """Matrix (n, n) with unit diagonal that undoes what noise of covariance N has mixed into sources S.
 
-    S less their noise are whitened, and one rotation V makes diagonal together (Cardoso & Souloumiac 1993, JADE) the
-    fourth cumulants of S and of their innovations s_{t+τ} − ρ s_t, with one ρ for all, and the covariances of S at
-    several lags, each kind in units of its own sampling error. Errors come from leaving out blocks of frames in turn.
+    S less their noise are whitened, and one rotation V makes diagonal together (Cardoso & Souloumiac 1996) the Hessians
+    of log ⟨exp iτᵀy⟩ at many τ (Yeredor 2000), of S and of innovations y_t = s_{t+lag} − ρ s_t with one ρ for all, and
+    the covariances of S at several lags, each in units of its own sampling error. Errors come from leaving out blocks
+    of frames in turn.
     None where the sources are not told apart (an error above 0.1); one where the matrix differs from it by no more than
     errors explain (99 % of sources that are not mixed), so that a contrast without noise, which is the more efficient,
     keeps its axes.
@@ -67,63 +73,89 @@ def turn(S: np.ndarray, N: np.ndarray, labels: np.ndarray, lag: int = 1) -> np.n
 
 
 class _Statistics:
-    """Moments of blocks of sources and innovations, from which those of all blocks but one are had by subtraction."""
+    """Sums over blocks of frames, from which statistics of all blocks but one are had by subtraction."""
 
     def __init__(self, S: np.ndarray, N: np.ndarray, labels: np.ndarray, lag: int) -> None:
-        self.N, self.n = N, S.shape[1]
-        longest = np.bincount(labels).max()
-        self.covariance = _sums(S, S)
-        lagged = [pairs(labels, lag * k) for k in LAGS if lag * k < longest / 2]
-        self.lagged = [_sums(S[first], S[first + lag * k]) for k, first in zip(LAGS, lagged, strict=False)]
-        signal = _of(self.covariance, None) - N
-        self.rho = 0.0
-        series = [S]
-        if lagged:
-            self.rho = float(np.clip(np.trace(np.linalg.pinv(signal) @ _of(self.lagged[0], None)) / self.n, 0, 1))
-            series.append(S[lagged[0] + lag] - self.rho * S[lagged[0]])
+        self.N, self.n, longest = N, S.shape[1], np.bincount(labels).max()
+        lags = [lag * k for k in LAGS if lag * k < longest / 2]
+        first = [pairs(labels, lag) for lag in lags]
+        self.lagged = [_sums(S[start], S[start + lag]) for lag, start in zip(lags, first, strict=True)]
+        rho = 0.0
+        if lags:
+            signal = _of(_sums(S, S), None) - N
+            rho = float(np.clip(np.trace(np.linalg.pinv(signal) @ _of(self.lagged[0], None)) / self.n, 0, 1))
+        ahead = [rho * share for share in AHEAD if rho or not share]
+        series = [S[first[0] + lag] - ahead_of * S[first[0]] if ahead_of else S for ahead_of in ahead]
         self.second = [_sums(y, y) for y in series]
-        self.fourth = [_sums(_products(y), _products(y)) for y in series]
-        start = self._whitening(None)
-        self.weight = None if start is None else self._weights(start)
+        self.noise = [N * (1 + ahead_of**2) for ahead_of in ahead]
+        self.by = min(range(len(series)), key=self._error_of_whitening)
+        white, self.weight = self._whitening(self.by, None), None
+        if white is not None:
+            self.tilted = [_tilted(y, white, c) for y, c in zip(series, self.second, strict=True)]
+            self.weight = self._weights(white)
 
     def unmixing(self, without: int | None) -> np.ndarray | None:
         """The matrix that makes all statistics diagonal, of all blocks but one; None where there is no signal."""
-        white = self._whitening(without)
+        white = self._whitening(self.by, without)
         if white is None or self.weight is None:
             return None
-        kinds = self._kinds(white, without)
-        matrices = np.concatenate([weight * kind for weight, kind in zip(self.weight, kinds, strict=True)])
         V = np.eye(self.n)
-        rotate(np.ascontiguousarray(matrices), V, 1e-9, 1000)
+        rotate(np.ascontiguousarray(self.weight[:, None, None] * self._matrices(white, without)), V, 1e-9, 1000)
         found = V @ white
         return found / np.diagonal(found)[:, None]
 
-    def _whitening(self, without: int | None) -> np.ndarray | None:
-        """Symmetric matrix (n, n) that makes sources without their noise white: as they are, if they were."""
-        total = _of(self.covariance, without)
+    def _whitening(self, by: int, without: int | None) -> np.ndarray | None:
+        """Symmetric matrix (n, n) that makes a series without its noise white: diagonal, if it was uncorrelated."""
+        total = _of(self.second[by], without)
         scale = np.sqrt(np.diagonal(total))
-        value, vector = np.linalg.eigh((total - self.N) / np.outer(scale, scale))
+        value, vector = np.linalg.eigh((total - self.noise[by]) / np.outer(scale, scale))
         if value[0] < LEAST:
             return None
         return (vector / np.sqrt(value)) @ vector.T / scale
 
-    def _kinds(self, white: np.ndarray, without: int | None) -> list[np.ndarray]:
-        """Matrices (…, n, n) of whitened sources that are diagonal if they are independent, of each kind."""
-        kinds = [
-            _cumulants(_of(m4, without), _of(m2, without), white)
-            for m2, m4 in zip(self.second, self.fourth, strict=True)
-        ]
-        if self.lagged:
-            lagged = np.array([white @ _of(sums, without) @ white.T for sums in self.lagged])
-            kinds.append(0.5 * (lagged + lagged.transpose(0, 2, 1)))
-        return kinds
+    def _error_of_whitening(self, by: int) -> float:
+        """Sampling variance of correlations between the sources of a series; infinite where there is no signal."""
+        white = self._whitening(by, None)
+        if white is None:
+            return np.inf
+        others = [white @ (_of(self.second[by], block) - self.noise[by]) @ white.T for block in range(N_BLOCKS)]
+        return float(np.var(others, axis=0)[~np.eye(self.n, dtype=bool)].mean())
 
-    def _weights(self, white: np.ndarray) -> list[float]:
-        """One over the sampling error of a kind's elements off the diagonals."""
+    def _matrices(self, white: np.ndarray, without: int | None) -> np.ndarray:
+        """Matrices (matrix, n, n) of whitened sources that are diagonal if these are independent."""
+        pairs_of = [(second, sums) for second, tilted in zip(self.second, self.tilted, strict=True) for sums in tilted]
+        found = [_of(second, without) - _curvature(sums, without) for second, sums in pairs_of]
+        found += [0.5 * (lagged + lagged.T) for lagged in (_of(sums, without) for sums in self.lagged)]
+        return white @ np.array(found) @ white.T
+
+    def _weights(self, white: np.ndarray) -> np.ndarray:
+        """One over the sampling error (matrix,) of elements off the diagonal."""
         off = ~np.eye(self.n, dtype=bool)
-        others = [self._kinds(white, block) for block in range(N_BLOCKS)]
-        spread = [np.var([other[kind][..., off] for other in others], axis=0).mean() for kind in range(len(others[0]))]
-        return [1 / np.sqrt(max((N_BLOCKS - 1) * each, 1e-300)) for each in spread]
+        others = np.array([self._matrices(white, block) for block in range(N_BLOCKS)])
+        return 1 / np.sqrt(np.maximum((N_BLOCKS - 1) * np.var(others[..., off], axis=0).mean(-1), 1e-300))
+
+
+def _tilted(y: np.ndarray, white: np.ndarray, second: tuple[np.ndarray, np.ndarray]) -> list[Tilted]:
+    """Sums for τ along whitened axes and between pairs of them."""
+    n = y.shape[1]
+    deviation = np.sqrt(np.trace(white @ _of(second, None) @ white.T) / n)
+    axes = np.eye(n)
+    between = [(axes[i] + sign * axes[j]) / np.sqrt(2) for i, j in combinations(range(n), 2) for sign in (1, -1)]
+    most = max(0, N_DIRECTIONS - n)
+    between = [between[k] for k in np.unique(np.linspace(0, len(between) - 1, min(len(between), most)).astype(int))]
+    found = []
+    for direction in [*axes, *between]:
+        phase = y @ (white.T @ direction) / deviation
+        for radius in RADII:
+            w = np.exp(1j * radius * phase)[:, None]
+            found.append((_sums(np.ones_like(phase)[:, None], w)[0], _sums(w, y)[0][:, 0], _sums(w * y, y)[0]))
+    return found
+
+
+def _curvature(sums: Tilted, without: int | None) -> np.ndarray:
+    """Minus the Hessian (n, n) of log ⟨exp iτᵀy⟩, from sums (block, …); its real part."""
+    mass, first, second = (x.sum(0) - (0 if without is None else x[without]) for x in sums)
+    return (second / mass - np.outer(first, first) / mass**2).real
 
 
 def _sums(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,19 +169,3 @@ def _of(sums: tuple[np.ndarray, np.ndarray], without: int | None) -> np.ndarray:
     """Mean over all blocks but one."""
     total, number = sums[0].sum(0), sums[1].sum()
     return total / number if without is None else (total - sums[0][without]) / (number - sums[1][without])
-
-
-def _products(y: np.ndarray) -> np.ndarray:
-    """y_i y_j (frame, n²)."""
-    return (y[:, :, None] * y[:, None, :]).reshape(len(y), -1)
-
-
-def _cumulants(fourth: np.ndarray, second: np.ndarray, white: np.ndarray) -> np.ndarray:
-    """Fourth cumulants (n², n, n) of whitened series from moments of the series themselves."""
-    n = len(white)
-    moment = fourth.reshape(n, n, n, n)
-    for axis in range(4):
-        moment = np.moveaxis(np.tensordot(white, moment, (1, axis)), 0, axis)
-    C = white @ second @ white.T
-    gaussian = np.einsum("ij,kl->ijkl", C, C) + np.einsum("ik,jl->ijkl", C, C) + np.einsum("il,jk->ijkl", C, C)
-    return (moment - gaussian).reshape(n * n, n, n)
