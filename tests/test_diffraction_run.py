@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import xarray
+import zarr
 
 from tempica.errors import RecipeError
 from tempica.exchange import exporting
@@ -100,6 +101,29 @@ def test_patterns_lead_to_a_report(photographed: Path, tmp_path: Path) -> None:
     page = (run / "report.html").read_text()
     assert "Example patterns" in page
     assert "photons" in page
+
+
+@pytest.mark.parametrize(("dtype", "count"), [("float32", 1.5), ("int32", -1)])
+def test_counts_that_are_not_photons_are_told(photographed: Path, tmp_path: Path, dtype: str, count: float) -> None:
+    """Of a store that another program has filled: one message, and nothing is made or lost."""
+    run = tmp_path / "run"
+    shutil.copytree(photographed, run)
+    group = zarr.open_group(run / "movie.zarr", mode="r+")
+    was = group["image"]
+    assert isinstance(was, zarr.Array)
+    image, about = (
+        was[:].astype(dtype),
+        {"dimension_names": was.metadata.dimension_names, "attributes": dict(was.attrs)},
+    )
+    image[0, 0, 3, 4] = count
+    del group["image"]
+    group.create_array("image", data=image, **about)
+    store.seal(run / "movie.zarr")
+    done = tempica("embed", run)
+    assert done.returncode == 2
+    assert f"has dtype {dtype}; the schema says uint8" in done.stderr
+    assert "Photons are counted in whole numbers from 0." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_gpu_is_refused_before_anything_is_done(tmp_path: Path) -> None:

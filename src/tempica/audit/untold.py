@@ -61,7 +61,9 @@ def write_untold(recipe: Recipe, run: Path, fingerprint: str, out: Path) -> None
         "methods": [],
     }
     about = {"recipe": recipe.name, "schema_version": SCORES_VERSION, "fingerprint": fingerprint}
-    about |= dict.fromkeys(("ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY)
+    about |= dict.fromkeys(
+        ("ceiling_why", "ceiling_temporal_why", "supervised_latents_why", "supervised_images_why"), WHY
+    )
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     poses = {
         "source": str(latents.attrs.get("pose_source", "searched")),

@@ -15,6 +15,7 @@ from tempica.runs.reading import read, true_poses
 from tempica.series import number_molecules
 from tempica.stores import files
 
+FEWEST_MEMBERS = 3  # of the prior's library that a frame must leave, or the mean over them is no estimate
 KINDS: tuple[metrics.Kind, ...] = ("spearman", "pearson")
 
 
@@ -65,7 +66,7 @@ def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: in
 
 
 def score_ceilings(recipe: Recipe, prior_path: Path, dynamics_path: Path, paths: list[Path], out: Path) -> None:
-    """What Bayes estimates reach from single frames and from whole movies: `single` and `temporal` by metric, `why`."""
+    """What Bayes estimates reach from single frames and whole movies: `single` and `temporal` by metric, or why not."""
     prior = ceilings.Prior(**files.load_arrays(prior_path))
     dynamics = temporal.Dynamics(**files.load_arrays(dynamics_path))
     parts = [files.load_arrays(path) for path in paths]
@@ -76,11 +77,18 @@ def score_ceilings(recipe: Recipe, prior_path: Path, dynamics_path: Path, paths:
     together: np.ndarray | str = "each molecule is seen once"
     if recipe.frames_per_molecule != 1:
         together = temporal.smoothed_estimate(prior, dynamics, frames, truth, molecule)
-    # a library too sparse for what an image tells gives no estimate
+    members = float(np.median(effective))
+    sparse = members < FEWEST_MEMBERS
     told = {
-        "single": _agreement(alone if np.median(effective) >= 3 else None, truth),
+        "single": _agreement(None if sparse else alone, truth),
         "temporal": _agreement(None if isinstance(together, str) else together, truth),
-        "why": together if isinstance(together, str) else None,
+        "single_why": (
+            f"of {len(prior.library)} training conformations a frame leaves {members:.2g}, and {FEWEST_MEMBERS} are"
+            " needed: more simulate.n_frames or simulate.n_replicas give more"
+            if sparse
+            else None
+        ),
+        "temporal_why": together if isinstance(together, str) else None,
     }
     files.write_json(out, told)
 

@@ -113,7 +113,8 @@ def score(
     about = {"recipe": recipe.name, "schema_version": scores.SCORES_VERSION, "fingerprint": fingerprint}
     methods = [{"name": name, **words} for name, words in sources.attrs["methods"].items()]
     about |= {f"supervised_{inputs}_why": found["why"] for inputs, found in told_truth.items()}
-    about |= {"ceiling_temporal_why": ceiling["why"]} | embedding.summarise(recipe, run, compared)
+    about |= {"ceiling_why": ceiling["single_why"], "ceiling_temporal_why": ceiling["temporal_why"]}
+    about |= embedding.summarise(recipe, run, compared)
     about |= {"distances": distances.of_domains(recipe, run)}
     audit = judging.audit_of(run, sources.attrs["fingerprint"])
     about |= {"warnings": warnings_of(run, fingerprint)}

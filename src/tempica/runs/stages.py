@@ -27,13 +27,17 @@ def _no_made_up_images(stage: str, recipe: Recipe, device: str) -> str | None:
     )
 
 
-def _no_map(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.kind == "electron" or recipe.embed.modes_from != "images":
-        return None
-    why = {"xfel": "patterns have no phases to make a map of", "afm": "heights make no map"}[recipe.render.kind]
+def _no_start(stage: str, recipe: Recipe, device: str) -> str | None:
+    """Motions cannot be learned from what the recipe begins with."""
+    kind, start = recipe.render.kind, recipe.embed.modes_from
+    why = {
+        ("xfel", "images"): "patterns have no phases to make a map of",
+        ("xfel", "structure"): "what patterns teach of motions, begun with one structure, has been no motion at all",
+        ("afm", "images"): "heights make no map",
+    }.get((kind, start))
+    others = {"xfel": "'ensemble'", "afm": "'structure' or 'ensemble'"}
     return (
-        f"render.kind = '{recipe.render.kind}' with embed.modes_from = 'images': {why}. Write embed.modes_from ="
-        " 'structure' or 'ensemble'."
+        why and f"render.kind = '{kind}' with embed.modes_from = '{start}': {why}. Write modes_from = {others[kind]}."
     )
 
 
@@ -115,7 +119,7 @@ STAGES: dict[str, Stage] = {
             reads=("movie", "structure", "ensemble"),
             makes=("latents.zarr",),
             help="Turn images into posteriors of displacement modes: latents.zarr.",
-            rules=(_no_map,),
+            rules=(_no_start,),
         ),
         Stage(
             "train",

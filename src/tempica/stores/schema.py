@@ -333,9 +333,10 @@ def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:
             )
         dtype = _stored_dtype(variable)
         if dtype not in (rule.dtype, *rule.other_dtypes):
+            counts = " Photons are counted in whole numbers from 0." if rule.units == "photon" else ""
             raise StoreError(
                 f"'{name}' of the {kind} store {path} has dtype {dtype}; the schema says"
-                f" {' or '.join((rule.dtype, *rule.other_dtypes))}. Simulate or import it again."
+                f" {' or '.join((rule.dtype, *rule.other_dtypes))}.{counts} Simulate or import it again."
             )
 
 

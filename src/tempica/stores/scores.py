@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SCORES_VERSION = 9  # scores of an earlier one are made again, and nothing before them
+SCORES_VERSION = 10  # scores of an earlier one are made again, and nothing before them
 
 _NUMBER_OR_NULL = {"type": ["number", "null"]}
 
@@ -262,6 +262,7 @@ SCORES: dict[str, Any] = {
         "recipe": {"type": "string", "description": "name of the recipe"},
         "schema_version": {"const": SCORES_VERSION},
         "fingerprint": {"type": "string"},
+        "ceiling_why": {"type": ["string", "null"], "description": "why there is no single-frame ceiling"},
         "ceiling_temporal_why": {"type": ["string", "null"], "description": "why there is no temporal ceiling"},
         **{
             f"supervised_{inputs}_why": {
@@ -316,6 +317,7 @@ SCORES: dict[str, Any] = {
         "recipe",
         "schema_version",
         "fingerprint",
+        "ceiling_why",
         "ceiling_temporal_why",
         "supervised_latents_why",
         "supervised_images_why",
