@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from tempica import cli
 from tempica.runs import pool
@@ -26,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; threads of each would only wait for one another
     for _name in pool.THREADS:
         os.environ.setdefault(_name, "1")
+    threadpool_limits(1)  # of what is loaded already
 
 
 def small_recipe_text(base: str = "adenylate_kinase_known_poses", **changes: str) -> str:

@@ -87,6 +87,15 @@ def test_a_molecule_larger_than_the_frame_is_refused(scanned: Path, tmp_path: Pa
     assert "Traceback" not in done.stderr
 
 
+def test_it_is_refused_before_anything_is_simulated(tmp_path: Path) -> None:
+    text = re.sub("n_pixels = 35", "n_pixels = 20", COMMITTED.read_text(encoding="utf-8"))
+    (tmp_path / "small.toml").write_text(text.replace('"structures/', f'"{COMMITTED.parent}/structures/'))
+    done = tempica("run", tmp_path / "small.toml", "--out", tmp_path / "run")
+    assert done.returncode == 2
+    assert "frames of render.n_pixels = 20 pixels of 0.3 nm show 6 nm" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("camera", "said"),
     [

@@ -16,6 +16,7 @@ from tempica._version import __version__
 from tempica.errors import RecipeError, StoreError, TempicaError, WorkerError
 from tempica.progress import Progress
 from tempica.recipe import experiment, shipped
+from tempica.recipe.afm import AfmRecipe
 from tempica.recipe.experiment import Recipe, parse_recipe, read_text
 from tempica.runs import locks, notices, pool
 from tempica.runs.committing import Room, carry_out, make, work_of
@@ -253,7 +254,11 @@ def check_inputs(run: Run) -> None:
     if not molecule_is_made:
         from tempica.simulate import stage as simulate
 
-        simulate.check(run.recipe, run.source)
+        molecule = simulate.check(run.recipe, run.source)
+        if molecule is not None and isinstance(run.recipe.render, AfmRecipe):
+            from tempica.render.afm import stage as afm
+
+            afm.check(run.recipe.render, molecule.position, molecule.formula)
     if not images_are_made and run.recipe.film is not None:
         from tempica.render.film import stage as film
 

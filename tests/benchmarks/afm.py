@@ -2,7 +2,7 @@
 
     python tests/benchmarks/afm.py tip FOLDER            # single_tip_{surfs,tip,images}.npy of ColabBTR
     python tests/benchmarks/afm.py circle PDB TIFF       # images of a molecule that goes round in two normal modes
-    python tests/benchmarks/afm.py adk --out DIR [--seeds 1 2 3] [--replicas 6] [--frames 250]
+    python tests/benchmarks/afm.py adk --out DIR [--seeds 1 2 3] [--replicas 6] [--frames 250] [--single]
 
 The last lines are JSON, one a seed and one of all.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 import tempica
 from tempica.embed.heights import tasks
@@ -40,6 +41,7 @@ ROOT = Path(__file__).parents[2]
 SIMULATED = {"ensemble_frames": "60", "methods": '["pcl"]', "tip": "{ radius_nm = 0.4, half_angle_deg = 10.0 }"}
 BROAD = {"7.5": "12.0", "7.0": "16.0"}  # degrees: the open and the closed form are 1.2 deviations from the middle
 NOISE_NM = 0.3
+LOST_DEG = 30.0  # a pose that is further off is lost
 N_MODES = 8  # elastic motions by which single frames are explained
 
 
@@ -127,19 +129,30 @@ def distances(position: np.ndarray) -> np.ndarray:
     return np.stack([np.linalg.norm(centre[a] - centre[b], axis=-1) for a, b in pairs], -1)
 
 
+def core_off(one: np.ndarray, turn: np.ndarray, other: np.ndarray, other_turn: np.ndarray) -> np.ndarray:
+    """Angles (F,) in degrees between the CORE of structures (F, N, 3), each turned by its rotation (F, 3, 3)."""
+    core = domains()["CORE"]
+    views = [
+        (x[:, core] - x[:, core].mean(1, keepdims=True)) @ r.swapaxes(1, 2)
+        for x, r in ((one, turn), (other, other_turn))
+    ]
+    pairs = zip(*views, strict=True)
+    return np.degrees([Rotation.align_vectors(a, b)[0].magnitude() for a, b in pairs])
+
+
 def single_frames(folder: Path, seed: int, held_out: list[int]) -> dict[str, Any]:
     """Noise-free frames one by one: open structure, elastic motions, tip from 60 of the frames."""
     stored = tempica.open_store(folder / "trajectory.zarr", "trajectory")
     form = tempica.open_store(folder / "structure.zarr", "structure")["position"].values
     radius, modes = radii_nm(stored["formula"].values), elastic_modes(form, N_MODES)
     camera = AfmRecipe(kind="afm", tip={"radius_nm": 0.4}, noise_nm=0.0)  # type: ignore[arg-type]
-    parts, true = [], []
+    parts, true, turn = [], [], []
     for r in held_out:
         position = stored["position"].values[r].astype(float)
         lying = lie(camera, seed, r, np.zeros(len(position), dtype=int), position[0])
         parts.append(clean_heights(camera, lying, position, position, radius))
         true.append(position)
-        assert len(quaternions(lying)) == len(position)
+        turn.append(Rotation.from_quat(quaternions(lying)).as_matrix())
     images, position = np.concatenate(parts), np.concatenate(true)
     label = np.arange(len(images))  # every frame for itself, its face too
     seen = Heights(images, radius, Probe(0.3, math.radians(10.0), 35, 0.3), 0.1)
@@ -150,10 +163,11 @@ def single_frames(folder: Path, seed: int, held_out: list[int]) -> dict[str, Any
     begun = time.process_time()
     found, _ = found_poses(seen, modes, faces, label)
     seconds = time.process_time() - begun
-    estimate = distances(modes.mean + np.tensordot(found.mean, modes.shape, 1))
-    goal = distances(position)
+    form_found = modes.mean + np.tensordot(found.mean, modes.shape, 1)
+    estimate, goal = distances(form_found), distances(position)
+    off = core_off(form_found, found.rotation, position, np.concatenate(turn))
     many = slice(0, 200)
-    place = modes.mean + np.tensordot(found.mean[many], modes.shape, 1), found.rotation[many], found.shift_A[many]
+    place = form_found[many], found.rotation[many], found.shift_A[many]
     seen[many].expand(*place, modes.shape[:4], pose=True)
     begun = time.process_time()
     seen[many].expand(*place, modes.shape[:4], pose=True)
@@ -163,20 +177,24 @@ def single_frames(folder: Path, seed: int, held_out: list[int]) -> dict[str, Any
         "single_mean_nm": round(float(np.abs(estimate - goal).mean()), 4),
         "mean_of_all_nm": round(float(np.abs(goal - goal.mean(0)).mean()), 4),
         "open_form_nm": round(float(np.abs(goal - distances(form)).mean()), 4),
+        "pose_median_deg": round(float(np.median(off)), 2),
+        "lost_percent": round(100 * float((off > LOST_DEG).mean()), 2),
         "tip_nm": round(best.probe.radius_nm, 3),
         "expansions_per_s": round(len(place[0]) / expanding),
         "single_frames_per_s": round(len(images) / seconds),
     }
 
 
-def adk(out: Path, seed: int, replicas: int, frames: int) -> dict[str, Any]:
-    """Single frames without noise, then the movie with it: distances, and hinges by PCL."""
+def adk(out: Path, seed: int, replicas: int, frames: int, *, single: bool) -> dict[str, Any]:
+    """Single frames without noise, then, if not these alone, the movie with it: distances, and hinges by PCL."""
     folder, recipe = out / f"seed-{seed}", out / f"seed-{seed}.toml"
     out.mkdir(parents=True, exist_ok=True)
     recipe.write_text(recipe_text(seed, replicas, frames, NOISE_NM))
     tempica.run(recipe, out=folder, stages=("simulate",), jobs=1)
     told = single_frames(folder, seed, [replicas - 2, replicas - 1])
     print(json.dumps({"seed": seed} | told), flush=True)
+    if single:
+        return told
     tempica.run(recipe, out=folder, stages=("simulate", "render", "embed"), jobs=1)
     latents = tempica.open_store(folder / "latents.zarr", "latents")
     truth = tempica.open_store(folder / "trajectory.zarr", "trajectory")
@@ -232,13 +250,14 @@ def main() -> None:
     found.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     found.add_argument("--replicas", type=int, default=6)
     found.add_argument("--frames", type=int, default=250)
+    found.add_argument("--single", action="store_true", help="only single frames, without noise")
     given = parser.parse_args()
     if given.what == "tip":
         print(json.dumps(tip(given.folder)))
     elif given.what == "circle":
         print(json.dumps(circle(given.pdb, given.tiff)))
     else:
-        rows = [adk(given.out, seed, given.replicas, given.frames) for seed in given.seeds]
+        rows = [adk(given.out, seed, given.replicas, given.frames, single=given.single) for seed in given.seeds]
         for seed, row in zip(given.seeds, rows, strict=True):
             print(json.dumps({"seed": seed} | row))
         numbers = [key for key, value in rows[0].items() if not isinstance(value, list)]

@@ -102,3 +102,34 @@ def test_a_molecule_that_moves_while_it_is_scanned_is_seen_to_move() -> None:
     assert (moving.expand(position, rotation, shift_A, none, pose=False).misfit < 1e-3 * moving.n_values).all()
     still = replace(moving, scan_nm=None).expand(position, rotation, shift_A, none, pose=False).misfit
     assert (still > moving.n_values).all()
+
+
+@pytest.mark.parametrize(("axis", "fall"), [("x", np.inf), ("y", 0.5)])
+def test_sums_are_those_of_the_whole_jacobian(axis: str, fall: float) -> None:
+    """Against columns that are written out pixel by pixel, motions bead by bead."""
+    seen, (position, rotation, shift_A) = world(2, line_offset_nm=0.2)
+    seen = replace(seen, probe=replace(seen.probe, fast_axis=axis, fall_nm=fall))
+    shape = 0.2 * np.random.default_rng(3).normal(size=(2, 40, 3))
+    turned = position @ rotation.swapaxes(1, 2)
+    view = turned + 0.1 * np.pad(shift_A, ((0, 0), (0, 1)))[:, None]
+    view[..., 2] -= (view[..., 2] - RADIUS).min(1, keepdims=True)
+    pose = [np.cross(np.eye(3)[k], turned) for k in range(3)]
+    pose += [np.broadcast_to(0.1 * np.eye(3)[k], turned.shape) for k in range(2)]
+    motion = np.stack([*(way @ rotation.swapaxes(1, 2) for way in shape), *pose], 1)
+    lowest = (view[..., 2] - RADIUS).argmin(1)
+    motion[..., 2] -= motion[np.arange(2), :, lowest, 2][:, :, None]
+    lift = np.broadcast_to([0.0, 0.0, 1.0], turned.shape)
+    column = seen.probe.soft_images(view[:, None], np.concatenate([motion, lift[:, None]], 1), RADIUS)[1]
+    along = 2 * np.arange(N_PIXELS) / N_PIXELS - 1
+    slopes = (along, along[:, None]) if axis == "x" else (along[:, None], along)
+    plane = [np.broadcast_to(part, column.shape[:3]) for part in (np.ones(1), *slopes)]
+    jacobian = np.concatenate([column, np.stack(plane, -1)], -1).astype(float)
+    rest = (seen.image - seen.model(position, rotation, shift_A)).astype(float)
+    line, share = (2 if axis == "x" else 1), NOISE**2 / (NOISE**2 + N_PIXELS * 0.2**2)
+    white = [part - (1 - np.sqrt(share)) * part.mean(line, keepdims=True) for part in (jacobian, rest)]
+    J, r = white[0].reshape(2, N_PIXELS**2, -1), white[1].reshape(2, -1)
+    found = seen.probe.expansions(
+        seen.image, view[:, None], turned, rotation, shape, RADIUS, pose=True, share=share
+    )  # fmt: skip
+    for sums, twin in zip(found, (J.swapaxes(1, 2) @ J, (r[:, None] @ J)[:, 0], (r**2).sum(1)), strict=True):
+        np.testing.assert_allclose(sums, twin, atol=2e-4 * np.abs(twin).max())

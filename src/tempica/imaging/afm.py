@@ -26,7 +26,7 @@ import numpy as np
 from scipy import ndimage
 
 from tempica.errors import DataError
-from tempica.imaging import kernels_afm
+from tempica.imaging import kernels_afm, kernels_afm_soft
 from tempica.imaging.composition import composition
 
 VAN_DER_WAALS_NM = {"H": 0.120, "C": 0.170, "N": 0.155, "O": 0.152, "S": 0.180, "P": 0.180, "Se": 0.190}  # Bondi 1964
@@ -96,38 +96,80 @@ class Probe:
         return image.swapaxes(1, 2) if self.fast_axis == "y" else image
 
     def soft_images(
-        self,
-        position: np.ndarray,
-        velocity: np.ndarray,
-        radius: np.ndarray,
-        *,
-        exact: bool = False,
-        room: int = 0,
+        self, position: np.ndarray, velocity: np.ndarray, radius: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Heights (F, D, D) of the soft maximum and its derivatives (F, D, D, 1 + P + room), float32.
+        """Heights (F, D, D) of the soft maximum and its derivatives (F, D, D, 1 + P), float32.
 
         Parameters:
             position: as of `images`.
             velocity: (F, P, N, 3) change of positions with P parameters, nm; the first column is for the tip's radius.
             radius: (N,) nm.
-            exact: whether heights are those of the maximum itself; derivatives are soft all the same.
-            room: further columns, for the caller to fill.
         Raises DataError as `images` does, and for a tip that is an array.
         """
-        if self.tip is not None:
-            raise DataError("a tip given as an array has no derivatives: take radius and half-angle of a cone.")
         xyz = self._checked(position, radius)
         if velocity.shape[:1] + velocity.shape[2:] != (len(xyz), *xyz.shape[2:]):
             raise DataError(f"velocity {velocity.shape} must be (F, P, N, 3) for positions {position.shape}.")
-        speed = np.ascontiguousarray(self._along(velocity).transpose(0, 2, 3, 1), dtype=np.float32)
+        still, upright = np.zeros((len(xyz), *xyz.shape[2:])), np.broadcast_to(np.eye(3), (len(xyz), 3, 3))
+        motion = self._motion(velocity, upright, still, np.full(len(xyz), -1), pose=False)
         image = np.empty((len(xyz), self.n_pixels, self.n_pixels), np.float32)
-        column = np.empty((*image.shape, 1 + velocity.shape[1] + room), np.float32)
-        probe = kernels_afm.probe_of(self.radius_nm, self.half_angle, self.pixel_nm)
-        small = np.ascontiguousarray(radius, dtype=np.float32)
-        kernels_afm.soft_heights(xyz, speed, small, probe, self.fall_nm, self.sharpness_per_nm, exact, image, column)
+        column = np.empty((*image.shape, 1 + velocity.shape[1]), np.float32)
+        kernels_afm_soft.soft_heights(xyz, motion, self._tip(radius), False, image, column)
         if self.fast_axis == "y":
             return image.swapaxes(1, 2), column.swapaxes(1, 2)
         return image, column
+
+    def expansions(
+        self,
+        seen: np.ndarray,
+        position: np.ndarray,
+        turned: np.ndarray,
+        rotation: np.ndarray,
+        shape: np.ndarray,
+        radius: np.ndarray,
+        *,
+        pose: bool,
+        share: float = 1.0,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """JᵀJ (F, C, C), Jᵀr (F, C) and |r|² (F,) of heights that were seen, of a molecule that rests on the support.
+
+        r = seen − heights of the maximum itself, J the derivatives of the soft one. Columns: the tip's radius, K
+        displacements, five of the pose if asked for (`likelihood`), a lift in nm, an offset, and slopes of a plane.
+
+        Parameters:
+            seen: (F, D, D) nm.
+            position: (F, S, N, 3) as of `images`; the molecule rests on the atom that is lowest at first.
+            turned: (F, N, 3) nm, the atoms about the centre of rotation, in the view.
+            rotation: (F, 3, 3) that displacements take part in.
+            shape: (K, N, 3) or (F, K, N, 3) displacements in nm for one unit of each amplitude, in the molecule.
+            radius: (N,) nm.
+            share: of the mean of each line, in r and J, that remains; 1 for all of it.
+        Raises DataError as `images` does, and for a tip that is an array.
+        """
+        xyz = self._checked(position, radius)
+        lowest = (xyz[:, 0, :, 2] - radius).argmin(1)
+        each = shape if shape.ndim == 4 else shape[None]
+        motion = self._motion(each, rotation, turned, lowest, pose=pose)
+        swapped = seen.swapaxes(1, 2) if self.fast_axis == "y" else seen
+        n_columns = 5 + each.shape[1] + 5 * pose
+        information = np.empty((len(xyz), n_columns, n_columns), np.float32)
+        evidence, misfit = np.empty((len(xyz), n_columns), np.float32), np.empty(len(xyz))
+        data = np.ascontiguousarray(swapped, dtype=np.float32)
+        kernels_afm_soft.expansions(xyz, motion, self._tip(radius), data, share, information, evidence, misfit)
+        return information, evidence, misfit
+
+    def _tip(self, radius: np.ndarray) -> kernels_afm_soft.Tip:
+        if self.tip is not None:
+            raise DataError("a tip given as an array has no derivatives: take radius and half-angle of a cone.")
+        probe = kernels_afm.probe_of(self.radius_nm, self.half_angle, self.pixel_nm)
+        small = np.ascontiguousarray(radius, dtype=np.float32)
+        return kernels_afm_soft.Tip(small, probe, np.float32(self.fall_nm), np.float32(self.sharpness_per_nm))
+
+    def _motion(
+        self, shape: np.ndarray, rotation: np.ndarray, turned: np.ndarray, lowest: np.ndarray, *, pose: bool
+    ) -> kernels_afm_soft.Motion:  # fmt: skip
+        parts = (shape.swapaxes(1, 2), rotation, turned)
+        shape, rotation, turned = (np.ascontiguousarray(part, dtype=np.float32) for part in parts)
+        return kernels_afm_soft.Motion(shape, rotation, turned, lowest, pose, self.fast_axis == "y")
 
     def _along(self, xyz: np.ndarray) -> np.ndarray:
         return xyz[..., [1, 0, 2]] if self.fast_axis == "y" else xyz

@@ -20,7 +20,6 @@ import numpy as np
 from tempica.errors import DataError
 from tempica.imaging.afm import Probe, probe_of
 from tempica.imaging.likelihood import Expansion
-from tempica.imaging.poses import POSE
 
 if TYPE_CHECKING:
     import xarray
@@ -78,16 +77,20 @@ class Heights:
         self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray, *, pose: bool
     ) -> Expansion:
         """As the protocol says; `shape` may be empty."""
-        seen = self._eliminated(*self._linearised(position, rotation, shift_A, shape, pose))
+        seen = self.blunted(position, rotation, shift_A, shape, pose=pose)
         return Expansion(
             seen.information[:, 1:, 1:], seen.evidence[:, 1:], seen.misfit
         )  # the radius of the tip is known
 
     def blunted(
-        self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray
+        self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray, *, pose: bool = True
     ) -> Expansion:  # fmt: skip
         """The same with the radius of the tip, in nm, as a parameter before the amplitudes and the pose."""
-        return self._eliminated(*self._linearised(position, rotation, shift_A, shape, True))
+        turned = self._turned(position, rotation)
+        view = self._scanned(self._on_support(turned, shift_A))
+        probe, share = self.probe, self._share
+        found = probe.expansions(self.image, view, turned, rotation, shape, self.radius, pose=pose, share=share)
+        return self._eliminated(*found)
 
     def within(self, resolution_A: float) -> Heights:
         return self
@@ -137,64 +140,31 @@ class Heights:
         end[..., 2] -= (end[..., 2] - self.radius).min(1, keepdims=True)
         return np.stack([view, end], 1)
 
-    def _linearised(
-        self, position: np.ndarray, rotation: np.ndarray, shift_A: np.ndarray, shape: np.ndarray, pose: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Whitened Jacobian (F, D², 1 + P + Q), the radius of the tip first, and residual (F, D²)."""
-        turned = self._turned(position, rotation)
-        view = self._on_support(turned, shift_A)
-        velocity = self._velocity(turned, rotation, shape, pose)
-        lowest = (view[..., 2] - self.radius).argmin(1)
-        velocity[..., 2] -= velocity[np.arange(len(view)), :, lowest, 2][:, :, None]
-        velocity[:, -1, :, 2] = 1.0  # the lift
-        image, jacobian = self.probe.soft_images(self._scanned(view), velocity, self.radius, exact=True, room=3)
-        n_frames, n_pixels = len(image), self.probe.n_pixels
-        along = (2 * np.arange(n_pixels, dtype=np.float32) - n_pixels) / n_pixels
-        jacobian[..., -3], jacobian[..., -2], jacobian[..., -1] = 1.0, along, along[:, None]
-        residual = self.image - image
-        jacobian, residual = self._whitened(jacobian), self._whitened(residual)
-        return jacobian.reshape(n_frames, n_pixels**2, -1), residual.reshape(n_frames, -1)
-
-    def _velocity(self, turned: np.ndarray, rotation: np.ndarray, shape: np.ndarray, pose: bool) -> np.ndarray:
-        """Changes (F, P + 1, N, 3) of beads in the view, nm; the last one is left for the lift."""
-        n_frames, n_beads, _ = turned.shape
-        n_modes = shape.shape[-3]
-        velocity = np.zeros((n_frames, n_modes + POSE * pose + 1, n_beads, 3), np.float32)
-        if n_modes:
-            turn = rotation.swapaxes(1, 2).astype(np.float32)
-            flat = shape.astype(np.float32).reshape(*shape.shape[:-3], n_modes * n_beads, 3)
-            velocity[:, :n_modes] = (flat @ turn).reshape(n_frames, n_modes, n_beads, 3)
-        if pose:
-            x, y, z = np.moveaxis(turned, -1, 0)
-            about_x, about_y, about_z, along_x, along_y = (velocity[:, n_modes + k] for k in range(POSE))
-            about_x[..., 1], about_x[..., 2] = -z, y
-            about_y[..., 0], about_y[..., 2] = z, -x
-            about_z[..., 0], about_z[..., 1] = -y, x
-            along_x[..., 0] = along_y[..., 1] = 0.1
-        return velocity
+    @property
+    def _share(self) -> float:
+        """Of a line's mean, squared, that is left when offsets of lines are whitened away."""
+        n = self.probe.n_pixels
+        return float(self.noise_nm**2 / (self.noise_nm**2 + n * self.line_offset_nm**2))
 
     def _whitened(self, image: np.ndarray) -> np.ndarray:
-        """Images (F, D, D, …) whose lines have lost what their offsets may be."""
+        """Images (F, D, D) whose lines have lost what their offsets may be."""
         if not self.line_offset_nm:
             return image
         line = 2 if self.probe.fast_axis == "x" else 1
-        share = self.noise_nm**2 / (self.noise_nm**2 + self.probe.n_pixels * self.line_offset_nm**2)
-        return np.asarray(image - np.float32(1 - np.sqrt(share)) * image.mean(line, keepdims=True))
+        return np.asarray(image - np.float32(1 - np.sqrt(self._share)) * image.mean(line, keepdims=True))
 
-    def _eliminated(self, jacobian: np.ndarray, residual: np.ndarray) -> Expansion:
-        """Information, evidence and misfit without the last Q columns."""
+    def _eliminated(self, information: np.ndarray, evidence: np.ndarray, misfit: np.ndarray) -> Expansion:
+        """JᵀJ, Jᵀr and |r|² in units of the noise, without the last Q columns."""
         scale = self.noise_nm**-2
-        information = scale * (jacobian.swapaxes(1, 2) @ jacobian).astype(np.float64)
-        evidence = scale * (residual[:, None] @ jacobian)[:, 0].astype(np.float64)
-        misfit = scale * np.einsum("fm,fm->f", residual, residual, dtype=np.float64)
-        n = jacobian.shape[2] - NUISANCES
+        information, evidence = scale * information.astype(np.float64), scale * evidence.astype(np.float64)
+        n = information.shape[1] - NUISANCES
         inner = information[:, n:, n:] + np.diag([self.lift_nm**-2.0] + [self.offset_nm**-2.0] * 3)
         outer, pull = information[:, :n, n:], evidence[:, n:, None]
         gain = np.linalg.solve(inner, np.concatenate([outer.swapaxes(1, 2), pull], 2))
         return Expansion(
             information[:, :n, :n] - outer @ gain[..., :n],
             evidence[:, :n] - (outer @ gain[..., n:])[..., 0],
-            misfit - (pull * gain[..., n:]).sum((1, 2)),
+            scale * misfit - (pull * gain[..., n:]).sum((1, 2)),
         )
 
 

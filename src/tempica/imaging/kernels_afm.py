@@ -7,7 +7,7 @@ the largest of these over all atoms, and of the support at 0. An atom is looked 
 Atoms move while a frame is scanned: their places are given at S times evenly spaced from the start of the first line
 to the end of the last, straight in between; the trace takes the first half of the time of a line.
 
-Shape legend: F frame, S time within a frame, N atom, P parameter, D pixels along an edge.
+Shape legend: F frame, S time within a frame, N atom, D pixels along an edge.
 """
 
 # what numba compiles has types of its own
@@ -25,9 +25,8 @@ from tempica import kernel_cache  # noqa: F401  # first: it must be there before
 from tempica.imaging.kernels_cpu import in_threads
 
 STEEPEST = np.float32(1e6)  # slope that stands for an upright wall
-IGNORED = np.float32(7)  # an atom that is so many 1/β below the highest has a share of 1e-3 at most
 LANES = 8  # pixels of a line that are computed at once
-_COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "nnan", "ninf"}}
+COMPILED = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "nnan", "ninf"}}
 
 
 def heights(xyz_FSN3: np.ndarray, radius_N: np.ndarray, probe: np.ndarray, fall: float, image_FDD: np.ndarray) -> None:
@@ -40,39 +39,6 @@ def heights(xyz_FSN3: np.ndarray, radius_N: np.ndarray, probe: np.ndarray, fall:
     in_threads(prepare, len(xyz_FSN3), radius_N.size * 16)
 
 
-def soft_heights(
-    xyz_FSN3: np.ndarray,
-    velocity_FN3P: np.ndarray,
-    radius_N: np.ndarray,
-    probe: np.ndarray,
-    fall: float,
-    sharpness: float,
-    exact: bool,
-    image_FDD: np.ndarray,
-    column_FDDP: np.ndarray,
-) -> None:
-    """Fill images, of the soft maximum or of the exact one, and derivatives of the soft one: a column of the radius R,
-    then P of the velocities. Further columns are left as they are."""
-
-    def prepare() -> Callable[[slice], None]:
-        n_pixels = image_FDD.shape[1]
-        room = np.empty(n_pixels + LANES, np.float32), np.empty((2, n_pixels, n_pixels), np.float32)
-        return lambda frames: _soft_heights(
-            xyz_FSN3[frames],
-            velocity_FN3P[frames],
-            radius_N,
-            probe,
-            np.float32(fall),
-            np.float32(sharpness),
-            exact,
-            *room,
-            image_FDD[frames],
-            column_FDDP[frames],
-        )
-
-    in_threads(prepare, len(xyz_FSN3), radius_N.size * 64)
-
-
 def probe_of(radius_nm: float, half_angle: float, pixel_nm: float) -> np.ndarray:
     """What the kernels know of tip and pixels: R, sin α, cos α, cot α, and the pixel's edge in nm."""
     sine, cosine = math.sin(half_angle), math.cos(half_angle)
@@ -80,7 +46,7 @@ def probe_of(radius_nm: float, half_angle: float, pixel_nm: float) -> np.ndarray
     return np.array([radius_nm, sine, cosine, slope, pixel_nm], dtype=np.float32)
 
 
-@numba.njit(**_COMPILED)
+@numba.njit(**COMPILED)
 def _reach(top, arm, probe):
     """Lateral distance to which an atom stands out; 0 where it does not. top: z − R above the floor; arm: A."""
     edge = top + arm * probe[1]  # height at the seam of sphere and cone
@@ -89,7 +55,7 @@ def _reach(top, arm, probe):
     return math.sqrt(max(arm * arm - top * top, np.float32(0))) if top + arm > 0 else np.float32(0)
 
 
-@numba.njit(**_COMPILED)
+@numba.njit(**COMPILED)
 def _place(xyz_SN3, n, line, n_pixels):
     """Place of an atom at the start of a line, and its change from pixel to pixel."""
     n_times = xyz_SN3.shape[0]
@@ -108,8 +74,8 @@ def _place(xyz_SN3, n, line, n_pixels):
     return x, y, z, dx * step, dy * step, dz * step
 
 
-@numba.njit(**_COMPILED)
-def _bounds(xyz_SN3, n, radius, probe, n_pixels, floor):
+@numba.njit(**COMPILED)
+def bounds(xyz_SN3, n, radius, probe, n_pixels, floor):
     """First line and column where an atom can rise above the floor, the ones after the last, its arm A."""
     arm, tip, pixel = radius + probe[0], probe[0], probe[4]
     low_x = low_y = np.float32(1e30)
@@ -126,8 +92,8 @@ def _bounds(xyz_SN3, n, radius, probe, n_pixels, floor):
     return max(i0, 0), min(i1, n_pixels), max(j0, 0), min(j1, n_pixels), arm
 
 
-@numba.njit(**_COMPILED)
-def _row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height):
+@numba.njit(**COMPILED)
+def row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height):
     """Fill `height` from column j0 on, in whole vectors, with what an atom alone would raise line i to.
 
     Returns the lateral place (x, y) of the line's first pixel as the atom sees it, and its change from pixel to pixel.
@@ -148,77 +114,24 @@ def _row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height):
     return x, y, step, vy
 
 
-@numba.njit(**_COMPILED)
-def _raise(xyz_SN3, radius_N, probe, height, image):
+@numba.njit(**COMPILED)
+def highest_of(xyz_SN3, radius_N, probe, height, image):
     """The largest over atoms and the support."""
     n_pixels = image.shape[0]
     image[:] = np.float32(0)
     for n in range(len(radius_N)):
-        i0, i1, j0, j1, arm = _bounds(xyz_SN3, n, radius_N[n], probe, n_pixels, np.float32(0))
+        i0, i1, j0, j1, arm = bounds(xyz_SN3, n, radius_N[n], probe, n_pixels, np.float32(0))
         for i in range(i0, i1):
-            _row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height)
+            row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height)
             for j in range(j0, j1):
                 image[i, j] = max(image[i, j], height[j])
 
 
-@numba.njit(**_COMPILED)
+@numba.njit(**COMPILED)
 def _heights(xyz_FSN3, radius_N, probe, fall, height, image_FDD):
     for f in range(xyz_FSN3.shape[0]):
         image = image_FDD[f]
-        _raise(xyz_FSN3[f], radius_N, probe, height, image)
+        highest_of(xyz_FSN3[f], radius_N, probe, height, image)
         for i in range(image.shape[0]):
             for j in range(1, image.shape[1]):
                 image[i, j] = max(image[i, j], image[i, j - 1] - fall)
-
-
-# long: a loop over atoms and pixels, whose many small arguments a function of its own would have to be handed
-@numba.njit(**_COMPILED)
-def _soft_heights(
-    xyz_FSN3, velocity_FN3P, radius_N, probe, fall, sharpness, exact, height, sheet, image_FDD, column_FDDP
-):  # fmt: skip
-    n_pixels, n_columns = image_FDD.shape[1], velocity_FN3P.shape[3]
-    highest, total = sheet[0], sheet[1]
-    ignored = IGNORED / sharpness
-    steep = np.float32(1) / max(probe[1], np.float32(1e-6)) - np.float32(1)
-    for f in range(xyz_FSN3.shape[0]):
-        xyz, column = xyz_FSN3[f], column_FDDP[f]
-        _raise(xyz, radius_N, probe, height, highest)
-        column[:] = np.float32(0)
-        for i in range(n_pixels):
-            for j in range(n_pixels):
-                total[i, j] = math.exp(-sharpness * highest[i, j])
-        for n in range(len(radius_N)):
-            i0, i1, j0, j1, arm = _bounds(xyz, n, radius_N[n], probe, n_pixels, -ignored)
-            seam, speed = arm * probe[2], velocity_FN3P[f, n]
-            for i in range(i0, i1):
-                x, y, step, vy = _row(xyz, n, i, j0, j1, arm, probe, n_pixels, height)
-                for j in range(j0, j1):
-                    h = height[j] - highest[i, j]
-                    if h < -ignored:
-                        continue
-                    t = np.float32(j)
-                    dx, dy = x + t * step, y - t * vy
-                    d2 = dx * dx + dy * dy
-                    if d2 <= seam * seam:
-                        per = np.float32(1) / math.sqrt(arm * arm - d2)
-                        blunt = arm * per - np.float32(1)
-                    else:
-                        per, blunt = probe[3] / math.sqrt(d2), steep
-                    weight = math.exp(sharpness * h)
-                    total[i, j] += weight
-                    gx, gy = weight * per * dx, weight * per * dy
-                    pixel_column = column[i, j]
-                    pixel_column[0] += weight * blunt
-                    for p in range(n_columns):
-                        pixel_column[p + 1] += gx * speed[0, p] + gy * speed[1, p] + weight * speed[2, p]
-        for i in range(n_pixels):
-            for j in range(n_pixels):
-                image_FDD[f, i, j] = highest[i, j]
-                if not exact:
-                    image_FDD[f, i, j] += math.log(total[i, j]) / sharpness
-                per = np.float32(1) / total[i, j]
-                for p in range(n_columns + 1):
-                    column[i, j, p] *= per
-                if j > 0 and image_FDD[f, i, j - 1] - fall > image_FDD[f, i, j]:
-                    image_FDD[f, i, j] = image_FDD[f, i, j - 1] - fall
-                    column[i, j] = column[i, j - 1]

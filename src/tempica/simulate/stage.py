@@ -22,18 +22,25 @@ from tempica.stores import files, store
 if TYPE_CHECKING:
     from tempica.runs.pool import Task
     from tempica.runs.work import Work
+    from tempica.simulate.structures import Molecule
 
 ENSEMBLE = -1  # replica number of the separate simulation; seeds take it modulo 2³²
 
 
-def check(recipe: Recipe, folder: Path) -> None:
-    """Raise the error of a recipe's molecule, if there is one, before anything is written."""
+def check(recipe: Recipe, folder: Path) -> Molecule | None:
+    """Raise the error of a recipe's molecule, if there is one, before anything is written.
+
+    Returns the molecule as frames will hold it, where it is simulated.
+    """
     if isinstance(recipe.simulate.molecule, TrajectoryRecipe):
-        return molecule.check(recipe.simulate, folder, library_only=recipe.particles is not None)
+        molecule.check(recipe.simulate, folder, library_only=recipe.particles is not None)
+        return None
     if isinstance(recipe.simulate.molecule, MapRecipe):
         build_map(recipe.simulate.molecule, folder)
         return None
-    return check_targets(recipe, build_model(recipe.simulate, folder))
+    model = build_model(recipe.simulate, folder)
+    check_targets(recipe, model)
+    return model.molecule
 
 
 def run(work: Work) -> None:

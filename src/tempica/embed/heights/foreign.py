@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tempica.embed.heights.search import found_poses
-from tempica.embed.heights.tasks import FIRST_TIPS_NM, calibrate, tried
+from tempica.embed.heights.tasks import FIRST_TIPS_NM, calibrate
 from tempica.embed.posterior import Posterior, posterior
 from tempica.errors import DataError
 from tempica.imaging.heights import Heights
@@ -68,14 +68,10 @@ def fit(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarray)
     if not np.isfinite(heights.image).all():
         raise DataError("Heights of frames must be numbers; leave frames that are not out.")
     some = np.unique(np.linspace(0, len(heights) - 1, min(len(heights), HAND_FRAMES)).round().astype(int))
-    hands = [heights, replace(heights, image=np.ascontiguousarray(heights.image[:, ::-1]))]
-    best = []
-    for seen in hands:
-        attempts = [tried(seen[some], radius, modes, faces, molecule[some]) for radius in FIRST_TIPS_NM]
-        best.append(min(attempts, key=lambda one: one.noise_nm))
+    hands = [heights.image, np.ascontiguousarray(heights.image[:, ::-1])]
+    best = [min(told, key=lambda one: one.noise_nm) for told in _tried(heights, hands, some, modes, faces, molecule)]
     mirrored = best[1].noise_nm < best[0].noise_nm
-    told = best[int(mirrored)]
-    seen = replace(told, image=hands[int(mirrored)].image)
+    seen = replace(best[int(mirrored)], image=hands[int(mirrored)])
     start, prior = found_poses(seen, modes, faces, molecule)
     seen, found = calibrate(seen, modes, start, prior)
     for _ in range(SPREADS):
@@ -85,3 +81,25 @@ def fit(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarray)
         amplitude = found.mean / deviation
         found = posterior(seen, modes, found.rotation, found.shift_A, STEPS, prior, amplitude=amplitude)
     return Fitted(found, modes, seen, mirrored, best[1 - int(mirrored)].noise_nm)
+
+
+def _tried(
+    heights: Heights,
+    hands: list[np.ndarray],
+    some: np.ndarray,
+    modes: Modes,
+    faces: np.ndarray,
+    molecule: np.ndarray,
+) -> list[list[Heights]]:
+    """For each way round, some of the frames with the tip and noise that a search with each first tip leads to."""
+    both = replace(heights, image=np.concatenate([image[some] for image in hands]))
+    own = np.unique(molecule[some], return_inverse=True)[1]
+    label, half = np.concatenate([own, own + len(own)]), np.split(np.arange(2 * len(some)), 2)
+    told: list[list[Heights]] = [[], []]
+    for radius in FIRST_TIPS_NM:
+        blunt = replace(both, probe=replace(both.probe, radius_nm=radius))
+        found, prior = found_poses(blunt, modes, faces, label)
+        for attempts, rows in zip(told, half, strict=True):
+            start = Posterior(*(part[rows] for part in vars(found).values()))
+            attempts.append(calibrate(blunt[rows], modes, start, prior[rows])[0])
+    return told

@@ -21,8 +21,6 @@ from tempica.runs.work import blocks
 from tempica.stores import files, store
 
 if TYPE_CHECKING:
-    import xarray
-
     from tempica.runs.work import Work
 
 BLOCK_FRAMES = 100
@@ -34,8 +32,9 @@ def run(work: Work) -> None:
     assert isinstance(recipe, AfmRecipe)
     trajectory = read(work.run, "render", "trajectory")
     n_replicas, n_frames, n_atoms, _ = trajectory["position"].shape
-    radius = bead_radii(recipe, trajectory)
-    _look_at_frame(recipe, trajectory["position"][0, 0].values, radius)
+    formula = trajectory["formula"].values
+    check(recipe, trajectory["position"][0, 0].values, formula)
+    radius = bead_radii(recipe, formula)
     for remark in remarks(recipe):
         work.progress.say(f"render: {remark}")
     lying = [work.folder / "lying" / f"{r}.npz" for r in range(n_replicas)]
@@ -70,6 +69,20 @@ def run(work: Work) -> None:
     work.run_chains(f"blocks of {BLOCK_FRAMES} frames", tasks)
 
 
+def check(recipe: AfmRecipe, position: np.ndarray, formula: np.ndarray) -> None:
+    """Raise DataError where a molecule (atom, space) in nm, of beads with formulas (atom,), cannot be seen whole."""
+    radius = bead_radii(recipe, formula)
+    reach = float((np.linalg.norm(position - position.mean(0), axis=-1) + radius).max())
+    edge = recipe.n_pixels * recipe.pixel_size_nm
+    if 2 * reach > edge:
+        needed = math.ceil(2 * reach / recipe.pixel_size_nm)
+        raise DataError(
+            f"The molecule is {2 * reach:.3g} nm across, and frames of render.n_pixels = {recipe.n_pixels} pixels of"
+            f" {recipe.pixel_size_nm:g} nm show {edge:.3g} nm. Give render.n_pixels = {needed} at least, or larger"
+            " pixels."
+        )
+
+
 def probe_of(recipe: AfmRecipe) -> Probe:
     """The part of the recipe that is the same for all images."""
     tip = recipe.tip
@@ -86,11 +99,11 @@ def probe_of(recipe: AfmRecipe) -> Probe:
     )
 
 
-def bead_radii(recipe: AfmRecipe, trajectory: xarray.Dataset) -> np.ndarray:
-    """Radii (atom,) in nm."""
+def bead_radii(recipe: AfmRecipe, formula: np.ndarray) -> np.ndarray:
+    """Radii (atom,) in nm of beads with such formulas."""
     if recipe.bead_radius_nm is not None:
-        return np.full(trajectory.sizes["atom"], recipe.bead_radius_nm)
-    return radii_nm(trajectory["formula"].values)
+        return np.full(len(formula), recipe.bead_radius_nm)
+    return radii_nm(formula)
 
 
 def clean_heights(
@@ -141,7 +154,7 @@ def write_block(recipe: Recipe, run: Path, poses: Path, movie: Path, replica: in
     same = np.append(molecule[1:] == molecule[:-1], False)
     after = np.where(same[:, None, None], following, position)[:n]
     lying = Lying(**{name: value[first:last] for name, value in files.load_arrays(poses).items()})
-    clean = clean_heights(camera, lying, position[:n], after, bead_radii(camera, trajectory))
+    clean = clean_heights(camera, lying, position[:n], after, bead_radii(camera, trajectory["formula"].values))
     image = np.stack([noisy(camera, one, recipe.seed, replica, k) for k, one in enumerate(clean, first)])
     store.write(movie, {"image": image.astype(np.float32)}, replica=replica, time=slice(first, last))
 
@@ -160,16 +173,3 @@ def remarks(recipe: AfmRecipe) -> list[str]:
 
 def _poses(lying: Lying) -> dict[str, np.ndarray]:
     return {"pose_quaternion": quaternions(lying), "pose_shift_A": 10 * lying.shift_nm}
-
-
-def _look_at_frame(recipe: AfmRecipe, position: np.ndarray, radius: np.ndarray) -> None:
-    """Raise DataError where the molecule cannot be seen whole."""
-    reach = float((np.linalg.norm(position - position.mean(0), axis=-1) + radius).max())
-    edge = recipe.n_pixels * recipe.pixel_size_nm
-    if 2 * reach > edge:
-        needed = math.ceil(2 * reach / recipe.pixel_size_nm)
-        raise DataError(
-            f"The molecule is {2 * reach:.3g} nm across, and frames of render.n_pixels = {recipe.n_pixels} pixels of"
-            f" {recipe.pixel_size_nm:g} nm show {edge:.3g} nm. Give render.n_pixels = {needed} at least, or larger"
-            " pixels."
-        )
