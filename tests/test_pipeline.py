@@ -15,6 +15,7 @@ import pytest
 
 from tempica import load_recipe
 from tempica.runs.folder import Run, open_run
+from tempica.starting.rehearsal import rehearse
 
 from .conftest import ROOT, small_recipe_text, tempica, tempica_process, tree
 
@@ -238,6 +239,8 @@ def test_what_was_moved_away_is_made_again(small_run: Path, tmp_path: Path) -> N
     shutil.copytree(small_run, run)
     shutil.rmtree(run / "trajectory.zarr")
     (run / "scores.json").unlink()
+    foreseen = rehearse(run).states
+    assert [stage for stage, state in foreseen.items() if state == "to do"] == ["simulate", "evaluate"]
     done = tempica("run", run)
     assert done.returncode == 0, done.stderr
     assert tree(run) == tree(small_run)

@@ -49,11 +49,7 @@ def rehearse(
     check_inputs(run)
     if run.path.exists() and not run.path.is_dir():
         raise StoreError(f"The output folder {run.path} is a file. Give --out another name.")
-    states: dict[str, str] = {}
-    outdated = False
-    for stage in stages:
-        outdated |= not run.is_current(stage)
-        states[stage] = "to do" if outdated else "up to date"
+    states = {stage: "up to date" if run.is_current(stage) else "to do" for stage in stages}
     todo = [stage for stage, state in states.items() if state == "to do"]
     estimates = estimate(run.recipe, run.source, jobs or pool.usable_cores()) if todo else {}
     there = next(place for place in (run.path.resolve(), *run.path.resolve().parents) if place.exists())
