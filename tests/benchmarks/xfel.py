@@ -124,7 +124,7 @@ def budgets(run: Path) -> list[dict]:
         image[:, movie["mask"].values > 0] = count
         seen = patterns_in(about, image)
         pose = rotation, np.zeros((len(count), 2))
-        told = ceilings.likelihoods_by(prior, seen, pose, place, truth, law.coarse_values())
+        told = ceilings.likelihoods_by(prior, seen, pose, place, law.coarse_values())
         estimate, members = ceilings.bayes_estimate(prior, told, law.interpolation(law.score(prior.library)))
         own = np.arange(truth.shape[1])
         score = metrics.mcc(estimate, truth, replicas=np.repeat([0, 1], each), assignment=own, n_null=20)

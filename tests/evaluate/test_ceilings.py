@@ -98,7 +98,6 @@ class Setting:
             Micrographs(observed, beads),
             pose,
             self.position,
-            self.truth[:, None],
             dynamics.coarse_values(),
         )
         return ceilings.bayes_estimate(self.prior, told, dynamics.interpolation(dynamics.score(self.c[:, None])))[0]

@@ -47,7 +47,7 @@ class World:
 
     def told(self):
         nodes = self.law.coarse_values()
-        return ceilings.likelihoods_by(self.prior, self.seen, self.pose, self.position, self.truth[:, None], nodes)
+        return ceilings.likelihoods_by(self.prior, self.seen, self.pose, self.position, nodes)
 
     def twin(self, f):
         """The same of a frame at the nodes (G,), up to a constant: r climbed from 0 by a general method."""

@@ -44,7 +44,7 @@ def ceiling_block(run: Path, prior: Path, dynamics: Path, out: Path, replica: in
         pose = imaging.rotation_matrix(poses["pose_quaternion"].values), poses["pose_shift_A"].values
         image = view["image"].values
         frames_seen = patterns_in(movie, image) if kind == "diffraction" else embedding.heights_under(run, movie, image)
-        found = ceilings.likelihoods_by(known, frames_seen, pose, position, variable, nodes)
+        found = ceilings.likelihoods_by(known, frames_seen, pose, position, nodes)
         files.save_arrays(out, truth=variable, molecule=molecule, **vars(found))
         return
     seen = ceilings.Frames(

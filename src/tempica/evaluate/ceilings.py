@@ -140,10 +140,9 @@ def likelihoods_by(
     seen: Likelihood,
     pose: tuple[np.ndarray, np.ndarray],
     position: np.ndarray,
-    variable: np.ndarray,
     nodes: np.ndarray,
 ) -> Likelihoods:
-    """The same of the frames of any camera, at true poses, structures (F, N, 3) in nm and variables (F, V).
+    """The same of the frames of any camera, at true poses and structures (F, N, 3) in nm.
 
     Bright fringes, or a tip's edges, are linear over less than what r moves them by. So at each node that the quadratic
     form leaves possible, r is the one that is likeliest there, r = C z with C Cᵀ = R, and about it, with H = CᵀΛC and

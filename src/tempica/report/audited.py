@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tempica.report import templating
 from tempica.report.templating import fill
 
 HEADS = [("Test", ""), ("Result", ""), ("What was found", "text")]
@@ -29,11 +30,10 @@ def section(audit: dict[str, Any] | None) -> Markup | str:
     ]
     if whole["mend"]:
         sentences.append(Markup("What would help: {}").format(whole["mend"]))
-    return fill(
-        "section.html",
-        id="audit",
-        title="Can the axes be believed?",
-        parts=[Markup("<p>{}</p>").format(sentence) for sentence in sentences],
+    return templating.section(
+        "audit",
+        "Can the axes be believed?",
+        [Markup("<p>{}</p>").format(sentence) for sentence in sentences],
         folded=[fill("table.html", heads=HEADS, rows=rows, caption=CAPTION, label="Tests of the audit")],
         folded_title="All tests",
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tempica.report import templating
 from tempica.report.templating import fill
 from tempica.report.words import number, series_name
 
@@ -60,7 +61,7 @@ def section(before: Before | None, scores: dict[str, Any], recipe_text: str) -> 
         parts.append(Markup('<pre tabindex="0">{}</pre>').format("\n".join(lines)))
     else:
         parts.append(Markup("<p>The recipe is the same.</p>"))
-    return fill("section.html", id="changes", title="What changed", parts=parts, folded=[], folded_title="")
+    return templating.section("changes", "What changed", parts)
 
 
 def _values(scores: dict[str, Any]) -> dict[str, float]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tempica.report import templating
 from tempica.report.templating import fill
 from tempica.report.words import enumeration
 
@@ -21,11 +22,10 @@ def section(checks: dict[str, Any] | None) -> Markup | str:
     if checks is None:
         return ""
     rows = [[(row["title"], ""), (_verdict(row["verdict"]), ""), (row["sentence"], "text")] for row in checks["checks"]]
-    return fill(
-        "section.html",
-        id="bias",
-        title="Bias tests",
-        parts=[Markup("<p>{}</p>").format(_sentence(checks))],
+    return templating.section(
+        "bias",
+        "Bias tests",
+        [Markup("<p>{}</p>").format(_sentence(checks))],
         folded=[fill("table.html", heads=HEADS, rows=rows, caption=CAPTION, label="Bias tests")],
         folded_title="All tests",
     )

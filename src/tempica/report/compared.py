@@ -11,10 +11,9 @@ import numpy as np
 from markupsafe import Markup
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import figures, words
+from tempica.report import figures, templating, words
 from tempica.report.embedded import figure_block, image, responsive
 from tempica.report.recovered import Recovery, Truth
-from tempica.report.templating import fill
 
 if TYPE_CHECKING:
     import xarray
@@ -113,7 +112,7 @@ def scatters(
 
 
 def _folding(name: str, title: str, blocks: Sequence[str], folded_title: str) -> Markup:
-    return fill("section.html", id=name, title=title, parts=blocks[:1], folded=blocks[1:], folded_title=folded_title)
+    return templating.section(name, title, blocks[:1], folded=blocks[1:], folded_title=folded_title)
 
 
 def tile(name: str, content: str) -> Markup:

@@ -11,10 +11,10 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from tempica.report import templating
 from tempica.report.embedded import WIDE, figure_block, responsive
 from tempica.report.figures import INK, colour
 from tempica.report.recovered import Recovery, Truth
-from tempica.report.templating import fill
 from tempica.report.words import number, shortened
 
 N_BINS = 40
@@ -51,11 +51,10 @@ def section(
         )
         alt = f"{title}: distributions and autocorrelations, true and recovered. {told}."
         blocks.append(figure_block([responsive(drawn, alt)], caption, label=f"{title}: distributions and memory"))
-    return fill(
-        "section.html",
-        id="memory",
-        title="Distributions and memory",
-        parts=blocks[:1],
+    return templating.section(
+        "memory",
+        "Distributions and memory",
+        blocks[:1],
         folded=blocks[1:],
         folded_title="Other methods",
     )

@@ -147,7 +147,7 @@ def _tracks(movie: xarray.Dataset) -> Markup:
         "In view: frames between a track's first and last that show something, without those in which it is cut by the"
         " frame's edge. Not followed whole are frames in which it was not found, or joined to something else."
     )
-    return _section(
+    return templating.section(
         "tracks",
         "Tracks",
         [
@@ -196,7 +196,7 @@ def _method(name: str, movie: xarray.Dataset, sources: xarray.Dataset, told: dic
             ),
             _figure(partial(figures.traces, movie, source), f"Source {number} in time, by track."),
         ]
-    return _section(name, sources.attrs["methods"][name]["title"], parts)
+    return templating.section(name, sources.attrs["methods"][name]["title"], parts)
 
 
 def _again(told: dict[str, Any]) -> Markup:
@@ -224,7 +224,7 @@ def _again(told: dict[str, Any]) -> Markup:
             " the half that did not teach it.</p>"
         )
     )
-    return _section("stability", "Found again?", parts)
+    return templating.section("stability", "Found again?", parts)
 
 
 def values_of(sources: xarray.Dataset, name: str, n: int) -> np.ndarray:
@@ -238,10 +238,6 @@ def values_of(sources: xarray.Dataset, name: str, n: int) -> np.ndarray:
 
 def _is_common(one: dict[str, Any]) -> bool:
     return one["correlation"] is not None and one["correlation"] > one["null_95"]
-
-
-def _section(name: str, title: str, parts: Sequence[Markup]) -> Markup:
-    return templating.fill("section.html", id=name, title=title, parts=parts, folded=[], folded_title="")
 
 
 def _table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, str]]], caption: str = "") -> Markup:
@@ -260,8 +256,7 @@ def _provenance(
     scores: dict[str, Any],
     software: Mapping[str, str],
 ) -> Markup:
-    stores = {"movie": movie, "sources": sources}
-    fingerprints = {kind: str(store.attrs.get("fingerprint", "unknown")) for kind, store in stores.items()}
+    made = {"movie": movie.attrs, "sources": sources.attrs}
     memory = sources.attrs["motion"]["methods"]
     files = [("recipe.toml", "Recipe (TOML)", provenance.uri(recipe_text, "text/plain"))]
     for name, own in memory.items():
@@ -275,4 +270,4 @@ def _provenance(
             ),
         )
     used = [about for about in scores["methods"] if about["name"] in memory]
-    return provenance.section(recipe, recipe_text, fingerprints, software, files, used)
+    return provenance.section(recipe, recipe_text, made, software, files, used)

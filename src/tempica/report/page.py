@@ -129,9 +129,7 @@ def _frames(recipe: Recipe, trajectory: xarray.Dataset, movie: xarray.Dataset, h
     names = words.enumeration([f"frame {e.frame} of replica {e.replica}" for e in shown])
     draw = partial(figures.example_frames, shown, None if pixel_A is None else float(pixel_A))
     drawn = figure_block([responsive(draw, f"Noise-free and recorded images of {names}.")], SEEN[kind], label="Frames")
-    return templating.fill(
-        "section.html", id="frames", title="What the camera saw", parts=[drawn], folded=[], folded_title=""
-    )
+    return templating.section("frames", "What the camera saw", [drawn])
 
 
 def _memory(
@@ -161,10 +159,7 @@ def _provenance(
     software: dict[str, str],
 ) -> str:
     kinds = ("trajectory", "movie", "sources")
-    fingerprints = {
-        kind: str(store.attrs.get("fingerprint", "unknown")) for kind, store in zip(kinds, stores, strict=True)
-    }
-    fingerprints["scores"] = str(scores.get("fingerprint", "unknown"))
+    made = {kind: store.attrs for kind, store in zip(kinds, stores, strict=True)} | {"scores": scores}
     files = [
         ("scores.csv", "Scores (CSV)", provenance.uri(provenance.scores_csv(scores["rows"]))),
         ("recipe.toml", "Recipe (TOML)", provenance.uri(recipe_text, "text/plain")),
@@ -174,4 +169,4 @@ def _provenance(
         text = provenance.sources_csv(truth, found, replica, time)
         files.insert(1, ("sources.csv", "Sources shown (CSV)", provenance.uri(text)))
     used = [about for about in scores["methods"] if not about["baseline"]]
-    return provenance.section(recipe, recipe_text, fingerprints, software, files, used)
+    return provenance.section(recipe, recipe_text, made, software, files, used)

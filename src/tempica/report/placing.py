@@ -12,6 +12,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tempica.report import templating
 from tempica.report.embedded import WIDE, figure_block, responsive
 from tempica.report.figures import BASELINE, INK, MUTED, PALETTE
 from tempica.report.templating import fill
@@ -51,11 +52,10 @@ def section(scores: dict[str, Any]) -> Markup:
     parts += [Markup("<p>{}</p>").format(sentence) for sentence in told]
     if distances := [row for row in scores["distances"] if row["split"] == "held_out"]:
         parts.append(_distances(distances))
-    return fill(
-        "section.html",
-        id="poses",
-        title="Poses and posteriors",
-        parts=parts,
+    return templating.section(
+        "poses",
+        "Poses and posteriors",
+        parts,
         folded=[_table(splits.values())] if splits else [],
         folded_title="Errors of poses as a table",
     )

@@ -27,7 +27,7 @@ PAPER = (
 def section(
     recipe: Recipe,
     recipe_text: str,
-    fingerprints: Mapping[str, str],
+    made: Mapping[str, Mapping[str, Any]],
     software: Mapping[str, str],
     downloads: Sequence[tuple[str, str, str]],
     methods: Iterable[Mapping[str, Any]] = (),
@@ -36,13 +36,13 @@ def section(
 
     Parameters:
         recipe, recipe_text: the recipe, and as it was written.
-        fingerprints: by what they are of.
+        made: attributes of stores, and what scores.json says, by what they are of.
         software: versions by name.
         downloads: name, words for the reader, and data: URI of each file.
         methods: what scores.json says of those that were used, for their sources.
     """
     rows = {"Recipe": recipe.name, "Seed": str(recipe.seed)}
-    rows |= {f"Fingerprint of {kind}": value for kind, value in fingerprints.items()}
+    rows |= {f"Fingerprint of {kind}": str(about.get("fingerprint", "unknown")) for kind, about in made.items()}
     rows |= {f"{name} version": version for name, version in sorted(software.items())}
     cite = [f"tempica {software.get('tempica', '')}: recipe {recipe.name}, seed {recipe.seed}.", PAPER]
     cite += [f"{about['title']}: {about['theorem']}." for about in methods if about["theorem"]]

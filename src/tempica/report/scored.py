@@ -8,10 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tempica.report import figures, words
+from tempica.report import figures, templating, words
 from tempica.report.embedded import figure_block, responsive
 from tempica.report.table import score_table
-from tempica.report.templating import fill
 
 CAPTION = (
     "<b>Scores at a glance.</b> Circles: MCC (Spearman) with its 95 % interval; filled where smoothed in time. Gray"
@@ -29,11 +28,10 @@ def section(rows: Sequence[dict[str, Any]], learned: Sequence[str]) -> Markup:
         told = "; ".join(f"{words.series_name(r['method'], r['stage'], learned)} {r['value']:.2f}" for r in shown)
         chart = responsive(partial(figures.score_chart, shown, learned), f"Chart of the scores: {told}.")
         parts.append(figure_block([chart], CAPTION, label="Chart of the scores"))
-    return fill(
-        "section.html",
-        id="scores",
-        title="Scores on held-out replicas",
-        parts=parts,
+    return templating.section(
+        "scores",
+        "Scores on held-out replicas",
+        parts,
         folded=[score_table(rows, learned)] if rows else [],
         folded_title="All scores as a table, with nulls, R² and shares of ceilings",
     )

@@ -20,6 +20,11 @@ def fill(template: str, **values: Any) -> Markup:
     return Markup(_environment().get_template(template).render(**values))
 
 
+def section(name: str, title: str, parts: Sequence[str], folded: Sequence[str] = (), folded_title: str = "") -> Markup:
+    """A section of the page: its anchor and heading, and parts (markup), of which some are folded under a title."""
+    return fill("section.html", id=name, title=title, parts=parts, folded=folded, folded_title=folded_title)
+
+
 def page(title: str, header: str, sections: Sequence[str]) -> str:
     """A whole page, which needs nothing beside itself: style, header, list of contents and sections (markup)."""
     sections = [section for section in sections if section]

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from tempica.report import templating
 from tempica.report.embedded import WIDE, figure_block, responsive
 from tempica.report.figures import INK, PALETTE
 from tempica.report.templating import fill
@@ -53,11 +54,10 @@ def section(methods: Sequence[Mapping[str, Any]]) -> Markup | str:
         alt = f"{title}: training and held-out loss over steps; the held-out loss ends at {held[-1]:.3f} nats."
         caption = f"<b>{escape(title)}</b>: loss over steps, in colour on held-out pairs, the thin line in training."
         folded.append(figure_block([responsive(partial(loss_chart, curve), alt)], caption, label=f"{title}: loss"))
-    return fill(
-        "section.html",
-        id="training",
-        title="How it was trained",
-        parts=parts,
+    return templating.section(
+        "training",
+        "How it was trained",
+        parts,
         folded=folded,
         folded_title="Loss curves",
     )

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tempica.report import alone
+from tempica.report import alone, templating
 from tempica.report.embedded import WIDE, figure_block, image, style
 from tempica.report.figures import INK, MUTED, PALETTE
 from tempica.report.templating import fill, page
@@ -225,4 +225,4 @@ def _files(record: dict[str, Any]) -> str:
 
 
 def _section(name: str, title: str, *parts: str) -> Markup:
-    return fill("section.html", id=name, title=title, parts=parts, folded=[], folded_title="")
+    return templating.section(name, title, parts)

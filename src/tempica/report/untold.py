@@ -98,9 +98,7 @@ def _answers(audit: dict[str, Any]) -> str:
     if not rows:
         return ""
     table = templating.fill("table.html", heads=HEADS, rows=rows, caption="", label="Answers")
-    return templating.fill(
-        "section.html", id="answers", title="What the data say", parts=[table], folded=[], folded_title=""
-    )
+    return templating.section("answers", "What the data say", [table])
 
 
 def _last(sources: xarray.Dataset, title: str) -> tuple[np.ndarray, str]:
@@ -124,7 +122,7 @@ def _timed(recipe: Recipe, movie: xarray.Dataset) -> tuple[np.ndarray | None, fl
 
 def _of_sources(
     recipe: Recipe, movie: xarray.Dataset, sources: xarray.Dataset, titles: Sequence[str], audit: dict[str, Any]
-) -> list[str]:
+) -> Sequence[str]:
     """Sources of the first method, their free energy, and the scan of lags."""
     found = []
     for title in titles:
@@ -133,11 +131,11 @@ def _of_sources(
             continue
         named = f"{title}, {stage}"
         drawn = alone.sources(values, *_timed(recipe, movie), named)
-        found.append(_section("sources", "Sources by themselves", drawn))
+        found.append(templating.section("sources", "Sources by themselves", [drawn]))
         if surface := alone.surface(values, named):
-            found.append(_section("surface", "Free energy", surface))
+            found.append(templating.section("surface", "Free energy", [surface]))
     if scan := alone.lag_scan(audit):
-        found.append(_section("lags", "Lags", scan))
+        found.append(templating.section("lags", "Lags", [scan]))
     return found
 
 
@@ -149,13 +147,7 @@ def _others(recipe: Recipe, movie: xarray.Dataset, sources: xarray.Dataset, titl
             blocks.append(alone.sources(values, *_timed(recipe, movie), f"{title}, {stage}"))
     if not blocks:
         return ""
-    return templating.fill(
-        "section.html", id="others", title="Other methods", parts=[], folded=blocks, folded_title="Their sources"
-    )
-
-
-def _section(name: str, title: str, part: str) -> str:
-    return templating.fill("section.html", id=name, title=title, parts=[part], folded=[], folded_title="")
+    return templating.section("others", "Other methods", [], folded=blocks, folded_title="Their sources")
 
 
 def _provenance(
@@ -167,12 +159,11 @@ def _provenance(
     learned: Sequence[str],
     software: dict[str, str],
 ) -> str:
-    stores = {"movie": movie, "sources": sources}
-    fingerprints = {kind: str(store.attrs.get("fingerprint", "unknown")) for kind, store in stores.items()}
+    made = {"movie": movie.attrs, "sources": sources.attrs}
     files = [("recipe.toml", "Recipe (TOML)", provenance.uri(recipe_text, "text/plain"))]
     if learned:
         values, _ = _last(sources, learned[0])
         text = provenance.components_csv(values[0], movie["time"].values)
         files.insert(0, ("sources.csv", "Sources of the first replica (CSV)", provenance.uri(text)))
     used = [about for about in scores["methods"] if not about["baseline"]]
-    return provenance.section(recipe, recipe_text, fingerprints, software, files, used)
+    return provenance.section(recipe, recipe_text, made, software, files, used)

@@ -76,17 +76,17 @@ class _Statistics:
     """Sums over blocks of frames, from which statistics of all blocks but one are had by subtraction."""
 
     def __init__(self, S: np.ndarray, N: np.ndarray, labels: np.ndarray, lag: int) -> None:
-        self.N, self.n, longest = N, S.shape[1], np.bincount(labels).max()
+        self.n, longest = S.shape[1], np.bincount(labels).max()
         lags = [lag * k for k in LAGS if lag * k < longest / 2]
         first = [pairs(labels, lag) for lag in lags]
         self.lagged = [_sums(S[start], S[start + lag]) for lag, start in zip(lags, first, strict=True)]
-        rho = 0.0
+        rho, own = 0.0, _sums(S, S)
         if lags:
-            signal = _of(_sums(S, S), None) - N
+            signal = _of(own, None) - N
             rho = float(np.clip(np.trace(np.linalg.pinv(signal) @ _of(self.lagged[0], None)) / self.n, 0, 1))
         ahead = [rho * share for share in AHEAD if rho or not share]
         series = [S[first[0] + lag] - ahead_of * S[first[0]] if ahead_of else S for ahead_of in ahead]
-        self.second = [_sums(y, y) for y in series]
+        self.second = [own, *(_sums(y, y) for y in series[1:])]
         self.noise = [N * (1 + ahead_of**2) for ahead_of in ahead]
         self.by = min(range(len(series)), key=self._error_of_whitening)
         white, self.weight = self._whitening(self.by, None), None
@@ -123,8 +123,9 @@ class _Statistics:
 
     def _matrices(self, white: np.ndarray, without: int | None) -> np.ndarray:
         """Matrices (matrix, n, n) of whitened sources that are diagonal if these are independent."""
-        pairs_of = [(second, sums) for second, tilted in zip(self.second, self.tilted, strict=True) for sums in tilted]
-        found = [_of(second, without) - _curvature(sums, without) for second, sums in pairs_of]
+        found = []
+        for second, tilted in zip(self.second, self.tilted, strict=True):
+            found += [_of(second, without) - _curvature(sums, without) for sums in tilted]
         found += [0.5 * (lagged + lagged.T) for lagged in (_of(sums, without) for sums in self.lagged)]
         return white @ np.array(found) @ white.T
 
