@@ -6,6 +6,7 @@ the same data. Without either, there is one process and everything here does not
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -15,9 +16,18 @@ from torch import Tensor, distributed, nn
 
 
 def join() -> None:
-    """Make the process group of a `torchrun`, if there is one and the caller has not: gloo, or NCCL with a GPU."""
+    """Make the process group of a `torchrun`, if there is one and the caller has not: gloo, or NCCL with a GPU.
+
+    It is left when the process ends: its threads would be ended with the interpreter, which now and then aborts.
+    """
     if distributed.is_available() and not distributed.is_initialized() and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def world() -> tuple[int, int]:
