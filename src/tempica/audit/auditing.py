@@ -11,7 +11,7 @@ import numpy as np
 from tempica import seeds
 from tempica.audit import dynamics, halves, independence, ranks, rotation, signal, verdict
 from tempica.audit.features import Features, linear, networks, number_by_contrast, with_halves
-from tempica.audit.given import Given, given
+from tempica.audit.given import Given, given, refuse
 from tempica.audit.lags import lag_test
 from tempica.audit.pairs import quasi_gaussianity_test
 from tempica.audit.results import Audit, Pipeline, Test
@@ -82,6 +82,7 @@ def audit(
     if method not in METHODS:
         raise DataError(f"method = {method!r} must be {', '.join(METHODS)}.")
     data = given(X, replicas, labels, covariance, lag)
+    refuse(method, data)
     with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
         return _audited(data, method, n_components, _columns(nuisances, X), random_state, advance)
 
@@ -201,17 +202,18 @@ def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, 
     """
     n = len(directions)
     networked = method in ("pcl", "tcl")
+    of_pairs = data.timed and method != "tcl"
     of_linear = _with_axes(linear(data, directions), data, "auto" if networked else method, moving, seed)
     if n < 2 or not moving or not (networked or method == "auto"):
         return of_linear
     if any(_clean(dependence) for _, _, dependence in of_linear):
         return of_linear
     found: list[Fit] = []
-    for features in networks(data, n, seed=seed):
+    for features in networks(data, n, of_pairs, seed=seed):
         found += _with_axes(features, data, "auto", moving, seed)
         if any(_clean(dependence) for _, _, dependence in found):
             break
-    if found and data.timed and not any(_clean(dependence) for _, _, dependence in found):
+    if found and of_pairs and not any(_clean(dependence) for _, _, dependence in found):
         fewer = number_by_contrast(data, n - 1, seed=seed)
         if fewer is not None:
             of_fewer = _with_axes(fewer, data, "auto", moving, seed)
@@ -228,13 +230,11 @@ def _with_axes(features: Features, data: Given, method: str, moving: bool, seed:
     """Features with the axes of every finder that suits the data, and how the sources depend on one another."""
     names = rotation.finders(data)
     if features.method != "linear":  # no estimator has a stage of variances after a network
-        names = [name for name in names if name != "variances"] if data.timed else ["values"]
+        names = [name for name in names if name != "variances"] if features.method == "pcl" else ["values"]
     if not moving:
         names = ["values"]
     only = {"fastica": "values", "sobi": "spectra", "nonstationary": "variances"}.get(method)
     if only is not None:
-        if not data.timed and only == "spectra":
-            raise DataError("method = 'sobi' needs frames in order of time: give replicas beside labels.")
         names = [only]
     found = []
     for name in names:

@@ -43,7 +43,8 @@ class Evidence:
     @property
     def by_labels(self) -> bool:
         """Whether labels, not time, have given the axes."""
-        return self.data.labels is not None and (not self.data.timed or self.axes.finder == "variances")
+        labelled = self.axes.finder == "variances" or self.features.method == "tcl"
+        return self.data.labels is not None and (not self.data.timed or labelled)
 
     @property
     def leak(self) -> np.ndarray:
