@@ -11,7 +11,7 @@ import numpy as np
 from tempica import seeds
 from tempica.audit import dynamics, halves, independence, ranks, rotation, signal, verdict
 from tempica.audit.features import Features, linear, networks, number_by_contrast, with_halves
-from tempica.audit.given import Given, given, refuse
+from tempica.audit.given import Given, columns, given, refuse
 from tempica.audit.lags import lag_test
 from tempica.audit.pairs import quasi_gaussianity_test
 from tempica.audit.results import Audit, Pipeline, Test
@@ -20,7 +20,6 @@ from tempica.errors import DataError
 from tempica.evaluate.leakage import leakage
 from tempica.ica.linear.dimension import SourceCount, count_sources
 from tempica.progress import Progress
-from tempica.series import array_of
 
 METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
 N_STEPS = 7
@@ -84,7 +83,7 @@ def audit(
     data = given(X, replicas, labels, covariance, lag)
     refuse(method, data)
     with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
-        return _audited(data, method, n_components, _columns(nuisances, X), random_state, advance)
+        return _audited(data, method, n_components, columns(nuisances, X), random_state, advance)
 
 
 def _audited(
@@ -238,7 +237,12 @@ def _with_axes(features: Features, data: Given, method: str, moving: bool, seed:
         names = [only]
     found = []
     for name in names:
-        axes = rotation.find_axes(name, features.h, data, seed=seed)
+        try:
+            axes = rotation.find_axes(name, features.h, data, seed=seed)
+        except DataError:  # what does not settle, as variances that do not change, fixes nothing
+            if len(names) == 1:
+                raise
+            continue
         S = features.h @ axes.U.T
         found.append((features, axes, independence.measure(S, data, np.random.default_rng(seed), N_ROUGH)))
     return found
@@ -323,14 +327,6 @@ def _leak_of(name: str, S: np.ndarray, column: np.ndarray, data: Given, seed: in
         interval=(float(found.interval[worst, 0]), float(found.interval[worst, 1])),
         details={"r2": found.r2, "null_95": found.null_95},
     )
-
-
-def _columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarray]:
-    columns = {name: array_of(values) for name, values in (nuisances or {}).items()}
-    for name, values in columns.items():
-        if values.shape[:1] != (len(X),):
-            raise DataError(f"The nuisance {name} has shape {values.shape}; it must hold one value for each frame.")
-    return columns
 
 
 def _counted(count: SourceCount, n: int) -> Test:

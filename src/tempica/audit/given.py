@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +113,15 @@ def refuse(method: str, data: Given) -> None:
         raise DataError(f"method = {method!r} needs frames in order of time: give replicas beside labels.")
     if method == "tcl" and data.labels is None:
         raise DataError("method = 'tcl' needs labels: give the segment, condition or delay of each frame.")
+
+
+def columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarray]:
+    """Nuisances by name, one value for each frame. Raises DataError for another number of values."""
+    found = {name: array_of(values) for name, values in (nuisances or {}).items()}
+    for name, values in found.items():
+        if values.shape[:1] != (len(X),):
+            raise DataError(f"The nuisance {name} has shape {values.shape}; it must hold one value for each frame.")
+    return found
 
 
 def _labels(labels: Any, n: int) -> np.ndarray | None:
