@@ -115,7 +115,8 @@ def _audited(
     tests += [_stages([each for of, each, _ in fits if of is features], axes), _pairs_of_axes(axes)]
     features = with_halves(features, data, seed=seed)
     advance()
-    return _judged(features, axes, tests, data, nuisances, rng, seed, advance)
+    still = _still(features.h @ axes.U.T, data, count)
+    return _judged(features, axes, still, tests, data, nuisances, rng, seed, advance)
 
 
 Fit = tuple[Features, rotation.Axes, independence.Dependence]
@@ -124,6 +125,7 @@ Fit = tuple[Features, rotation.Axes, independence.Dependence]
 def _judged(
     features: Features,
     axes: rotation.Axes,
+    still: tuple[int, ...],
     tests: list[Test],
     data: Given,
     nuisances: Mapping[str, np.ndarray],
@@ -153,7 +155,7 @@ def _judged(
         tests.append(ranks.rank_test(S, data, rng))
     advance()
     named = {test.name: test for test in tests}
-    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), dependence, named)
+    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), dependence, named, still)
     whole, each = verdict.judge(evidence)
     notes = tuple(note for note in (data.note,) if note)
     return Audit(whole, each, evidence.confidence(), tuple(tests), _pipeline(features, axes, data), S, data.rows, notes)
@@ -175,6 +177,19 @@ def _number(asked: int | None, count: SourceCount, data: Given) -> int:
     if count.n > 0:
         return count.n
     return most if not _normal(data.X) else 0
+
+
+def _still(S: np.ndarray, data: Given, count: SourceCount) -> tuple[int, ...]:
+    """Sources (of S (frame, n)) beyond the number counted, where any were: those farthest from the counted directions.
+
+    Farthest by how much of a source the directions that depend on time or label explain.
+    """
+    excess = S.shape[1] - count.n
+    if count.n == 0 or excess <= 0:
+        return ()
+    h = linear(data, count.directions[: count.n]).h
+    left = S - S.mean(0) - h @ (h.T @ (S - S.mean(0)) / len(h))
+    return tuple(sorted(np.argsort(-left.std(0) / np.maximum(S.std(0), 1e-300))[:excess].tolist()))
 
 
 def _normal(X: np.ndarray) -> bool:
@@ -335,7 +350,8 @@ def _columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarra
 
 def _counted(count: SourceCount, n: int) -> Test:
     least = float(count.threshold[-1]) if len(count.threshold) else None
-    return Test("number", "Some directions are not noise", n > 0, count.limits, float(count.n), least)
+    enough = n > 0 and (count.n == 0 or n <= count.n)
+    return Test("number", "As many directions as sources are not noise", enough, count.limits, float(count.n), least)
 
 
 def _pipeline(features: Features, axes: rotation.Axes, data: Given) -> Pipeline:
