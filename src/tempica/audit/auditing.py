@@ -13,12 +13,13 @@ from tempica.audit import dynamics, halves, independence, ranks, rotation, signa
 from tempica.audit.features import Features, linear, networks, number_by_contrast, with_halves
 from tempica.audit.given import Given, given
 from tempica.audit.lags import lag_test
+from tempica.audit.number import not_moving, number_of, number_test
 from tempica.audit.pairs import quasi_gaussianity_test
 from tempica.audit.results import Audit, Pipeline, Test
 from tempica.audit.width import width_test
 from tempica.errors import DataError
 from tempica.evaluate.leakage import leakage
-from tempica.ica.linear.dimension import SourceCount, count_sources
+from tempica.ica.linear.dimension import count_sources
 from tempica.progress import Progress
 from tempica.series import array_of
 
@@ -103,8 +104,8 @@ def _audited(
         by_label = count_sources(data.X, labels=data.labels)
         count = by_label if count is None or by_label.n > count.n else count
     assert count is not None
-    n = _number(n_components, count, data)
-    tests.append(_counted(count, n))
+    n = number_of(n_components, count, data)
+    tests.append(number_test(count, n))
     advance()
     if n == 0:
         return _nothing(tests, data)
@@ -115,7 +116,7 @@ def _audited(
     tests += [_stages([each for of, each, _ in fits if of is features], axes), _pairs_of_axes(axes)]
     features = with_halves(features, data, seed=seed)
     advance()
-    still = _still(features.h @ axes.U.T, data, count)
+    still = not_moving(features.h @ axes.U.T, data, count)
     return _judged(features, axes, still, tests, data, nuisances, rng, seed, advance)
 
 
@@ -165,45 +166,6 @@ def _nothing(tests: list[Test], data: Given) -> Audit:
     said = verdict.nothing({test.name: test for test in tests})
     notes = tuple(note for note in (data.note,) if note)
     return Audit(said, (), 0.0, tuple(tests), None, np.empty((len(data.X), 0)), data.rows, notes)
-
-
-def _number(asked: int | None, count: SourceCount, data: Given) -> int:
-    """Of sources: as many as are asked for or counted; all directions where nothing but values may tell them apart."""
-    most = len(count.directions)
-    if asked is not None:
-        if not (isinstance(asked, int | np.integer) and 1 <= asked <= most):
-            raise DataError(f"n_components = {asked!r} must be from 1 to {most}, the directions in which frames vary.")
-        return int(asked)
-    if count.n > 0:
-        return count.n
-    return most if not _normal(data.X) else 0
-
-
-def _still(S: np.ndarray, data: Given, count: SourceCount) -> tuple[int, ...]:
-    """Sources (of S (frame, n)) beyond the number counted, where any were: those farthest from the counted directions.
-
-    Farthest by how much of a source the directions that depend on time or label explain.
-    """
-    excess = S.shape[1] - count.n
-    if count.n == 0 or excess <= 0:
-        return ()
-    h = linear(data, count.directions[: count.n]).h
-    left = S - S.mean(0) - h @ (h.T @ (S - S.mean(0)) / len(h))
-    return tuple(sorted(np.argsort(-left.std(0) / np.maximum(S.std(0), 1e-300))[:excess].tolist()))
-
-
-def _normal(X: np.ndarray) -> bool:
-    """Whether no principal component of the frames, and no axis that FastICA finds, is of other than normal shape."""
-    from tempica.ica.base import linear_map, whitening
-
-    mean, white = whitening(X)
-    z = linear_map(X, mean, white)
-    i, j = np.triu_indices(z.shape[1])
-    fourth = (z**2).T @ z**2 / len(z) - 1 - 2 * np.eye(z.shape[1])
-    third = (z[:, i] * z[:, j]).T @ z / len(z)
-    # of normal frames, moments have deviations of about √24 (kurtosis), 2 and less, and √15 (third), all over √frames
-    bound = 5 / np.sqrt(len(z))
-    return bool(np.abs(fourth).max() < bound * np.sqrt(24) and np.abs(third).max() < bound * np.sqrt(15))
 
 
 def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, seed: int) -> list[Fit]:
@@ -346,12 +308,6 @@ def _columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarra
         if values.shape[:1] != (len(X),):
             raise DataError(f"The nuisance {name} has shape {values.shape}; it must hold one value for each frame.")
     return columns
-
-
-def _counted(count: SourceCount, n: int) -> Test:
-    least = float(count.threshold[-1]) if len(count.threshold) else None
-    enough = n > 0 and (count.n == 0 or n <= count.n)
-    return Test("number", "As many directions as sources are not noise", enough, count.limits, float(count.n), least)
 
 
 def _pipeline(features: Features, axes: rotation.Axes, data: Given) -> Pipeline:

@@ -148,21 +148,8 @@ def find_ambiguity(
             " Take a shorter lag, or data with temporal dependence."
         )
         return Ambiguity("all", [everything], why)
-    innovation = _innovations(S, labels, lag)
-    joined = np.zeros((n, n), dtype=bool)
     moves = _remembers(S, labels, lag, held_out)
-    for i, j in combinations(everything, 2):
-        told = (
-            apart
-            or not (moves[i] and moves[j])
-            or _turns(S, i, j)
-            or _turns(innovation, i, j)
-            or _spectra_differ(S, labels, lag, i, j)
-        )
-        joined[i, j] = not told
-    _, group = connected_components(joined, directed=False)
-    groups = [np.flatnonzero(group == g).tolist() for g in range(group.max() + 1)]
-    subspaces = [members for members in groups if len(members) > 1]
+    subspaces = [] if apart else _unresolved(S, labels, lag, moves)
     if not all(moves):
         still = [i for i in everything if not moves[i]]
         why = (
@@ -191,6 +178,19 @@ def find_ambiguity(
         )
         return Ambiguity("linear", [gaussian], why)
     return Ambiguity("linear", [], f"Gaussian innovations leave a linear mixture, which {stage} has resolved.")
+
+
+def _unresolved(S: np.ndarray, labels: np.ndarray, lag: int, moves: list[bool]) -> list[list[int]]:
+    """Groups of sources among which no pair that moves is told apart."""
+    n, innovation = S.shape[1], _innovations(S, labels, lag)
+    joined = np.zeros((n, n), dtype=bool)
+    for i, j in combinations(range(n), 2):
+        if moves[i] and moves[j]:
+            told = _turns(S, i, j) or _turns(innovation, i, j) or _spectra_differ(S, labels, lag, i, j)
+            joined[i, j] = not told
+    _, group = connected_components(joined, directed=False)
+    groups = [np.flatnonzero(group == g).tolist() for g in range(group.max() + 1)]
+    return [members for members in groups if len(members) > 1]
 
 
 def matched(S: np.ndarray, other: np.ndarray) -> np.ndarray:
