@@ -42,6 +42,7 @@ def simulate(
     shift_step_A: float | None,
     *,
     drift_A: float = 0.0,
+    jitter_A: float = 0.0,
     n_modes: int = 2,
     rho: float = 0.0,
     pose_sd: tuple[float, float] = (0.03, 0.3),
@@ -67,6 +68,8 @@ def simulate(
                 [np.cos(angle), np.sin(angle)]
             )
             shifts = shifts[0] + np.cumsum(step, 0)
+            if jitter_A:
+                shifts += jitter_A * rng.standard_normal((n_frames, 2))
         shift.append(shifts)
         a = rng.standard_normal((n_frames, n_modes))
         for t in range(1, n_frames):

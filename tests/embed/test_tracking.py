@@ -48,9 +48,11 @@ def test_slope_of_the_prior_is_that_of_its_cost(dynamics, motion):
             assert (cost(step) - cost(-step)) / (2 * h) == pytest.approx(-2 * prior.slope[f, p], rel=1e-5, abs=1e-5)
 
 
-def test_one_step_is_exact_where_all_is_linear():
+@pytest.mark.parametrize("jitter", [0.0, 0.4])
+def test_one_step_is_exact_where_all_is_linear(jitter):
     """Amplitudes and shifts alone, against the dense solution."""
-    chains, motion, rho = simulate(1, 30, 0.0, 0.3, n_modes=1, rho=0.8), motion_of(np.inf, 0.3), 0.8
+    chains, rho = simulate(1, 30, 0.0, 0.3, n_modes=1, rho=0.8, jitter_A=jitter), 0.8
+    motion = replace(motion_of(np.inf, 0.3), jitter_variance=jitter**2)
     tracked = smooth_chain(
         chains.expand, chains.truth, chains.molecule, motion, Dynamics(np.eye(1), np.array([rho])), learn=False
     )
@@ -61,7 +63,7 @@ def test_one_step_is_exact_where_all_is_linear():
     for p in (1, 2, 3):
         tied[p::6, p::6] = 1.763 * np.eye(30)
     for p in (4, 5):
-        tied[p::6, p::6] = 9.0 + 0.09 * start
+        tied[p::6, p::6] = 9.0 + 0.09 * start + jitter**2 * np.eye(30)
     here = chains.expand(np.arange(30), chains.truth)
     precision = np.linalg.inv(tied)
     for t in range(30):
@@ -87,6 +89,17 @@ def test_motion_is_learned_and_posteriors_are_calibrated(turn_deg, shift_step, p
     assert standardised(error[:, 2:5], tracked.covariance[:, 2:5, 2:5]).mean() == pytest.approx(1, abs=0.12)
     assert standardised(error[:, :2], tracked.latent_covariance).mean() == pytest.approx(1, abs=0.12)
     assert not tracked.set_aside.any()
+
+
+@pytest.mark.parametrize(("shift_step", "jitter"), [(0.02, 0.15), (0.1, 0.3), (0.3, 0.0)])
+def test_jitter_of_shifts_is_told_from_their_steps(shift_step, jitter):
+    chains = simulate(6, 400, 3.0, shift_step, jitter_A=jitter)
+    tracked = smooth_chain(chains.expand, displaced(chains.truth, 0.05, 0.5), chains.molecule, motion_of(8, 1.0))
+    motion, error = tracked.motion, errors(chains, tracked)
+    assert np.sqrt(motion.shift_variance) == pytest.approx(shift_step, rel=0.1, abs=0.015)
+    assert np.sqrt(motion.jitter_variance) == pytest.approx(jitter, abs=0.4 * shift_step + 0.01)
+    assert standardised(error, tracked.covariance).mean() == pytest.approx(1, abs=0.07)
+    assert standardised(error[:, -2:], tracked.covariance[:, -2:, -2:]).mean() == pytest.approx(1, abs=0.12)
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.1])

@@ -4,17 +4,21 @@ R_{t+1} = exp(w) R_t with w ~ N(0, q) about each axis, or every rotation by itse
 s_{t+1} = s_t + v + N(0, q_s) along each axis from s_0 ~ N(0, σ_s²), or every shift ~ N(0, σ_s²) by itself; amplitudes
 ~ N(0, 1) by themselves, or mixtures a = W s of independent autoregressions s of unit variance.
 
+What goes on from frame to frame is the shift of the part of the molecule that is at rest in the modes' frame, and there
+need not be one: the frame then jitters about it, and images are at s_t + N(0, j). `jittered` eliminates the jitter.
+
 Shape legend: F frame, K amplitude, P parameter of a frame (K amplitudes, 3 rotations in rad, 2 shifts in Å).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tempica.embed.poses.rotations import inverse_left_jacobian, steps
 from tempica.errors import DataError
+from tempica.imaging.likelihood import Expansion
 
 ANYWHERE = np.pi**2 / 9 + 2 / 3  # rad², variance about each axis of a rotation of which nothing is known
 TURN = slice(-5, -2)
@@ -30,6 +34,12 @@ class Motion:
     shift_spread: float  # σ_s², Å² along each axis
     drift_A: np.ndarray  # v of each molecule (molecule, 2), or of all (1, 2), Å per frame
     drift_spread: float = 0.0  # σ_v², (Å per frame)² along each axis over molecules; 0 where none drifts
+    jitter_variance: float = 0.0  # j, Å² along each axis, new in each frame
+
+    @property
+    def unsplit(self) -> Motion:
+        """The nearest motion without jitter: its steps are as large."""
+        return replace(self, shift_variance=self.shift_variance + 2 * self.jitter_variance, jitter_variance=0.0)
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,44 @@ def frames_of(molecule: np.ndarray) -> Frames:
             " of its own (replicas too)."
         )
     return Frames(number, np.append(follows[1:], False), follows)
+
+
+def jittered(expansion: Expansion, variance: float) -> Expansion:
+    """The expansion about shifts without their jitter, which is eliminated."""
+    if variance == 0:
+        return expansion
+    gain = _jitter_posterior(expansion, variance) @ expansion.information[:, SHIFT]
+    return Expansion(
+        expansion.information - expansion.information[:, :, SHIFT] @ gain,
+        expansion.evidence - np.einsum("fsp,fs->fp", gain, expansion.evidence[:, SHIFT]),
+        expansion.misfit,
+    )
+
+
+def with_jitter(
+    expansion: Expansion, variance: float, mean: np.ndarray, covariance: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Jitter (F, 2), its second moment (F, 2, 2), and the covariance (F, P, P) of parameters with it in the shift.
+
+    Parameters:
+        expansion: of the frames, not `jittered`.
+        mean, covariance: (F, P) and (F, P, P) posterior of the parameters without it.
+    """
+    alone = _jitter_posterior(expansion, variance)
+    left = expansion.evidence[:, SHIFT] - np.einsum("fsp,fp->fs", expansion.information[:, SHIFT], mean)
+    jitter = np.einsum("fst,ft->fs", alone, left)
+    follow = -alone @ expansion.information[:, SHIFT]  # how jitter answers to a change of the parameters
+    square = jitter[:, :, None] * jitter[:, None] + alone + follow @ covariance @ follow.swapaxes(1, 2)
+    carry = np.broadcast_to(np.eye(mean.shape[1]), covariance.shape).copy()
+    carry[:, SHIFT] += follow
+    total = carry @ covariance @ carry.swapaxes(1, 2)
+    total[:, SHIFT, SHIFT] += alone
+    return jitter, square, total
+
+
+def _jitter_posterior(expansion: Expansion, variance: float) -> np.ndarray:
+    """Covariance (F, 2, 2) of a frame's jitter given all else."""
+    return np.linalg.inv(expansion.information[:, SHIFT, SHIFT] + np.eye(2) / variance)
 
 
 def expand_prior(place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None) -> Prior:

@@ -1,7 +1,8 @@
 """Learning a molecule's motion: variances of rotations and shifts a frame, and drift, by EM on a linearised chain.
 
 Around a place the posterior of all frames is normal, with a block-tridiagonal precision. Its moments give EM's next
-variances, and no image is needed; a drift enters linearly, so that its best value is solved for.
+variances, and no image is needed; a drift enters linearly, so that its best value is solved for. Jitter of shifts is
+learned beside them: it begins with half of a step's variance.
 
 Shape legend: F frame, P parameter of a frame, S step between frames.
 """
@@ -13,11 +14,22 @@ from dataclasses import replace
 import numpy as np
 
 from tempica.embed.poses.chain import Chain, solve
-from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, expand_prior, step_jacobians
+from tempica.embed.poses.motion import (
+    SHIFT,
+    TURN,
+    Dynamics,
+    Frames,
+    Motion,
+    Place,
+    expand_prior,
+    jittered,
+    step_jacobians,
+    with_jitter,
+)
 from tempica.imaging.likelihood import Expansion
 
 PRIOR_MOLECULES = 4  # the first value of σ_s² counts as so many molecules, since often few are seen
-SMALLEST = np.array([1e-7, 1e-6, 1e-4])  # of q (0.02° a frame), q_s and σ_s²: below, nothing is gained
+SMALLEST = np.array([1e-7, 1e-6, 1e-4, 1e-6])  # of q (0.02° a frame), q_s, σ_s² and j: below, nothing is gained
 ROUNDS = 2  # of two steps of EM and an extrapolation
 NO_MEMORY = 1.0  # rad², a step's variance beyond which a rotation might as well be new
 LONG = 10  # frames of a molecule whose drift can be told
@@ -34,11 +46,14 @@ def learn_motion(
         spread: the value of σ_s² that counts as `PRIOR_MOLECULES` molecules.
     Source of the extrapolation: Varadhan and Roland 2008, Scand. J. Stat. 35, 335.
     """
+    if motion.jitter_variance == 0 and np.isfinite(motion.shift_variance):
+        half = 0.5 * motion.shift_variance
+        motion = replace(motion, shift_variance=half, jitter_variance=max(0.5 * half, SMALLEST[3]))
     for _ in range(ROUNDS):
         trail = [_logarithms(motion)]
         for _ in range(2):
             used, chain = motion, _posterior(expansion, place, frames, motion, dynamics)
-            motion = _with(motion, _expected(chain, place, frames, motion, spread))
+            motion = _with(motion, _expected(expansion, chain, place, frames, motion, spread))
             trail.append(_logarithms(motion))
         reached, finite = trail[2].copy(), np.isfinite(trail[2])
         first, second = (trail[i + 1][finite] - trail[i][finite] for i in (0, 1))
@@ -66,17 +81,19 @@ def learn_drift(
 
 
 def _logarithms(motion: Motion) -> np.ndarray:
-    return np.log([motion.turn_variance, motion.shift_variance, motion.shift_spread])
+    jitter = motion.jitter_variance or np.inf  # none is learned where there is none, as with what is infinite
+    return np.log([motion.turn_variance, motion.shift_variance, motion.shift_spread, jitter])
 
 
 def _with(motion: Motion, variances: np.ndarray) -> Motion:
-    turn, shift, spread = np.maximum(variances, SMALLEST).tolist()
-    return replace(motion, turn_variance=turn, shift_variance=shift, shift_spread=spread)
+    turn, shift, spread, jitter = np.maximum(variances, SMALLEST).tolist()
+    jitter = jitter if np.isfinite(jitter) else 0.0
+    return replace(motion, turn_variance=turn, shift_variance=shift, shift_spread=spread, jitter_variance=jitter)
 
 
 def _posterior(expansion: Expansion, place: Place, frames: Frames, motion: Motion, dynamics: Dynamics | None) -> Chain:
     """Chain around a place; columns of its solution: the posterior's mean, and its change with a drift along x, y."""
-    prior = expand_prior(place, frames, motion, dynamics)
+    prior, expansion = expand_prior(place, frames, motion, dynamics), jittered(expansion, motion.jitter_variance)
     right = np.zeros((*expansion.evidence.shape, 3))
     right[..., 0] = expansion.evidence + prior.slope
     if np.isfinite(motion.shift_variance):
@@ -85,8 +102,10 @@ def _posterior(expansion: Expansion, place: Place, frames: Frames, motion: Motio
     return solve(expansion.information + prior.diagonal, prior.upper, frames.joined, right)
 
 
-def _expected(chain: Chain, place: Place, frames: Frames, motion: Motion, spread: float) -> np.ndarray:
-    """Expected squares (q, q_s, σ_s²) of the posterior."""
+def _expected(
+    expansion: Expansion, chain: Chain, place: Place, frames: Frames, motion: Motion, spread: float
+) -> np.ndarray:
+    """Expected squares (q, q_s, σ_s²) of the posterior, and the next j."""
     here, cross, mean = chain.covariance, chain.cross, chain.solution[..., 0]
     after = np.flatnonzero(frames.follows)
     before, turn, shift = after - 1, motion.turn_variance, motion.shift_variance
@@ -109,7 +128,22 @@ def _expected(chain: Chain, place: Place, frames: Frames, motion: Motion, spread
         shift = total / (2 * len(after))
         square = square[~frames.follows]
     spread = (square.sum() / 2 + PRIOR_MOLECULES * spread) / (len(square) + PRIOR_MOLECULES)
-    return np.array([turn, shift, spread])
+    jitter = np.inf
+    if motion.jitter_variance:
+        jitter = _scored(motion.jitter_variance, *with_jitter(expansion, motion.jitter_variance, mean, here)[:2])
+    return np.array([turn, shift, spread, jitter])
+
+
+def _scored(variance: float, jitter: np.ndarray, moment: np.ndarray) -> float:
+    """The next j, by a step of Fisher's scoring: EM creeps where frames tell little of their jitter, or there is none.
+
+    With C a frame's posterior covariance, the slope of ln p is Σ tr(⟨n nᵀ⟩ − j) / 2 j², and its information, frame by
+    frame, Σ tr((1 − C / j)²) / 2 j².
+    """
+    told = np.eye(2) - (moment - jitter[:, :, None] * jitter[:, None]) / variance
+    information = max(np.einsum("fst,fts->f", told, told).mean(), 1e-3)
+    step = (np.trace(moment, axis1=1, axis2=2).mean() - 2 * variance) / information
+    return float(np.clip(variance + step, variance / 10, variance * 10))
 
 
 def _best_drift(chain: Chain, place: Place, frames: Frames, motion: Motion) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,8 @@
 """Poses and amplitudes of whole movies: one Gauss–Newton smoother over all frames of a molecule.
 
 −2 ln p = Σ_t min(|r_t|², cap_t) + |a_t|² + Σ_t |log R_{t+1} R_tᵀ|² / q + |s_{t+1} − s_t − v|² / q_s + constant, with
-amplitudes independent in time, or autoregressive ones. `follow` (module `following`) finds where to start.
+amplitudes independent in time, or autoregressive ones. `follow` (module `following`) finds where to start. While places
+are sought, jitter of shifts counts as larger steps of theirs (`Motion.unsplit`); posteriors tell one from the other.
 
 A frame that no pose fits better than an empty image does (`cap`: the misfit of an empty image and what an empty frame
 costs) is set aside: it says nothing, its neighbours say where it is, and it counts again as soon as it fits there.
@@ -19,7 +20,19 @@ import numpy as np
 
 from tempica.embed.poses.chain import Chain, solve
 from tempica.embed.poses.following import Path, follow
-from tempica.embed.poses.motion import SHIFT, TURN, Dynamics, Frames, Motion, Place, Prior, expand_prior, frames_of
+from tempica.embed.poses.motion import (
+    SHIFT,
+    TURN,
+    Dynamics,
+    Frames,
+    Motion,
+    Place,
+    Prior,
+    expand_prior,
+    frames_of,
+    jittered,
+    with_jitter,
+)
 from tempica.embed.poses.motion_learning import learn_drift, learn_motion
 from tempica.embed.poses.rotations import turned
 from tempica.embed.poses.second_look import astray_frames, bridge, total_near
@@ -182,7 +195,7 @@ def _climb(
             motion = learn_motion(used, place, frames, motion, dynamics, movie.spread)
         else:
             motion = learn_drift(used, place, frames, motion, dynamics)
-        prior = expand_prior(place, frames, motion, dynamics)
+        prior = expand_prior(place, frames, motion.unsplit, dynamics)
         weight = np.diagonal(used.information + prior.diagonal, axis1=1, axis2=2)
         step = _chain(used, prior, frames, damping[:, None] * weight).solution[..., 0]
         which = _of_molecules(frames, np.maximum, (step**2 * weight).max(1)) > ENOUGH**2
@@ -191,7 +204,7 @@ def _climb(
         trial = _moved(place, step, which)
         tried = _put(expansion, which, movie.expand(np.flatnonzero(which), Place(*_taken(trial, which))))
         change = np.minimum(tried.misfit, cap) - np.minimum(expansion.misfit, cap)
-        change += expand_prior(trial, frames, motion, dynamics).cost - prior.cost
+        change += expand_prior(trial, frames, motion.unsplit, dynamics).cost - prior.cost
         better = _of_molecules(frames, np.add, change) <= 0
         damping = _damped(damping, used, step, tried.misfit, which, better, frames)
         which &= better
@@ -203,7 +216,7 @@ def _climb(
 def _cost(movie: _Movie, place: Place, expansion: Expansion, motion: Motion) -> np.ndarray:
     """−2 ln p (F,) up to a constant of each frame; a step's is with the later frame."""
     cap = _cap(expansion.misfit, movie.empty, motion)
-    return np.minimum(expansion.misfit, cap) + expand_prior(place, movie.frames, motion, movie.dynamics).cost
+    return np.minimum(expansion.misfit, cap) + expand_prior(place, movie.frames, motion.unsplit, movie.dynamics).cost
 
 
 def _cap(misfit: np.ndarray, empty: np.ndarray | None, motion: Motion) -> np.ndarray:
@@ -277,12 +290,18 @@ def _tracked(movie: _Movie, place: Place, expansion: Expansion, motion: Motion) 
     if movie.last is not None:
         expansion = movie.last(np.arange(len(counts)), place)
     used = movie.counting(expansion, np.where(counts, np.inf, -np.inf))
-    prior, undamped = expand_prior(place, frames, motion, movie.dynamics), np.zeros(expansion.evidence.shape)
+    prior, undamped = expand_prior(place, frames, motion.unsplit, movie.dynamics), np.zeros(expansion.evidence.shape)
     chain = _chain(used, prior, frames, undamped)
+    step, covariance = chain.solution[..., 0], chain.covariance
     weight = np.diagonal(used.information + prior.diagonal, axis1=1, axis2=2)
-    size = _of_molecules(frames, np.maximum, (chain.solution[..., 0] ** 2 * weight).max(1))
-    here = _moved(place, chain.solution[..., 0], size < 1)
-    latent, latent_covariance = here.amplitude, chain.covariance[:, :n, :n]
+    near = _of_molecules(frames, np.maximum, (step**2 * weight).max(1)) < 1
+    if jitter := motion.jitter_variance:
+        seen, used, prior = used, jittered(used, jitter), expand_prior(place, frames, motion, movie.dynamics)
+        chain = _chain(used, prior, frames, undamped)
+        moved, _, covariance = with_jitter(seen, jitter, chain.solution[..., 0], chain.covariance)
+        step = chain.solution[..., 0] + np.pad(moved, ((0, 0), (n + 3, 0)))
+    here = _moved(place, step, near)
+    latent, latent_covariance = here.amplitude, covariance[:, :n, :n]
     if movie.dynamics is not None:
         alone = _chain(used, expand_prior(place, frames, motion, None), frames, undamped)
         latent, latent_covariance = place.amplitude + alone.solution[:, :n, 0], alone.covariance[:, :n, :n]
@@ -290,7 +309,7 @@ def _tracked(movie: _Movie, place: Place, expansion: Expansion, motion: Motion) 
         rotation=here.rotation,
         shift_A=here.shift_A,
         amplitude=here.amplitude,
-        covariance=chain.covariance,
+        covariance=covariance,
         latent=latent,
         latent_covariance=latent_covariance,
         set_aside=~counts,
