@@ -11,6 +11,8 @@ import pytest
 
 from .conftest import tempica, tree
 
+NOISE = np.random.default_rng(0).normal(size=(1000, 3))
+
 
 @pytest.fixture(scope="module")
 def audited(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -88,3 +90,39 @@ def test_what_cannot_be_audited_is_refused_in_one_sentence(small_run: Path, tmp_
         assert done.returncode == 2, (arguments, done.stderr)
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("frames", "arguments", "says"),
+    [
+        (np.c_[NOISE, np.ones(1000)], (), "Feature 3 is constant"),
+        (np.where(np.arange(3000).reshape(1000, 3) == 7, np.nan, NOISE), (), "X[2, 1] is nan"),
+        (NOISE[:2], (), "2 frames of 3 features are too few"),
+        (NOISE, ("--components", "4"), "n_components = 4 must be from 1 to 3"),
+        (NOISE, ("--lag", "950"), "Only 50 pairs of frames are 950 apart"),
+        (NOISE, ("--labels", "one.txt"), "All 1000 frames have the label a"),
+        (NOISE, ("--labels", "short.txt"), "it must hold one label for each of the 1000 frames"),
+        (NOISE, ("--replicas", "short.txt"), "it must hold one label for each of the 1000 frames"),
+        (NOISE, ("--replicas", "two.txt"), "replica a lies in 500 places"),
+        (NOISE, ("--labels", "two.txt", "--method", "sobi"), "give replicas beside labels"),
+        (NOISE, ("--method", "tcl"), "'tcl' needs labels"),
+        (NOISE, ("--array", "latents"), "--array has nothing to choose from"),
+        (NOISE, ("--features", "a,b"), "--features has nothing to choose from"),
+    ],
+)
+def test_bad_input_is_one_message(frames: np.ndarray, arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", frames)
+    for name, labels in (("one", ["a"] * 1000), ("short", ["a", "b"] * 50), ("two", ["a", "b"] * 500)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(labels))
+    done = tempica("audit", "z.npy", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line and not line.startswith("audit: steps")]
+    assert len(lines) == 1
+    assert says in lines[0]
+
+
+def test_one_replica_is_enough(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", NOISE)
+    (tmp_path / "one.txt").write_text("\n".join(["a"] * 1000))
+    done = tempica("audit", "z.npy", "--replicas", "one.txt", cwd=tmp_path)
+    assert (done.returncode, "nothing moves" in done.stdout) == (0, True)

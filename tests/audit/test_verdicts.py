@@ -134,6 +134,11 @@ X = np.random.default_rng(0).normal(size=(1000, 2))
         (X, {"replicas": np.zeros(10)}, "one label for each of the 1000"),
         (X, {"replicas": np.arange(1000)}, "no pair of frames"),
         (X, {"lag": 1000}, "no pair of frames"),
+        (X, {"lag": 950}, "Only 50 pairs of frames are 950 apart"),
+        (X, {"labels": np.r_[np.nan, np.arange(999) % 2]}, r"labels\[0\] is nan"),
+        (X, {"labels": np.arange(1000) % 2, "method": "pcl"}, "give replicas beside labels"),
+        (X, {"labels": np.arange(1000) % 2, "method": "sobi"}, "give replicas beside labels"),
+        (X, {"method": "tcl"}, "'tcl' needs labels"),
         (X, {"covariance": np.eye(3)}, r"covariance has shape \(3, 3\)"),
         (X, {"n_components": 5}, "n_components = 5"),
         (X, {"method": "magic"}, "method = 'magic'"),
@@ -142,3 +147,30 @@ X = np.random.default_rng(0).normal(size=(1000, 2))
 def test_what_cannot_be_audited_is_refused(frames: object, given: dict[str, object], says: str) -> None:
     with pytest.raises(DataError, match=says):
         audit(frames, **given)
+
+
+def test_features_of_two_values_are_audited() -> None:
+    two = series((0.95, 0.5)) > 0
+    assert audit(two, method="sobi").sources.shape == (N, 2)
+
+
+def test_a_finder_that_does_not_settle_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(*_: object, **__: object) -> None:
+        raise DataError("Joint diagonalisation did not settle.")
+
+    monkeypatch.setattr("tempica.audit.rotation.NonstationaryICA.fit", fit)
+    frames = mixed(series((0.95, 0.3), n=1000))
+    found = audit(frames, method="auto")
+    assert "variances" not in found.test("stages").details
+    with pytest.raises(DataError, match="did not settle"):
+        audit(frames, method="nonstationary")
+
+
+def test_what_is_coupled_counts_as_a_leak_of_that_size() -> None:
+    amplitude = np.repeat(np.random.default_rng(0).uniform(0, 2, 100), 20)
+    found = audit(series((0.5, 0.5), n=2000) * amplitude[:, None], method="fastica", n_components=2)
+    details = found.test("independence").details
+    coupled = max(details["coupling"], details["from_past"])
+    assert coupled > 0.2
+    assert found.verdict.kind == NOT
+    assert found.confidence <= np.sqrt(1 - coupled**2)

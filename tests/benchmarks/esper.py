@@ -23,7 +23,8 @@ on the rest, with the truth (a, b).
 
 `supervised`, on the walks `laplace` and `unseen`, is a network that is given the truth on the frames that are learned,
 scored as the others are. PCL is told that there are two sources, and not which components matter; smoothed are its
-sources after `smooth`, told nothing else. --audit tells what the audit says of the frames that are learned, and what
+sources after `smooth`, told nothing else; ideally smoothed, by a smoother that is told the law of the steps, and mean
+and spread of each source in each state. --audit tells what the audit says of the frames that are learned, and what
 its own sources score on them. It compares disjoint parts of the frames, and these show the same images here, so that
 peculiarities of single images agree between parts as motions do.
 Ends with one line of JSON.
@@ -39,7 +40,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ import peers
 import torch
 from cells import figures, kept, supervised, timed
 from scipy.signal import lfilter
+from scipy.stats import norm
 from threadpoolctl import threadpool_limits
 
 from tempica.evaluate.metrics import mcc
@@ -155,9 +157,51 @@ def judge(latents: np.ndarray, kind: str, seed: int, step: float) -> dict[str, A
             if kind != "shuffled":
                 smoothed = smooth(S, train=learned).mean
                 cell["pcl smoothed"] = figures(smoothed, truth, learned, ~learned, replicas)
+            if LIKE.get(kind, kind) == "laplace" and kind != "shuffled":
+                cell["pcl ideally smoothed"] = figures(
+                    ideal(S, truth, learned, step), truth, learned, ~learned, replicas
+                )
     if kind in ("laplace", "unseen"):
         cell["supervised"] = figures(supervised(X, truth, learned), truth, learned, ~learned, replicas)
     return cell
+
+
+def ideal(S: np.ndarray, truth: np.ndarray, learned: np.ndarray, step: float) -> np.ndarray:
+    """Expected states (frame, 2) given all frames' sources, each by itself, by a smoother that is told the truth.
+
+    It knows the law of the steps, and mean and spread of the source in each state on the frames that are learned. What
+    it leaves is no fault of smoothing: the source itself tells no more.
+    """
+    from tempica.evaluate.metrics import assign, correlation_matrix
+
+    kernel, found = steps(step), []
+    for i, source in enumerate(assign(correlation_matrix(S[learned], truth[learned]))):
+        shown = [S[learned & (truth[:, i] == state), source] for state in range(N_STATES)]
+        mean, spread = (np.array([f(values) for values in shown]) for f in (np.mean, np.std))
+        found.append(forward_backward(norm.pdf(S[:, source, None], mean, spread) + 1e-300, kernel))
+    return np.stack(found, 1) @ np.arange(N_STATES)
+
+
+@cache
+def steps(step: float) -> np.ndarray:
+    """Probability (state, state) of going from one state to another in a frame, as long walks show it."""
+    kernel, rng = np.zeros((N_STATES, N_STATES)), np.random.default_rng(0)
+    for walk in (one for _ in range(20) for one in states("laplace", rng, step).T):
+        np.add.at(kernel, (walk[:-1], walk[1:]), 1)
+    return kernel / kernel.sum(1, keepdims=True)
+
+
+def forward_backward(likelihood: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """Probabilities (frame, state) given all frames, each state as likely at first (Rabiner 1989)."""
+    ahead, found = np.full(len(kernel), 1 / len(kernel)), np.empty_like(likelihood)
+    for t, value in enumerate(likelihood):
+        found[t] = ahead * value / (ahead @ value)
+        ahead = found[t] @ kernel
+    behind = np.ones(len(kernel))
+    for t in range(len(found) - 1, -1, -1):
+        after, found[t] = likelihood[t] * behind, found[t] * behind / (found[t] @ behind)
+        behind = kernel @ after / after.sum()
+    return found
 
 
 def judge_peers(latents: np.ndarray, kind: str, seed: int, step: float, python: Path) -> dict[str, Any]:

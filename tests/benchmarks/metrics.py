@@ -1,7 +1,7 @@
 """Metrics at size, and against other programs where these are installed.
 
     python tests/benchmarks/metrics.py                # seconds and memory of the MCC with nulls and interval
-    python tests/benchmarks/metrics.py --peers        # information imbalance against dadapy, in an environment with it
+    python tests/benchmarks/metrics.py --peers        # neighbours against dadapy, in an environment with it
 
 Ends with one line of JSON.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from scipy import signal
 
 from tempica.evaluate.metrics import mcc
-from tempica.evaluate.metrics.neighbours import imbalance
+from tempica.evaluate.metrics.neighbours import imbalance, overlap
 
 
 def main() -> None:
@@ -49,18 +49,24 @@ def sizes(arguments: argparse.Namespace) -> dict:
 
 
 def peers() -> dict:
-    """Largest difference of information imbalances from those of dadapy."""
+    """Largest differences of information imbalances, and of shares of common neighbours, from those of dadapy."""
     from dadapy import MetricComparisons
 
-    rng, worst = np.random.default_rng(0), 0.0
-    for n in (1, 2, 3):
-        x = rng.standard_normal((300, 3))
-        compared = MetricComparisons(coordinates=x, maxk=299)
-        forth, back = compared.return_inf_imb_two_selected_coords(list(range(n)), [2])
-        ours = imbalance(x[:, :n], x[:, [2]]), imbalance(x[:, [2]], x[:, :n])
-        worst = max(worst, abs(forth - ours[0]), abs(back - ours[1]))
-        print(n, ours, (float(forth), float(back)), flush=True)
-    return {"peer": "dadapy", "largest_difference": float(worst)}
+    rng, imbalances, overlaps = np.random.default_rng(0), [], []
+    for n_frames in (300, 1000):
+        x = rng.standard_normal((n_frames, 3))
+        x[:, 2] = x[:, 0] * x[:, 1] + 0.3 * x[:, 2]
+        for n in (1, 2, 3):
+            one, other = x[:, :n], x[:, [2]]
+            compared = MetricComparisons(coordinates=x, maxk=n_frames - 1)
+            theirs = compared.return_inf_imb_two_selected_coords(list(range(n)), [2])
+            ours = imbalance(one, other), imbalance(other, one)
+            imbalances.append(float(np.abs(np.subtract(ours, theirs)).max()))
+            for k in (1, 5, 20):
+                shared = MetricComparisons(coordinates=one, maxk=n_frames - 1).return_data_overlap(other, k=k)
+                overlaps.append(abs(overlap(one, other, k) - float(shared)))
+            print(n_frames, n, ours, theirs, overlaps[-3:], flush=True)
+    return {"peer": "dadapy", "information_imbalance": max(imbalances), "common_neighbours": max(overlaps)}
 
 
 if __name__ == "__main__":

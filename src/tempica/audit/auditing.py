@@ -11,7 +11,7 @@ import numpy as np
 from tempica import seeds
 from tempica.audit import dynamics, halves, independence, ranks, rotation, signal, verdict
 from tempica.audit.features import Features, linear, networks, number_by_contrast, with_halves
-from tempica.audit.given import Given, given
+from tempica.audit.given import Given, columns, given, refuse
 from tempica.audit.lags import lag_test
 from tempica.audit.pairs import quasi_gaussianity_test
 from tempica.audit.results import Audit, Pipeline, Test
@@ -20,7 +20,6 @@ from tempica.errors import DataError
 from tempica.evaluate.leakage import leakage
 from tempica.ica.linear.dimension import SourceCount, count_sources
 from tempica.progress import Progress
-from tempica.series import array_of
 
 METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
 N_STEPS = 7
@@ -82,8 +81,9 @@ def audit(
     if method not in METHODS:
         raise DataError(f"method = {method!r} must be {', '.join(METHODS)}.")
     data = given(X, replicas, labels, covariance, lag)
+    refuse(method, data)
     with progress.task("audit", "steps", N_STEPS, 0) if progress else nullcontext(lambda: None) as advance:
-        return _audited(data, method, n_components, _columns(nuisances, X), random_state, advance)
+        return _audited(data, method, n_components, columns(nuisances, X), random_state, advance)
 
 
 def _audited(
@@ -201,17 +201,18 @@ def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, 
     """
     n = len(directions)
     networked = method in ("pcl", "tcl")
+    of_pairs = data.timed and method != "tcl"
     of_linear = _with_axes(linear(data, directions), data, "auto" if networked else method, moving, seed)
     if n < 2 or not moving or not (networked or method == "auto"):
         return of_linear
     if any(_clean(dependence) for _, _, dependence in of_linear):
         return of_linear
     found: list[Fit] = []
-    for features in networks(data, n, seed=seed):
+    for features in networks(data, n, of_pairs, seed=seed):
         found += _with_axes(features, data, "auto", moving, seed)
         if any(_clean(dependence) for _, _, dependence in found):
             break
-    if found and data.timed and not any(_clean(dependence) for _, _, dependence in found):
+    if found and of_pairs and not any(_clean(dependence) for _, _, dependence in found):
         fewer = number_by_contrast(data, n - 1, seed=seed)
         if fewer is not None:
             of_fewer = _with_axes(fewer, data, "auto", moving, seed)
@@ -228,17 +229,20 @@ def _with_axes(features: Features, data: Given, method: str, moving: bool, seed:
     """Features with the axes of every finder that suits the data, and how the sources depend on one another."""
     names = rotation.finders(data)
     if features.method != "linear":  # no estimator has a stage of variances after a network
-        names = [name for name in names if name != "variances"] if data.timed else ["values"]
+        names = [name for name in names if name != "variances"] if features.method == "pcl" else ["values"]
     if not moving:
         names = ["values"]
     only = {"fastica": "values", "sobi": "spectra", "nonstationary": "variances"}.get(method)
     if only is not None:
-        if not data.timed and only == "spectra":
-            raise DataError("method = 'sobi' needs frames in order of time: give replicas beside labels.")
         names = [only]
     found = []
     for name in names:
-        axes = rotation.find_axes(name, features.h, data, seed=seed)
+        try:
+            axes = rotation.find_axes(name, features.h, data, seed=seed)
+        except DataError:  # what does not settle, as variances that do not change, fixes nothing
+            if len(names) == 1:
+                raise
+            continue
         S = features.h @ axes.U.T
         found.append((features, axes, independence.measure(S, data, np.random.default_rng(seed), N_ROUGH)))
     return found
@@ -323,14 +327,6 @@ def _leak_of(name: str, S: np.ndarray, column: np.ndarray, data: Given, seed: in
         interval=(float(found.interval[worst, 0]), float(found.interval[worst, 1])),
         details={"r2": found.r2, "null_95": found.null_95},
     )
-
-
-def _columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarray]:
-    columns = {name: array_of(values) for name, values in (nuisances or {}).items()}
-    for name, values in columns.items():
-        if values.shape[:1] != (len(X),):
-            raise DataError(f"The nuisance {name} has shape {values.shape}; it must hold one value for each frame.")
-    return columns
 
 
 def _counted(count: SourceCount, n: int) -> Test:

@@ -40,12 +40,12 @@ def linear(data: Given, directions: np.ndarray) -> Features:
     return Features("linear", h, {"n_components": len(directions)}, (h, h))
 
 
-def networks(data: Given, n: int, *, seed: int) -> Iterator[Features]:
+def networks(data: Given, n: int, of_pairs: bool, *, seed: int) -> Iterator[Features]:
     """Features of networks of n components that hold more of a held-out contrast than a linear map does.
 
-    Of pairs of frames, with the score of an autoregression, then with a free one; or of labels.
+    Of pairs of frames, with the score of an autoregression, then with a free one; if not `of_pairs`, of labels.
     """
-    if not data.timed:
+    if not of_pairs:
         parameters = _parameters(n, seed)
         model = _fitted("tcl", parameters, data)
         if model.model_ == "network":

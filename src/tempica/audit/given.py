@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ MOST_FRAMES = 20_000  # more make an audit longer, and its tests have power to s
 STRETCHES = 20  # into which longer series are thinned
 LEAST_PER_FEATURE = 20  # frames: fewer do not determine a covariance
 LEAST = 200  # frames: parts of which are compared
+LEAST_PAIRS = 100  # of frames one lag apart: as many as replicas of two frames have at least
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,31 @@ def given(X: Any, replicas: Any, labels: Any, covariance: Any, lag: int) -> Give
     names = _labels(labels, n)
     noise = _covariance(covariance, n, k)
     timed = labels is None or replicas is not None
-    if timed:
-        pairs(numbers, lag)
+    if timed and (n_pairs := len(pairs(numbers, lag))) < LEAST_PAIRS:
+        raise DataError(
+            f"Only {n_pairs} pairs of frames are {lag} apart; at least {LEAST_PAIRS} are needed. Use a shorter lag or"
+            " longer replicas."
+        )
     rows, note = _thinned(numbers, names, timed)
     whole = Given(frames, numbers, names, noise, timed, lag, np.arange(n), note)
     return whole if len(rows) == n else whole.part(np.isin(np.arange(n), rows))
+
+
+def refuse(method: str, data: Given) -> None:
+    """Raise DataError for a method that has nothing to learn from in such data."""
+    if method in ("sobi", "pcl") and not data.timed:
+        raise DataError(f"method = {method!r} needs frames in order of time: give replicas beside labels.")
+    if method == "tcl" and data.labels is None:
+        raise DataError("method = 'tcl' needs labels: give the segment, condition or delay of each frame.")
+
+
+def columns(nuisances: Mapping[str, Any] | None, X: Any) -> dict[str, np.ndarray]:
+    """Nuisances by name, one value for each frame. Raises DataError for another number of values."""
+    found = {name: array_of(values) for name, values in (nuisances or {}).items()}
+    for name, values in found.items():
+        if values.shape[:1] != (len(X),):
+            raise DataError(f"The nuisance {name} has shape {values.shape}; it must hold one value for each frame.")
+    return found
 
 
 def _labels(labels: Any, n: int) -> np.ndarray | None:
@@ -108,6 +130,9 @@ def _labels(labels: Any, n: int) -> np.ndarray | None:
     values = array_of(labels)
     if values.shape != (n,):
         raise DataError(f"labels has shape {values.shape}; it must hold one label for each of the {n} frames.")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise DataError(f"labels[{row}] is {values[row]}; labels must be finite. Drop such frames.")
     try:
         names, number, count = np.unique(values, return_inverse=True, return_counts=True)
     except TypeError as error:

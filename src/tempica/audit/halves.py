@@ -6,6 +6,7 @@ from tempica.audit.features import Features
 from tempica.audit.given import Given
 from tempica.audit.results import Test
 from tempica.audit.rotation import axes
+from tempica.errors import DataError
 from tempica.evaluate.stability import stability
 
 LEAST = 0.9  # agreement of a single source, which no rotation can change
@@ -18,9 +19,12 @@ def halves_test(features: Features, finder: str, data: Given, *, seed: int) -> T
     starts. Chance within the subspace is what random rotations reach.
     """
     assert features.halves is not None
-    found = []
+    title, found = "Halves of the data give the same sources", []
     for k, (mask, h) in enumerate(zip(data.parts(2), features.halves, strict=True)):
-        found.append(h @ axes(finder, h[mask], data.part(mask), seed + 100 + k).T)
+        try:
+            found.append(h @ axes(finder, h[mask], data.part(mask), seed + 100 + k).T)
+        except DataError as error:
+            return Test("halves", title, False, f"One half of the data gives no axes: {error}")
     agreed = stability(found)
     n = features.h.shape[1]
     what = (
@@ -28,7 +32,7 @@ def halves_test(features: Features, finder: str, data: Given, *, seed: int) -> T
     )
     return Test(
         "halves",
-        "Halves of the data give the same sources",
+        title,
         agreed.score > agreed.null_95 if n > 1 else agreed.score > LEAST,
         f"{what} at {agreed.affine:.3f}; random rotations of the same subspace agree at {agreed.null_95:.3f} in one of"
         " 20 cases.",

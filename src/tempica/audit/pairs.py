@@ -68,7 +68,7 @@ def _functions(s: np.ndarray) -> np.ndarray:
     z = z / np.sqrt(1 + (z / 4) ** 2)
     knots = np.quantile(z, np.linspace(0.1, 0.9, N_KNOTS))
     phi = np.concatenate([z[:, None], np.maximum(z[:, None] - knots, 0)], axis=1)
-    return (phi - phi.mean(0)) / phi.std(0)
+    return (phi - phi.mean(0)) / np.maximum(phi.std(0), 1e-12)  # bends beyond all of a few values are 0
 
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]

@@ -43,7 +43,8 @@ class Evidence:
     @property
     def by_labels(self) -> bool:
         """Whether labels, not time, have given the axes."""
-        return self.data.labels is not None and (not self.data.timed or self.axes.finder == "variances")
+        labelled = self.axes.finder == "variances" or self.features.method == "tcl"
+        return self.data.labels is not None and (not self.data.timed or labelled)
 
     @property
     def leak(self) -> np.ndarray:
@@ -65,9 +66,9 @@ class Evidence:
         return self.features.affine * turned * np.sqrt(np.maximum(0, 1 - np.minimum(1, self.leak) ** 2))
 
     def confidence(self) -> float:
-        """Estimate of the mean correlation with the true sources; what is coupled counts against it."""
-        coupled = self.dependence.coupled
-        return float(self.correlations().mean() * (1 - coupled if coupled > TOLERATED else 1))
+        """Estimate of the mean correlation with the true sources, where what is coupled counts as a leak would."""
+        coupled = min(1.0, self.dependence.coupled)
+        return float(self.correlations().mean() * math.sqrt(1 - coupled**2))
 
 
 def judge(evidence: Evidence) -> tuple[Verdict, tuple[Verdict, ...]]:

@@ -66,6 +66,7 @@ def read_latents(
     if not path.exists():
         raise FormatError(f"There is no file {path}. Check the path.")
     if path.is_dir():
+        _unused(path, "is a folder", features=features)
         return _checked(_recovar(path, array), path)
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
@@ -92,12 +93,15 @@ def latents_of(data: Any, *, features: Sequence[str] | None = None, other: Seque
 
 def _npy(path: Path, array: str | None, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
     values = _load(path, mmap_mode="r")
+    _unused(path, "holds one array", array=array)
     if values.dtype.names:
         return _of_records(path, values, features)
+    _unused(path, "has no columns", features=features)
     return _of_array(str(path), values)
 
 
 def _npz(path: Path, array: str | None, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
+    _unused(path, "holds arrays, no table", features=features)
     with _load(path) as file:
         try:
             arrays = {name: file[name] for name in file.files}
@@ -107,6 +111,7 @@ def _npz(path: Path, array: str | None, features: Sequence[str] | None, other: S
 
 
 def _pickle(path: Path, array: str | None, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
+    _unused(path, "holds arrays, no table", features=features)
     first, *more = read_pickle(path)
     if isinstance(first, dict):
         return _of_several(str(path), _flat(first), array)
@@ -114,6 +119,7 @@ def _pickle(path: Path, array: str | None, features: Sequence[str] | None, other
         return _of_several(str(path), _flat(dict(enumerate(first))), array)
     if not isinstance(first, np.ndarray):
         raise FormatError(f"{path} holds {type(first).__name__}, not an array. Save the latents as an array.")
+    _unused(path, "holds one array of latents", array=array)
     found = _of_array(str(path), first)
     if more and isinstance(more[0], np.ndarray) and more[0].shape == first.shape:
         variance = np.exp(more[0].astype(np.float64))  # as cryoDRGN writes it: the logarithm
@@ -122,10 +128,12 @@ def _pickle(path: Path, array: str | None, features: Sequence[str] | None, other
 
 
 def _table(path: Path, array: str | None, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
+    _unused(path, "is a table", array=array)
     return _of_frame(str(path), read_frame(path), features, other)
 
 
 def _cryosparc(path: Path, array: str | None, features: Sequence[str] | None, other: Sequence[str]) -> Latents:
+    _unused(path, "is a table", array=array)
     values = _load(path, mmap_mode="r")
     if not values.dtype.names:
         raise FormatError(
@@ -144,6 +152,13 @@ _READERS: Mapping[str, Callable[[Path, str | None, Sequence[str] | None, Sequenc
     ".tsv": _table,
     ".parquet": _table,
 }
+
+
+def _unused(path: Path, what: str, **options: Any) -> None:
+    """Refuse options that such a file has no use for."""
+    for name, value in options.items():
+        if value is not None:
+            raise FormatError(f"{path} {what}; --{name} has nothing to choose from there. Leave it out.")
 
 
 def _load(path: Path, **how: Any) -> Any:

@@ -46,13 +46,10 @@ def neighbourhood_similarity(
     check_counts(k=k)
 
     def score(held: Frames) -> np.ndarray:
-        a, b = (_distances(x) for x in _thinned(held))
+        a, b = _thinned(held)
         if k >= len(a):
             raise DataError(f"k = {k} must be below the number of frames that are compared, {len(a)}.")
-        near = [np.argpartition(x, k - 1, axis=1)[:, :k] for x in (a, b)]
-        inside = np.zeros(a.shape, dtype=bool)
-        np.put_along_axis(inside, near[1], True, axis=1)
-        return np.array([np.take_along_axis(inside, near[0], axis=1).mean()])
+        return np.array([overlap(a, b, k)])
 
     return _measured(score, S, truth, replicas, n_null, random_state, less_is_better=False)
 
@@ -83,6 +80,14 @@ def information_imbalance(
 
     one, other = (_measured(f, S, truth, replicas, n_null, random_state, less_is_better=True) for f in (forth, back))
     return one, other
+
+
+def overlap(one: np.ndarray, other: np.ndarray, k: int) -> float:
+    """Mean share of the k nearest neighbours that points (frame, column) have in both."""
+    near = [np.argpartition(_distances(x), k - 1, axis=1)[:, :k] for x in (one, other)]
+    inside = np.zeros((len(one), len(one)), dtype=bool)
+    np.put_along_axis(inside, near[1], True, axis=1)
+    return float(np.take_along_axis(inside, near[0], axis=1).mean())
 
 
 def imbalance(one: np.ndarray, other: np.ndarray) -> float:
