@@ -52,6 +52,14 @@ def export_run(run_folder: Path, out: Path, to: str, n_models: int) -> None:
 @click.option("--channel", help="Channel of an AFM movie; its heights if not given.")
 @click.option("--pixel-nm", type=float, help="Edge of a pixel of an AFM movie (nm), if its file does not say.")
 @click.option("--interval", "interval_s", type=float, help="From frame to frame of an AFM movie (s), likewise.")
+@click.option("--structure", type=click.Path(path_type=Path), help="PDB or mmCIF of the molecule of an AFM movie.")
+@click.option(
+    "--lying",
+    type=click.Choice(["flat", "free", "tumbling"]),
+    help="How molecules of an AFM movie lie, with --structure: on their flat side, on any side, or on another side in"
+    " every frame, as is assumed if not given.",
+)
+@click.option("--tip-nm", "tip_radius_nm", type=float, help="Radius of the tip (nm), with --structure; else found.")
 @click.option("--run", "whole", is_flag=True, help="Go on to the report.")
 @click.option("--name", help="Name of the recipe, if not its own.")
 @click.option("--jobs", type=click.IntRange(1, 4096), help="Worker processes; all usable cores if not given.")
@@ -62,18 +70,25 @@ def import_files(files: tuple[Path, ...], whole: bool, **options: Any) -> None:
     ensemble.zarr; RECIPE then has no simulate.molecule. Or one STAR file, which becomes movie.zarr; RECIPE then has no
     render, and its molecule is simulated (or read) to explain the images. Or a movie of an atomic force
     microscope (.asd, .h5-jpk, .spm, .ibw, .gwy, .tif, .npy), or its frames in order: molecules are found, followed and
-    cropped, and no structure is needed. The completed recipe is kept in the run folder, and `tempica run` on that
+    cropped, and no structure is needed; with --structure FILE each crop is explained by it, and distances between its
+    domains are told, frame by frame. The completed recipe is kept in the run folder, and `tempica run` on that
     folder does the rest.
     """
     from tempica import pipeline
     from tempica.exchange.film_file import is_film
 
-    of_film = ("channel", "pixel_nm", "interval_s")
+    of_film = ("channel", "pixel_nm", "interval_s", "structure", "lying", "tip_radius_nm")
     if all(is_film(file) for file in files):
         _refuse(options, ("topology", "stride", "selection"), "is for trajectories; an AFM movie has none.")
         from tempica.importing import import_film
 
         with terminal.working():
+            if options["structure"] is not None:
+                from tempica.starting.protein import domains_of
+
+                options["domains"] = domains_of(options["structure"], terminal.tell)
+            elif options["lying"] is not None or options["tip_radius_nm"] is not None:
+                raise click.UsageError("--lying and --tip-nm are for --structure FILE, which is not given.")
             folder, done = import_film(files, **options)
         return _finish(folder, done, whole)
     _refuse(options, of_film, "is for AFM movies.")
@@ -95,7 +110,8 @@ def _refuse(options: dict[str, Any], names: tuple[str, ...], why: str) -> None:
     """Take options out that are not for these files. Raises UsageError where one is given."""
     for name in names:
         if options.pop(name) is not None:
-            raise click.UsageError(f"--{name.removesuffix('_s').replace('_', '-')} {why}")
+            told = {"interval_s": "interval", "tip_radius_nm": "tip-nm"}.get(name, name.replace("_", "-"))
+            raise click.UsageError(f"--{told} {why}")
 
 
 def _finish(folder: Path, done: list[str], whole: bool) -> None:

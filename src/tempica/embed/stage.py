@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tempica.embed import crops, hidden, known, rounds, start
+from tempica.embed.heights import form
 from tempica.embed.heights import stage as heights
 from tempica.embed.learning import learn, search
 from tempica.embed.maps.from_images import add_spans
@@ -29,7 +30,9 @@ SEARCH_AGAIN = 6  # round before which hidden poses are searched again, by the m
 
 
 def run(work: Work) -> None:
-    """Poses, modes and latents; of crops, which have no structure, linear components."""
+    """Poses, modes and latents; of crops without a structure, linear components."""
+    if work.recipe.film is not None and work.recipe.simulate.molecule.structure_files:
+        return form.run(work)
     if work.recipe.film is not None:
         return crops.run(work)
     plan = Plan(work, work.read("movie"))

@@ -23,6 +23,7 @@ HEIGHTS = {
 }
 """Names that instruments give to heights, in the order in which they are tried where no channel is given."""
 INSTALL = "pip install 'tempica[afm]'"
+MOST_IN_METRES = 1e-5  # heights in nm that differ by less differ by no more than an atom's nucleus
 LEAST_PIXELS = 16  # along an edge: no molecule can be told from its support in less
 
 
@@ -58,7 +59,7 @@ def read_film(
     """Read a movie: one file of many frames, or files of one frame each, in order.
 
     Parameters:
-        paths: .asd, .h5-jpk, .spm, .ibw, .gwy, .tif or .npy (frame, y, x) in nm.
+        paths: .asd, .h5-jpk, .spm, .ibw, .gwy, .tif or .npy (frame, y, x) in nm; or in m, as is plain from their size.
         channel: of the file; the heights if none.
         pixel_nm: edge of a pixel, nm; that of the file if none.
         interval_s: time from one frame to the next, s; that of the file if none.
@@ -141,7 +142,14 @@ def _read(path: Path, channel: str | None) -> Film:
             f"{path} holds an array of shape {height.shape} and type {height.dtype}; a movie is real heights in nm,"
             " (frame, y, x)."
         )
-    return Film(height.astype(np.float32), film.pixel_nm, film.interval_s, film.channel)
+    return Film(_in_nm(height.astype(np.float64)), film.pixel_nm, film.interval_s, film.channel)
+
+
+def _in_nm(height: np.ndarray) -> np.ndarray:
+    """Heights in nm, as float32, of those in nm or in m, which nothing in a file without units tells but their size."""
+    finite = height[np.isfinite(height)]
+    in_metres = finite.size and 0 < np.ptp(finite) < MOST_IN_METRES
+    return np.asarray((1e9 if in_metres else 1.0) * height, dtype=np.float32)
 
 
 def _optional(package: str, path: Path) -> Any:

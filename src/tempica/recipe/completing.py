@@ -113,11 +113,15 @@ def recipe_of_film(
     pixel_nm: float | None = None,
     interval_s: float | None = None,
     name: str | None = None,
+    form: tuple[Path, dict[str, str]] | None = None,
+    lying: str | None = None,
+    tip_radius_nm: float | None = None,
 ) -> str:
     """The text of a recipe for a scanning probe's movie, with its files as absolute paths.
 
     `text`, of the recipe at `path`, may have everything but the movie's files: an own seed, film, embed, train. Without
-    one, it is named after the movie. Raises RecipeError when it has a molecule, a camera or particles.
+    one, it is named after the movie. `form` is a structure's file with its domains. Raises RecipeError when the recipe
+    has a molecule, a camera or particles.
 
     Example:
         >>> print(recipe_of_film([Path("/data/my movie.asd")], 142, channel="TP").split("[embed]")[0])
@@ -135,25 +139,18 @@ def recipe_of_film(
     """
     _check_names(movie)
     content = {} if text is None else _parsed(text, path)
-    for table in ("simulate", "render", "particles"):
-        if table in content:
-            raise RecipeError(f"The recipe {path} has [{table}], which a scanning probe's movie replaces. Remove it.")
-    film = content.get("film", {})
     given = {
         "files": [str(file.resolve()) for file in movie],
         "channel": channel,
         "pixel_size_nm": pixel_nm,
         "interval_s": interval_s,
+        "lying": lying,
+        "tip_radius_nm": tip_radius_nm,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    for key in given:
-        if isinstance(film, dict) and key in film:
-            raise RecipeError(
-                f"The recipe {path} has film.{key} = {film[key]!r}, which the command gives too. Remove it from one of"
-                " them."
-            )
+    _leaves_out(content, given, path)
     lines = "\n".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in given.items())
-    simulate = f'[simulate]\nn_frames = {n_frames}\nmolecule = {{ kind = "unknown" }}\n'
+    simulate = f"[simulate]\nn_frames = {n_frames}\n{_molecule_of_film(form)}"
     if text is None:
         name = name or re.sub(r"^(?![A-Za-z])", "film_", re.sub(r"\W+", "_", movie[0].stem, flags=re.ASCII))[:60]
         return f'name = {json.dumps(name)}\n\n{simulate}\n[film]\n{lines}\n\n[embed]\nn_modes = "auto"\n'
@@ -163,6 +160,33 @@ def recipe_of_film(
     else:
         text = text[: header.end()] + "\n" + lines + text[header.end() :].rstrip("\n") + f"\n\n{simulate}"
     return _checked(_named(text, name) if name is not None else text, path, "movie", "film")
+
+
+def _leaves_out(content: dict[str, Any], given: dict[str, Any], path: Path) -> None:
+    """Raise RecipeError for what a recipe says that a movie replaces, or that is given for its film besides."""
+    for table in ("simulate", "render", "particles"):
+        if table in content:
+            raise RecipeError(f"The recipe {path} has [{table}], which a scanning probe's movie replaces. Remove it.")
+    film = content.get("film", {})
+    for key in given:
+        if isinstance(film, dict) and key in film:
+            raise RecipeError(
+                f"The recipe {path} has film.{key} = {film[key]!r}, which the command gives too. Remove it from one of"
+                " them."
+            )
+
+
+def _molecule_of_film(form: tuple[Path, dict[str, str]] | None) -> str:
+    """What a recipe says of the molecule that a movie shows."""
+    if form is None:
+        return 'molecule = { kind = "unknown" }\n'
+    path, domains = form
+    _check_names([path])
+    parts = "".join(f"{key} = {json.dumps(value)}\n" for key, value in domains.items())
+    return (
+        '\n[simulate.molecule]\nkind = "unknown"\n'
+        f"structure = {json.dumps(str(path.resolve()), ensure_ascii=False)}\n\n[simulate.molecule.domains]\n{parts}"
+    )
 
 
 def _check_names(files: Sequence[Path]) -> None:

@@ -164,8 +164,8 @@ def _films_have_no_camera(recipe: Recipe) -> None:
     unknown = isinstance(recipe.simulate.molecule, UnknownRecipe)
     if unknown != (recipe.film is not None):
         raise ValueError(
-            "film and simulate.molecule.kind = 'unknown' go together: a movie of a scanning probe is read without a"
-            " structure, and nothing can be simulated of a molecule that is not known"
+            "film and simulate.molecule.kind = 'unknown' go together: a movie of a scanning probe is read, and nothing"
+            " can be simulated of a molecule whose motions are not known"
         )
     if recipe.film is not None and (recipe.particles is not None or recipe.render != RenderRecipe()):
         raise ValueError("film is a movie already, with a camera of its own: leave out render and particles")

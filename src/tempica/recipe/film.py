@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from tempica.recipe.section import MOST, Section, in_unit
@@ -21,6 +23,17 @@ class FilmRecipe(Section):
         "frame", "that a molecule may be missing between two frames in which it is seen", default=20, ge=0, le=MOST
     )
     least_frames: int = in_unit("frame", "in which a molecule must be seen whole", default=20, ge=2, le=MOST)
+    lying: Literal["flat", "free", "tumbling"] = Field(
+        default="tumbling",
+        description="with a structure: flat: its shortest axis points up or down; free: any side may be up; one for"
+        " each molecule. tumbling: any side, anew in every frame",
+    )
+    tip_radius_nm: float | None = in_unit(
+        "nm", "with a structure: of the tip's end; found from the movie if none", default=None, gt=0, le=100
+    )
+    half_angle_deg: float = in_unit(
+        "degree", "with a structure: of the tip's cone, from its axis; this is believed", default=10.0, ge=0, lt=90
+    )
     box_nm: float | None = in_unit(
         "nm", "edge of the crop around a molecule; as large as molecules need if none", default=None, gt=0
     )

@@ -58,19 +58,7 @@ class StructureRecipe(Molecule):
     @field_validator("domains")
     @classmethod
     def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
-        owner: dict[tuple[str, int], str] = {}
-        for name, text in domains.items():
-            try:
-                numbers = residues(text)
-            except ValueError as error:
-                raise ValueError(f"domain {name}: {error}") from None
-            for number in numbers:
-                if number in owner:
-                    raise ValueError(
-                        f"residue {told(number)} is in domains {owner[number]} and {name}; they must be disjoint"
-                    )
-                owner[number] = name
-        return domains
+        return _disjoint(domains)
 
     @model_validator(mode="after")
     def _body(self) -> StructureRecipe:
@@ -229,9 +217,53 @@ class TrajectoryRecipe(Molecule):
 
 
 class UnknownRecipe(Molecule):
-    """A molecule of which nothing is known: a movie alone, without a structure."""
+    """A molecule whose motions nobody knows: a movie alone, or with one form of it, by which frames are explained."""
 
     kind: Literal["unknown"]
+    structure: str | None = Field(
+        default=None, min_length=1, description="PDB or mmCIF file of one form, relative to the recipe"
+    )
+    domains: dict[Name, str] = Field(
+        default_factory=dict,
+        description="two or more, between whose centroids distances are told: name to residue ranges, as in '1-29'",
+    )
+
+    @field_validator("domains")
+    @classmethod
+    def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
+        return _disjoint(domains)
+
+    @model_validator(mode="after")
+    def _together(self) -> UnknownRecipe:
+        if self.structure is None and self.domains:
+            raise ValueError("domains are parts of a structure: give one, or leave them out")
+        if self.structure is not None and len(self.domains) < 2:
+            raise ValueError(
+                f"a structure needs two domains or more, between which distances are told; {len(self.domains)} given."
+                " `tempica import MOVIE --structure FILE` finds some"
+            )
+        return self
+
+    @property
+    def structure_files(self) -> list[str]:
+        return [] if self.structure is None else [self.structure]
+
+
+def _disjoint(domains: dict[str, str]) -> dict[str, str]:
+    """Residue ranges of domains. Raises ValueError for ranges that cannot be read, and residues of two domains."""
+    owner: dict[tuple[str, int], str] = {}
+    for name, text in domains.items():
+        try:
+            numbers = residues(text)
+        except ValueError as error:
+            raise ValueError(f"domain {name}: {error}") from None
+        for number in numbers:
+            if number in owner:
+                raise ValueError(
+                    f"residue {told(number)} is in domains {owner[number]} and {name}; they must be disjoint"
+                )
+            owner[number] = name
+    return domains
 
 
 class MapRecipe(Molecule):

@@ -11,7 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tempica.recipe.experiment import Recipe
-from tempica.report import audited, player, provenance, sprites, templating, trained
+from tempica.report import audited, formed, player, provenance, sprites, templating, trained
 from tempica.report import film_figures as figures
 from tempica.report.embedded import figure_block, responsive, style
 from tempica.report.reel import Reel, Trace
@@ -23,9 +23,9 @@ MOST_ALONG = 4  # tracks of which frames along a source are shown
 CARE = (
     "A source is a way in which crops change that has memory. Whether the molecule does it, or the instrument (a tip"
     " that wears, feedback, a neighbour that comes near), pictures along it and the column “together” help to tell:"
-    " what happens in all molecules at the same time is the instrument's before it is theirs. No structure was used,"
-    " and no molecule is named."
+    " what happens in all molecules at the same time is the instrument's before it is theirs."
 )
+UNNAMED = " No structure was used, and no molecule is named."
 
 
 def render(
@@ -35,6 +35,7 @@ def render(
     sources: xarray.Dataset,
     scores: dict[str, Any],
     software: Mapping[str, str],
+    latents: xarray.Dataset | None = None,
 ) -> str:
     """The whole page, HTML that needs nothing beside itself.
 
@@ -44,12 +45,14 @@ def render(
         sources: with the attribute `motion`.
         scores: what scores.json holds: the audit of the latents, and warnings.
         software: versions by name.
+        latents: forms and poses, where a structure explains the crops.
     """
     told = sources.attrs["motion"]
     with style():
         sections = [
             _tracks(movie),
             player.section(reel(movie, sources)),
+            *([] if latents is None else [formed.section(movie, latents)]),
             *(_method(name, movie, sources, told) for name in told["methods"]),
             _again(told),
             audited.section(scores.get("audit")),
@@ -113,7 +116,10 @@ def _head(recipe: Recipe, movie: xarray.Dataset, told: dict[str, Any], scores: d
         notes.append(f"Of TICA's, {which} changes in all molecules at the same times, as the instrument would make it.")
     if followed == "windows":
         notes.append("No molecule is seen alone: windows of the frame were followed.")
-    notes += [f"Audit: {scores['verdict']['sentence']}", CARE]
+    notes += [
+        f"Audit: {scores['verdict']['sentence']}",
+        CARE + ("" if recipe.simulate.molecule.structure_files else UNNAMED),
+    ]
     verdict = templating.fill(
         "verdict.html",
         verdict={"grade": told["verdict"], "sentence": told["sentence"], "methods": []},

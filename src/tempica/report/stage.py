@@ -91,7 +91,8 @@ def _of_film(recipe: Recipe, recipe_text: str, run: Path) -> str:
     from tempica.report.film import render
 
     movie, sources = (read(run, "report", kind) for kind in ("movie", "sources"))
-    return render(recipe, recipe_text, movie, sources, scores_of(run), store.software())
+    latents = read(run, "report", "latents") if recipe.simulate.molecule.structure_files else None
+    return render(recipe, recipe_text, movie, sources, scores_of(run), store.software(), latents)
 
 
 def _beside(run: Path, name: str, of: str, kind: str) -> dict[str, Any] | None:

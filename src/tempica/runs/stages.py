@@ -56,7 +56,7 @@ def _no_structure(stage: str, recipe: Recipe, device: str) -> str | None:
     if recipe.film is None:
         return None
     return (
-        f"{stage} cannot be done: a scanning probe's movie is embedded without a structure, whose bias could be tested."
+        f"{stage} cannot be done of a scanning probe's movie: it makes up images of the electron microscope."
         " Its report tells what shuffled frames show."
     )
 
@@ -83,8 +83,10 @@ class Stage:
         There is no trajectory where the images are of another program, and no ensemble where the molecule is a map;
         true poses are stored only where the movie does not tell them.
         """
-        if recipe.film is not None and self.name in ("simulate", "render"):
-            return ("movie.zarr",) if self.name == "render" else ()
+        if recipe.film is not None and self.name == "simulate":
+            return ("structure.zarr",) if recipe.simulate.molecule.structure_files else ()
+        if recipe.film is not None and self.name == "render":
+            return ("movie.zarr",)
         absent = {"trajectory.zarr"} if recipe.particles is not None else set()
         if recipe.simulate.molecule.kind == "map":
             absent.add("ensemble.zarr")

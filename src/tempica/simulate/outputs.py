@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,8 +28,8 @@ class Recorded(Protocol):
     def variables(self) -> Sequence[CollectiveVariable]: ...
 
 
-def structure_store(work: Work, recorded: Recorded, platform: str) -> None:
-    """The store of the one structure that the recipe names, filled."""
+def structure_store(work: Work, recorded: Recorded, platform: str, more: Mapping[str, object] | None = None) -> None:
+    """The store of the one structure that the recipe names, filled; `more` are attributes."""
     molecule = recorded.molecule
     for note in molecule.notes:
         work.remark(note)
@@ -37,7 +37,7 @@ def structure_store(work: Work, recorded: Recorded, platform: str) -> None:
         "structure",
         {"atom": len(molecule.residue), "space": 3},
         chunks={},
-        attributes=_attributes(molecule, platform) | _centre(molecule),
+        attributes=_attributes(molecule, platform) | _centre(molecule) | dict(more or {}),
     )
     store.write(path, _beads(molecule) | {"position": molecule.position})
 

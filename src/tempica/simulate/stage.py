@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tempica.recipe.experiment import Recipe
-from tempica.recipe.molecule import MapRecipe, TrajectoryRecipe
+from tempica.recipe.molecule import MapRecipe, TrajectoryRecipe, UnknownRecipe
 from tempica.runs.work import blocks
 from tempica.simulate import engine, outputs, slow_modes
 from tempica.simulate.foreign import molecule
 from tempica.simulate.foreign import stage as foreign
+from tempica.simulate.forms import build_form
 from tempica.simulate.maps import build_map
 from tempica.simulate.models import Model, build_model, cached_model, check_targets
 from tempica.stores import files, store
@@ -38,6 +39,10 @@ def check(recipe: Recipe, folder: Path) -> Molecule | None:
     if isinstance(recipe.simulate.molecule, MapRecipe):
         build_map(recipe.simulate.molecule, folder)
         return None
+    if isinstance(recipe.simulate.molecule, UnknownRecipe):
+        if recipe.simulate.molecule.structure is not None:
+            build_form(recipe.simulate.molecule, folder)
+        return None
     model = build_model(recipe.simulate, folder)
     check_targets(recipe, model)
     return model.molecule
@@ -51,6 +56,9 @@ def run(work: Work) -> None:
         return foreign.run(work)
     if isinstance(recipe.molecule, MapRecipe):
         return outputs.structure_store(work, build_map(recipe.molecule, work.run), "")
+    if isinstance(recipe.molecule, UnknownRecipe):
+        form = build_form(recipe.molecule, work.run)
+        return outputs.structure_store(work, form, "", form.about)
     model = build_model(recipe, work.run)
     step = recipe.steps_per_frame * recipe.time_step
     platform = _platform(work, model)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tempica.recipe.residues import spans
 from tempica.recipe.simulate import NetworkRecipe
+from tempica.simulate.structures import load_molecule
 from tempica.starting import dividing, turning, variables
 from tempica.starting.forms import Form, read_forms
 from tempica.starting.text import camera, list_of, quoted, table
@@ -44,11 +45,7 @@ def begin(paths: Sequence[Path], chains: Sequence[str], name: str, folder: str, 
     """
     first, second = read_forms(paths, chains, tell)
     position, numbers = first.position, np.array(first.numbers)
-    soft = dividing.soft_motions(position)
-    evidence = {
-        "its elastic network": dividing.changes_of_modes(position, soft),
-        "its three softest motions": dividing.changes_of_modes(position, soft[:3]),
-    }
+    soft, evidence = _soft(position)
     motion = soft
     if second is not None:
         both = np.stack([position, second.position])
@@ -75,6 +72,35 @@ def begin(paths: Sequence[Path], chains: Sequence[str], name: str, folder: str, 
     files = {"form_1.pdb": first, "form_2.pdb": moved}
     text = _recipe(name, folder, paths, first, division, proposals, last, kept)
     return Begun(name, text, files)
+
+
+def domains_of(path: Path, tell: Callable[[str], None]) -> dict[str, str]:
+    """Domains of one structure by its elastic network, as residue ranges: as few as explain its softest motions.
+
+    Raises StructureError for what is wrong with the file.
+    """
+    molecule = load_molecule(path)
+    division = dividing.divide(molecule.position, *_soft(molecule.position))
+    found = {}
+    chains = np.unique(molecule.chain)
+    for k in range(division.n_domains):
+        parts = []
+        for chain in chains:
+            numbers = molecule.residue[(division.label == k) & (molecule.chain == chain)].tolist()
+            prefix = f"{chain}:" if len(chains) > 1 else ""
+            parts += [prefix + part for part in spans(numbers, len(numbers)).split(", ") if part]
+        found[_domain(k)] = ", ".join(parts)
+    tell(f"{path.name}: domains by {division.by}: " + "; ".join(f"{name} {text}" for name, text in found.items()))
+    return found
+
+
+def _soft(position: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The softest displacements of a structure (N, 3), and what they say of which beads go together."""
+    soft = dividing.soft_motions(position)
+    return soft, {
+        "its elastic network": dividing.changes_of_modes(position, soft),
+        "its three softest motions": dividing.changes_of_modes(position, soft[:3]),
+    }
 
 
 def _compose(turns: np.ndarray, before: np.ndarray | None) -> np.ndarray:

@@ -129,5 +129,13 @@ OF_CROPS: dict[str, dict[str, Any]] = {
         "noise_variance": {"type": "number", "unit": "nm^2"},
         "n_above_noise": _COUNT | {"description": "components beyond those of data without correlations of pixels"},
     },
+    "form_latents": {
+        "tip_radius_nm": {"type": "number", "unit": "nm", "description": "of the tip's end, given or found"},
+        "noise_nm": {"type": "number", "unit": "nm", "description": "left unexplained in a pixel"},
+        "other_hand_nm": {"type": "number", "unit": "nm", "description": "the same of frames read the other way round"},
+        "mirrored": {"type": "boolean", "description": "whether frames are taken the other way round than read"},
+        "pairs": {"type": "array", "items": {"type": "string"}, "description": "names of the distances"},
+        "bead_radius_nm": {"type": "array", "items": {"type": "number"}, "unit": "nm"},
+    },
 }
 """Of crops of a scanning probe's movie, and of their latents."""

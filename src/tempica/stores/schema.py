@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 5
 # of stores that changed alone, so that what was made before them need not be made again; version 6 of sources calls
 # the dimension `estimator` that was `method`, a name that xarray's `sel` has taken
-_VERSIONS = {"sources": 6, "source_table": 6}
+_VERSIONS = {"sources": 6, "source_table": 6, "crops": 6}
 
 
 _BEADS = {
@@ -299,12 +299,13 @@ FILES = {
     "heights": "movie",
     "crops": "movie",
     "crop_latents": "latents",
+    "form_latents": "latents",
     "latent_table": "latents",
     "source_table": "sources",
 }
 
 # kinds that a run may have in the place of another, by what made its images
-IN_A_RUN = {"movie": ("diffraction", "heights", "crops"), "latents": ("crop_latents",)}
+IN_A_RUN = {"movie": ("diffraction", "heights", "crops"), "latents": ("crop_latents", "form_latents")}
 
 
 def check(dataset: xarray.Dataset, kind: str, path: Path) -> None:

@@ -52,7 +52,9 @@ class _Starts:
         return [part[every, column] for part in list(vars(self).values())[1:]]
 
 
-def found_poses(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarray) -> tuple[Posterior, PosePrior]:
+def found_poses(
+    heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.ndarray, *, widely: float = 1.0
+) -> tuple[Posterior, PosePrior]:
     """The posterior of each frame where a search finds it best, and what is known of its pose from then on.
 
     Parameters:
@@ -60,21 +62,23 @@ def found_poses(heights: Heights, modes: Modes, faces: np.ndarray, molecule: np.
         modes: of which templates show the mean.
         faces: (G, 3, 3) rotations in which it may lie, up to turns in the plane.
         molecule: (F,) labels of frames of one molecule in sequence, which lies on one face.
+        widely: how many times as many faces, and as much worse correlations, are given a chance.
     """
     look = Templates(heights, modes, faces)
     first, length = spans(molecule)
     some = np.concatenate([n + _spread(many) for n, many in zip(first, length, strict=True)])
     whose = np.repeat(np.arange(len(first)), np.minimum(length, FACE_FRAMES))
     found = look.candidates(heights.image[some], np.tile(np.arange(len(faces)), (len(some), 1)))
-    likely = _summed(whose, -found.score.reshape(len(some), -1, 2).max(2)).argsort(1)[:, :N_FACES]  # (M, …)
-    starts = _refined(heights[some], modes, found.on(likely[whose]), whose)
+    likely = _summed(whose, -found.score.reshape(len(some), -1, 2).max(2)).argsort(1)
+    likely = likely[:, : round(widely * N_FACES)]  # (M, …)
+    starts = _refined(heights[some], modes, found.on(likely[whose]), whose, widely * CLOSE)
     column = _summed(whose, starts.cost.reshape(len(some), -1, 2).min(2)).argmin(1)
     best = starts.best(2 * column[whose, None] + [0, 1])
     other = np.setdiff1d(np.arange(len(heights)), some)
     if len(other):
         face = np.repeat(np.take_along_axis(likely, column[:, None], 1), length, 0)[other]
         alone = np.arange(len(other))
-        rest = _refined(heights[other], modes, look.candidates(heights.image[other], face), alone)
+        rest = _refined(heights[other], modes, look.candidates(heights.image[other], face), alone, widely * CLOSE)
         order = np.argsort(np.r_[some, other])
         more = rest.best(np.tile([0, 1], (len(other), 1)))
         best = [np.concatenate(pair)[order] for pair in zip(best, more, strict=True)]
@@ -106,17 +110,17 @@ def _summed(whose: np.ndarray, values: np.ndarray) -> np.ndarray:
     return total
 
 
-def _close(score: np.ndarray, whose: np.ndarray) -> np.ndarray:
+def _close(score: np.ndarray, whose: np.ndarray, close: float) -> np.ndarray:
     """Candidates (F, C) on faces that a molecule's frames correlate with: the best one there, and others near it."""
     each = score.reshape(len(score), -1, 2)
     best = each.max(2)
     face = _summed(whose, best) / np.bincount(whose)[:, None]  # (M, C / 2)
-    likely = face >= face.max(1, keepdims=True) - CLOSE
-    near = (each == best[..., None]) | (each >= best.max(1)[:, None, None] - CLOSE)
+    likely = face >= face.max(1, keepdims=True) - close
+    near = (each == best[..., None]) | (each >= best.max(1)[:, None, None] - close)
     return np.asarray(likely[whose][..., None] & near).reshape(score.shape)
 
 
-def _refined(heights: Heights, modes: Modes, found: Candidates, whose: np.ndarray) -> _Starts:
+def _refined(heights: Heights, modes: Modes, found: Candidates, whose: np.ndarray, close: float) -> _Starts:
     """Candidates after some steps with few pixels, of which hopeless ones take fewer or none."""
     n_frames, n_each = found.score.shape
     upright, rotation, shift_A, amplitude = (
@@ -125,7 +129,7 @@ def _refined(heights: Heights, modes: Modes, found: Candidates, whose: np.ndarra
     )
     cost = np.full((n_frames, n_each), np.inf)
     prior, few = lying_prior(heights, upright), heights.sparser().touched()
-    alive = _close(found.score, whose)
+    alive = _close(found.score, whose, close)
     for steps in (FIRST_STEPS, MORE_STEPS):
         at = np.flatnonzero(alive)
         place, known = (rotation[at], shift_A[at]), prior[at]

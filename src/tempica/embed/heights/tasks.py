@@ -83,7 +83,9 @@ def setting_of(heights: Heights, rest: np.ndarray) -> Setting:
     )
 
 
-def calibrate(heights: Heights, modes: Modes, found: Posterior, prior: PosePrior) -> tuple[Heights, Posterior]:
+def calibrate(
+    heights: Heights, modes: Modes, found: Posterior, prior: PosePrior, *, tip_known: bool = False
+) -> tuple[Heights, Posterior]:
     """Frames with the tip's radius and the noise that fit them best, and their posteriors.
 
     The radius takes Gauss–Newton steps on the likelihood of all frames, in which what differs between frames is
@@ -91,7 +93,7 @@ def calibrate(heights: Heights, modes: Modes, found: Posterior, prior: PosePrior
     """
     for _ in range(STEPS):
         place = found.rotation, found.shift_A
-        radius = heights.probe.radius_nm + _blunter(heights, modes, found, prior)
+        radius = heights.probe.radius_nm + (0.0 if tip_known else _blunter(heights, modes, found, prior))
         probe = replace(heights.probe, radius_nm=float(np.clip(radius, SHARPEST_NM, BLUNTEST_NM)))
         scale = float(np.sqrt(np.median(found.residual_variance)))
         heights = replace(heights, probe=probe, noise_nm=max(scale * heights.noise_nm, LEAST_NOISE_NM))

@@ -42,6 +42,11 @@ class Pose:
     shift: np.ndarray
 
 
+def as_it_was(cut: Cut) -> Pose:
+    """The pose at which a cut is not turned, and its pixels stay whole."""
+    return Pose(0.0, np.floor(cut.centre) + 0.5 - cut.centre)
+
+
 def aligned(cut: Cut, pose: Pose, size: int, pitch: float, order: int = 3) -> np.ndarray:
     """A cut (size, size) at its pose, on pixels of `pitch` pixels of the movie."""
     grid = (np.arange(size) - (size - 1) / 2) * pitch

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tempica.errors import FormatError
+from tempica.errors import DataError, FormatError
 from tempica.exchange.film_file import Film, read_film
 from tempica.recipe.experiment import Recipe
 from tempica.recipe.film import FilmRecipe
-from tempica.render.film.aligning import Pose, align, aligned, turned_onto
+from tempica.render.film.aligning import Pose, align, aligned, as_it_was, turned_onto
 from tempica.render.film.cutting import Cuts, Molecule, cut_all, sheet_of, windows
 from tempica.render.film.flattening import flatten, usable
 from tempica.render.film.tracking import follow
@@ -138,13 +138,15 @@ def write_movie(work: Work, cuts_file: Path, sheet_file: Path, found: list[Path]
     """Aligned crops, molecule after molecule, each turned onto the one seen longest, into the store."""
     cuts, parts = Cuts.load(cuts_file), [files.load_arrays(path) for path in found]
     R = work.recipe.simulate.n_replicas
-    images, turns, places = [], [], []
+    images, turns, places, whole = [], [], [], []
     for track, part in zip(cuts.tracks, parts, strict=True):
         onto = 0.0 if cuts.about["of_windows"] else turned_onto(part["mean"], parts[0]["mean"])
         for cut, turn, shift in zip(cuts.of(track), part["turn"], part["shift"], strict=True):
             images.append(aligned(cut, Pose(turn + onto, shift), cuts.size, cuts.pitch))
+            whole.append(aligned(cut, as_it_was(cut), cuts.size, cuts.pitch))
             turns.append(np.radians(turn + onto))
             places.append(shift)
+    _check_size(work, cuts)
     T = len(images) // R
     if T < 2:
         raise FormatError(f"{len(images)} crops of molecules are too few for {R} replicas (simulate.n_replicas).")
@@ -172,11 +174,30 @@ def write_movie(work: Work, cuts_file: Path, sheet_file: Path, found: list[Path]
             "frame": rows["frame"],
             "frame_time": step * rows["frame"],
             "image": np.stack(images[kept]).reshape(R, T, cuts.size, cuts.size),
+            "cut": np.stack(whole[kept]).reshape(R, T, cuts.size, cuts.size),
             "turn": np.array(turns)[kept].reshape(R, T),
             "place": place.reshape(R, T, 2),
         }
         | sheet,
     )
+
+
+def _check_size(work: Work, cuts: Cuts) -> None:
+    """Raise DataError for a structure that no crop can hold, whichever way it lies."""
+    if not work.recipe.simulate.molecule.structure_files:
+        return
+    structure = work.read("structure")
+    position = structure["position"].values
+    length = 2 * np.linalg.norm(position - position.mean(0), axis=1).max()
+    if work.recipe.film is not None and work.recipe.film.lying == "tumbling":
+        axes = np.linalg.svd(position - position.mean(0), full_matrices=False)[2]
+        length = float(np.ptp(position @ axes[1]))  # of the molecule that stands on its end
+    edge = cuts.size * cuts.pitch * float(cuts.about["pixel_nm"])
+    if length > edge:
+        raise DataError(
+            f"The structure is {length:.1f} nm wide and crops around molecules are {edge:.1f} nm: it is larger than"
+            " what the movie shows. Check the size of a pixel (--pixel-nm), or give the structure of what was filmed."
+        )
 
 
 def _attributes(work: Work, cuts: Cuts, n_dropped: int) -> dict[str, Any]:
