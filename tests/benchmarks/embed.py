@@ -130,7 +130,7 @@ def scores(content: dict) -> dict:
     for of in [part for part in content.get("latents", []) if part["split"] == "all"]:
         figure |= {"latents": of["squared_error"], "leak": of["leak"], "leak_null": of["leak_null"]}
     for of in [part for part in content.get("poses", {}).get("splits", []) if part["split"] == "all"]:
-        middle = [values[len(values) // 2] for values in (of["angle_deg"], of["bound_deg"])]
+        middle = [values and values[len(values) // 2] for values in (of["angle_deg"], of["bound_deg"])]
         figure |= {"poses": of["squared_error"], "lost": of["lost"], "pose_deg": middle[0], "bound_deg": middle[1]}
     return {key: round(value, 4) if isinstance(value, float) else value for key, value in figure.items()}
 
