@@ -19,6 +19,7 @@ from tempica.embed.modes import state as modes
 from tempica.embed.modes.leftover import place_variance, rest_shapes, turn_variance
 from tempica.embed.modes.state import State, unsure
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
+from tempica.embed.outside import density_outside
 from tempica.embed.poses.symmetry import told, turns_onto_itself
 from tempica.embed.posterior import posterior
 from tempica.embed.quadratic import model_waves
@@ -121,6 +122,10 @@ def refine_noise(
     noise = _left_over(views, blurred, learned, found, recipe.n_iterations)
     observed, place = views.observe(noise, int(setting.radius)), (found["rotation"], found["shift_A"])
     seen = posterior(Micrographs(observed, blurred), learned, *place, recipe.n_iterations, prior_of(found))
+    form = learned.mean + np.tensordot(seen.mean, learned.shape, 1)
+    outside = density_outside(observed, blurred, form, seen.rotation, seen.shift_A)
+    if outside.is_there:
+        warnings.warn(outside.told(), stacklevel=2)
     variance = place_variance(state.shape, learned.shape, seen.covariance.mean(0), state.rest)
     variance += turn_variance(learned.mean, seen.pose_covariance.mean(0))
     replace(

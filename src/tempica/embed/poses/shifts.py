@@ -23,11 +23,11 @@ from tempica.embed.quadratic import Observed
 
 REACH = 5.0  # deviations of the shift
 STEP_A = 2.5
-FRAMES = (12, 40)  # of a molecule that are looked at, evenly spread: the few, and more where they leave it open
+FRAMES = (6, 12, 40)  # of a molecule that are looked at, evenly spread: more where the fewer leave it open
 BLUR_A = 1.5  # error of a shift, per axis, at the nearest rotation of a grid
 WALKS_A = (0.0, 0.03, 0.1, 0.3)  # steps per frame, per axis, of which the likeliest is taken
 WORTH = 10.0  # nats that keeping shifts must gain: blurred evidence of some frames can favour it by a little
-SURE = 30.0  # nats, gained or lost, beyond which no more frames are asked
+SURE = 15.0  # nats a molecule, by which keeping shifts must gain for their means to be near
 FLOOR = 1e-9  # of a frame's evidence for any shift: two frames that contradict each other leave something
 BLOCK = 4
 
@@ -73,7 +73,7 @@ def pool_shifts(
         fits = [[_chain(e, start, walk, np.diff(at), q) for e, at in seen] for q in WALKS_A]
         likely = [sum(fit[0] for fit in fits_of_q) for fits_of_q in fits]
         gain = max(likely) - sum(np.log(e @ start).sum() for e in evidence)
-        if abs(gain) > SURE:
+        if gain < -WORTH or gain > SURE * len(stretches):
             break
     if gain <= WORTH:
         return plain

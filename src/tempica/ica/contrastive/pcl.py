@@ -106,7 +106,7 @@ class PCL(ContrastiveEstimator):
         score_function_: reference or free.
         ambiguity_: "none", "linear" (resolved by the second stage, if there is one), "subspace" or "all".
         ambiguity_why_: the same in words.
-        subspaces_: lists of sources among which rotations are free.
+        subspaces_: lists of sources among which rotations are free, the last one of those without a memory, if any.
         model_: "tica", "linear" or "network", the one that was kept.
         candidates_: held-out loss of each.
         second_stage_: the one that was chosen.
@@ -300,7 +300,9 @@ class PCL(ContrastiveEstimator):
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
         self.stability_ = self._stability(X, sources, rung, train, runs(replicas, train), held_out)
-        found = find_ambiguity(sources, replicas, lag, self.second_stage_, self._information, apart=apart)
+        found = find_ambiguity(
+            sources, replicas, lag, self.second_stage_, self._information, apart=apart, held_out=held_out
+        )
         self.subspaces_ = found.subspaces
         self._say(found.kind, found.why, bool(found.subspaces))
 
