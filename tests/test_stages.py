@@ -46,7 +46,7 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
         ({"render": {"kind": "xfel"}}, "cpu", []),
         ({"render": {"kind": "xfel"}}, "cuda", ["render"]),
         ({"render": {"kind": "xfel"}, "embed": {"modes_from": "images"}}, "cpu", ["embed"]),
-        ({"render": {"kind": "xfel"}, "embed": {"modes_from": "structure"}}, "cpu", ["embed"]),
+        ({"render": {"kind": "xfel"}, "embed": {"modes_from": "structure"}}, "cpu", []),
         ({"render": {"poses": {"knowledge": "hidden"}}}, "cpu", []),
         ({"render": None, "particles": {"star": "p.star"}}, "cpu", []),
         (

@@ -68,6 +68,20 @@ def test_unequal_noise_is_not_taken_for_unequal_rates() -> None:
     assert found.verdict.kind == SUBSPACE
 
 
+def test_nuisances_without_memory_are_named() -> None:
+    """Reproducible in every part of the data, independent and not normal: a pose that leaks, and a batch."""
+    rng, replicas = np.random.default_rng(0), np.repeat(np.arange(8), N // 8)
+    S = np.stack([lfilter([1], [1, -r], rng.laplace(size=(8, N // 8)), axis=1).ravel() for r in (0.8, 0.6)], axis=1)
+    pose, batch = rng.laplace(size=N), 3 * rng.normal(size=8)[replicas] + rng.laplace(size=N)
+    X = mixed(np.column_stack([S / S.std(0), pose, batch]))
+    found = audit(X, replicas=replicas, n_components=4)
+    moving = [i for i, one in enumerate(found.verdicts) if one.kind == IDENTIFIABLE]
+    assert (found.verdict.kind, len(moving)) == (NOT, 2)
+    assert "n_components = 2" in found.verdict.mend
+    assert mcc(found.sources[:, moving], S).score > 0.98
+    assert audit(X, replicas=replicas).verdict.kind == IDENTIFIABLE
+
+
 def test_noise_without_memory_does_not_move() -> None:
     found = audit(np.random.default_rng(0).normal(size=(N, 3)))
     assert (found.verdict.kind, found.pipeline, found.confidence) == (NOTHING, None, 0.0)

@@ -116,7 +116,7 @@ def execute(recipe: Path, text: str, run: Path, until: str, jobs: int) -> None:
 
 
 def scores(content: dict) -> dict:
-    """Held-out Spearman scores of a run, by method and stage, and what it says of poses and latents."""
+    """Held-out Spearman scores of a run, by method and stage, and what it says of poses and latents in all frames."""
     found: dict = {}
     for row in content["rows"]:
         if row["split"] == "held_out" and row["metric"] == "mcc_spearman":
@@ -126,26 +126,37 @@ def scores(content: dict) -> dict:
                 "null_95": round(row["null_95"], 3),
             }
             ceilings = {key: row[key] and round(row[key], 3) for key in row if key.startswith("ceiling")}
-    return {"scores": found, **ceilings, **{key: content[key] for key in ("poses", "latents") if key in content}}
+    figure = {"scores": found, **ceilings}
+    for of in [part for part in content.get("latents", []) if part["split"] == "all"]:
+        figure |= {"latents": of["squared_error"], "leak": of["leak"], "leak_null": of["leak_null"]}
+    for of in [part for part in content.get("poses", {}).get("splits", []) if part["split"] == "all"]:
+        middle = [values[len(values) // 2] for values in (of["angle_deg"], of["bound_deg"])]
+        figure |= {"poses": of["squared_error"], "lost": of["lost"], "pose_deg": middle[0], "bound_deg": middle[1]}
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in figure.items()}
+
+
+COLUMNS = ("ceiling", "ceiling_temporal", "latents", "leak", "poses", "pose_deg", "bound_deg", "lost")
+"""Of a case's row: medians over seeds, but of the frames that are lost the largest share."""
 
 
 def table(figures: dict[str, dict[int, dict]]) -> str:
-    """The smoothed scores in Markdown: a row a case, the median over seeds and each."""
+    """The smoothed scores in Markdown: a row a case, the median over seeds and each, and medians of the rest."""
     methods = dict.fromkeys(
         key for case in figures.values() for figure in case.values() for key in figure["scores"] if "smoothed" in key
     )
     lines = [
-        f"| case | {' | '.join(key.split()[0] for key in methods)} | ceiling | temporal ceiling | seconds |",
-        "|---" * (len(methods) + 4) + "|",
+        f"| case | {' | '.join(key.split()[0] for key in methods)} | {' | '.join(COLUMNS)} |",
+        "|---" * (len(methods) + len(COLUMNS) + 1) + "|",
     ]
     for name, of_case in figures.items():
         cells = [name]
         for key in methods:
             values = [figure["scores"][key]["value"] for figure in of_case.values() if key in figure["scores"]]
             cells.append(f"{statistics.median(values):.3f} ({', '.join(f'{v:.3f}' for v in values)})" if values else "")
-        for key in ("ceiling", "ceiling_temporal", "seconds_to_latents"):
-            values = [figure[key] for figure in of_case.values() if figure.get(key)]
-            cells.append(f"{statistics.median(values):.3f}" if values else "–")
+        for key in COLUMNS:
+            values = [figure[key] for figure in of_case.values() if figure.get(key) is not None]
+            middle = max if key == "lost" else statistics.median
+            cells.append(f"{middle(values):.3f}" if values else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -1,14 +1,16 @@
-"""Hinges from pairs of diffraction patterns: PCL beside the ceiling, with orientations known and searched.
+"""Hinges from pairs of diffraction patterns: PCL beside the ceiling, with orientations known and searched, and
+with modes learned from an ensemble and from one structure.
 
     python tests/benchmarks/xfel.py --out /tmp/xfel                # three seeds of 8 × 100 frames: 15 minutes of CPU
     python tests/benchmarks/xfel.py --out /tmp/xfel --frames 400   # at the recipe's size
     python tests/benchmarks/xfel.py --out /tmp/xfel --seeds 2 --parts known   # a piece of it
 
 The committed recipe `adenylate_kinase_xfel.toml` with other seeds and numbers of frames, each simulated once and
-recorded twice. Then the single-frame ceiling over the photons of a pulse, for the budget; and frames/s of an expansion
-(four modes and the pose) by the X-ray and by the electron camera, of the same structures at as many pixels, in CPU time
-of one thread; and, where it is installed, of its sums alone by finufft. Scores stand beside chance, 95 % of random
-rotations, and their interval. Finished runs stay in --out, and the same command goes on. The last line is JSON.
+recorded with orientations that are told or not. Then the single-frame ceiling over the photons of a pulse, for the
+budget; and frames/s of an expansion (four modes and the pose) by the X-ray and by the electron camera, of the same
+structures at as many pixels, in CPU time of one thread; and, where it is installed, of its sums alone by finufft.
+Scores stand beside chance, 95 % of random rotations, and their interval. Finished runs stay in --out, and the same
+command goes on. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -46,7 +48,13 @@ ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "simulations" / "adenylate_kinase_xfel.toml"
 BUDGETS = (0.1, 0.25, 0.5, 1.0, 2.0)  # times the recipe's photons
 BUDGET_FRAMES = 100
-PARTS = ("known", "hidden", "budget", "speed")
+RUNS = {  # name: knowledge of poses, what modes are learned from
+    "known": ("known", "ensemble"),
+    "hidden": ("hidden", "ensemble"),
+    "structure": ("known", "structure"),
+    "nothing": ("hidden", "structure"),
+}
+PARTS = (*RUNS, "budget", "speed")
 
 
 def main() -> None:
@@ -54,14 +62,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--frames", type=int, default=100, help="of a replica; there are eight")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="hidden, budget, speed need known")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="all others need known")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for seed in arguments.seeds:
-        for poses in (part for part in ("known", "hidden") if part in arguments.parts):
-            run = arguments.out / f"{poses}-{seed}-{arguments.frames}"
-            rows.append(recovered(run, poses, seed, arguments.frames))
+        for part in (part for part in RUNS if part in arguments.parts):
+            run = arguments.out / f"{part}-{seed}-{arguments.frames}"
+            rows.append(recovered(run, part, seed, arguments.frames))
             print(json.dumps(rows[-1]), flush=True)
     first = arguments.out / f"known-{arguments.seeds[0]}-{arguments.frames}"
     budget = budgets(first) if "budget" in arguments.parts else []
@@ -71,20 +79,26 @@ def main() -> None:
     print(json.dumps({"benchmark": "xfel", "frames": arguments.frames, "runs": rows, "budget": budget, "speed": speed}))
 
 
-def recovered(run: Path, poses: str, seed: int, n_frames: int) -> dict:
-    """Scores of a run on held-out replicas, after it is made; that with hidden poses begins with the known one's."""
-    known = run.with_name(run.name.replace("hidden", "known"))
-    if poses == "hidden" and not run.exists():
+def recovered(run: Path, part: str, seed: int, n_frames: int) -> dict:
+    """Scores of a run on held-out replicas, after it is made; others than the known one begin with its stores."""
+    (poses, start), known = RUNS[part], run.with_name(run.name.replace(part, "known"))
+    if not run.exists() and known.exists():
         shutil.copytree(known, run)
     text = RECIPE.read_text().replace("seed = 1", f"seed = {seed}").replace("n_frames = 400", f"n_frames = {n_frames}")
     text = text.replace('kind = "fixed"', f'kind = "fixed", knowledge = "{poses}"')
+    text += f'\n[embed]\nmodes_from = "{start}"\n'
     recipe = run.with_suffix(".toml")
     recipe.write_text(text.replace('"structures/', f'"{ROOT}/simulations/structures/'))
     command = [sys.executable, "-m", "tempica.cli", "run", recipe, "--out", run, "--until", "evaluate", "--jobs", "1"]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     scores = json.loads((run / "scores.json").read_text())
     movie = open_store(run / "movie.zarr", "diffraction")
-    row = {"seed": seed, "poses": poses, "photons": round(float(movie["image"].sum(("y", "x")).mean()), 1)}
+    row = {
+        "seed": seed,
+        "poses": poses,
+        "modes_from": start,
+        "photons": round(float(movie["image"].sum(("y", "x")).mean()), 1),
+    }
     for entry in scores["rows"]:
         if (entry["split"], entry["metric"]) == ("held_out", "mcc_spearman") and entry["method"] in ("pcl", "latents"):
             row[f"{entry['method']} {entry['stage']}"] = {

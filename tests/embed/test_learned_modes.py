@@ -21,7 +21,12 @@ from tempica.embed.modes.state import (
     start,
     step,
 )
+from tempica.embed.rounds import expand_frames
+from tempica.imaging.diffraction import Beamline
 from tempica.imaging.modes import Modes, principal_modes
+from tempica.imaging.photons import patterns_of
+from tempica.imaging.xray import scatterers_of
+from tempica.stores import files
 
 RHO, NOISE = 0.9, 0.15  # nm
 
@@ -83,6 +88,29 @@ def test_one_structure_is_enough(seen):
     assert state.learned.autocorrelation[0] == pytest.approx(RHO, abs=0.06)
     moved, straight = (np.linalg.norm(x[:60, None] - x[None, :60], axis=-1) for x in (state.reference, form))
     assert np.sqrt(((moved - straight) ** 2).mean()) < 0.05  # the bundle is not stretched
+
+
+@pytest.mark.parametrize("photons", [800, 8000])
+def test_one_structure_is_enough_for_patterns(photons, tmp_path):
+    """Also where they are bright, and the form that one begins with explains them far worse than noise would."""
+    rng, n = np.random.default_rng(6), 120
+    angle = 0.2 + 0.12 * rng.normal(size=n)
+    position, form = bent(angle), bent(np.zeros(1))[0]
+    rotation = Rotation.random(n, random_state=6).as_matrix()
+    line = Beamline(32, 1500.0, 100.0, 6000.0, 1.5, "none", 20.0)
+    beads = scatterers_of(["C5H8N2O2"] * len(form), np.full(len(form), 0.2))
+    dark = patterns_of(np.zeros((1, 32, 32)), line.mask, line, beads, 1.0, 0.0)
+    light = photons / dark.expected(position, rotation).sum(1).mean()
+    empty = replace(dark, scale=np.float32(light) * dark.scale)
+    likelihood = replace(empty, count=rng.poisson(empty.expected(position, rotation)).astype(np.float32))
+    poses = {"rotation": rotation, "shift_A": np.zeros((n, 2)), "precision": np.zeros(5)}
+    files.save_arrays(tmp_path / "poses.npz", **poses)
+    state = elastic_start(form, 16, n, rigid=True)
+    while not converged(state):
+        expand_frames(likelihood, state, tmp_path / "poses.npz", tmp_path / "out.npz", slice(None))
+        told = files.load_arrays(tmp_path / "out.npz")
+        state = step(state, told["information"], told["evidence"], np.arange(n), 1, timeless=True)
+    assert abs(np.corrcoef(state.learned.mean[:, 0], angle)[0, 1]) > 0.9
 
 
 def test_a_basis_that_is_right_needs_one_round(seen):

@@ -148,3 +148,21 @@ def test_double_wells_are_not_bent_to_suit_a_score(seed) -> None:
     found = PCL(2, **options).fit(X[seen], replicas=replicas[seen])
     assert found.candidates_["network"] < found.candidates_["tica"] - 0.05
     assert score(found.transform(X)) > 0.86 > score(TICA(2).fit(X[seen], replicas=replicas[seen]).transform(X))
+
+
+def test_unequal_noise_is_not_taken_for_unequal_rates(rng, autoregression) -> None:
+    """Noise without memory fixes axes of its own, here halfway between the sources: TICA's, and reproducibly so."""
+    S = autoregression(rng, 20_000, [0.8, 0.8])
+    X = S @ np.array([[1, 1], [1, -1]]) / np.sqrt(2) + rng.normal(size=S.shape) * [0.2, 1.5]
+    found = find_ambiguity(X / X.std(0), np.zeros(len(S), dtype=int), 1, "none", INFORMATION)
+    assert (found.kind, found.subspaces) == ("subspace", [[0, 1]])
+
+
+def test_nuisances_of_single_frames_and_of_whole_replicas_are_no_sources(rng, autoregression) -> None:
+    """They are as independent and as non-normal as the sources, and lack nothing but a memory."""
+    S, labels = autoregression(rng, 8000, [0.8, 0.6], "laplace"), np.repeat(np.arange(8), 1000)
+    pose, batch = rng.laplace(size=(8000, 1)), 3 * rng.normal(size=(8, 1))[labels] + rng.laplace(size=(8000, 1))
+    found = find_ambiguity(np.hstack([S, pose, batch]), labels, 1, "none", INFORMATION)
+    assert (found.kind, found.subspaces) == ("subspace", [[2, 3]])
+    assert "n_components = 2" in found.why
+    assert find_ambiguity(S, labels, 1, "none", INFORMATION).kind == "none"

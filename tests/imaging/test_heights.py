@@ -28,9 +28,10 @@ def world(n_frames: int = 3, sharpness: float = 20.0, **more: float) -> tuple[He
     return Heights(image, RADIUS, probe, NOISE, **more), (position, rotation, shift_A)
 
 
-def test_evidence_is_the_slope_of_the_misfit() -> None:
+@pytest.mark.parametrize("sharpness", [1000.0, np.inf])
+def test_evidence_is_the_slope_of_the_misfit(sharpness: float) -> None:
     """With a sharp maximum: at few pixels are two atoms so near in height that a step crosses from one to the other."""
-    seen, (position, rotation, shift_A) = world(8, sharpness=1000.0, lift_nm=1e-6, offset_nm=1e-6)
+    seen, (position, rotation, shift_A) = world(8, sharpness=sharpness, lift_nm=1e-6, offset_nm=1e-6)
     shape = 0.2 * np.random.default_rng(1).normal(size=(3, 40, 3))
     evidence = seen.expand(position, rotation, shift_A, shape, pose=True).evidence
     step = 1e-3
@@ -104,10 +105,10 @@ def test_a_molecule_that_moves_while_it_is_scanned_is_seen_to_move() -> None:
     assert (still > moving.n_values).all()
 
 
-@pytest.mark.parametrize(("axis", "fall"), [("x", np.inf), ("y", 0.5)])
-def test_sums_are_those_of_the_whole_jacobian(axis: str, fall: float) -> None:
-    """Against columns that are written out pixel by pixel, motions bead by bead."""
-    seen, (position, rotation, shift_A) = world(2, line_offset_nm=0.2)
+@pytest.mark.parametrize(("axis", "fall", "hard"), [("x", np.inf, False), ("y", 0.5, False), ("y", 0.5, True)])
+def test_sums_are_those_of_the_whole_jacobian(axis: str, fall: float, hard: bool) -> None:
+    """Against columns that are written out pixel by pixel, motions bead by bead; the maximum itself as a sharp one."""
+    seen, (position, rotation, shift_A) = world(2, sharpness=1e5 if hard else 20.0, line_offset_nm=0.2)
     seen = replace(seen, probe=replace(seen.probe, fast_axis=axis, fall_nm=fall))
     shape = 0.2 * np.random.default_rng(3).normal(size=(2, 40, 3))
     turned = position @ rotation.swapaxes(1, 2)
@@ -128,7 +129,7 @@ def test_sums_are_those_of_the_whole_jacobian(axis: str, fall: float) -> None:
     line, share = (2 if axis == "x" else 1), NOISE**2 / (NOISE**2 + N_PIXELS * 0.2**2)
     white = [part - (1 - np.sqrt(share)) * part.mean(line, keepdims=True) for part in (jacobian, rest)]
     J, r = white[0].reshape(2, N_PIXELS**2, -1), white[1].reshape(2, -1)
-    found = seen.probe.expansions(
+    found = (seen.touched() if hard else seen).probe.expansions(
         seen.image, view[:, None], turned, rotation, shape, RADIUS, pose=True, share=share
     )  # fmt: skip
     for sums, twin in zip(found, (J.swapaxes(1, 2) @ J, (r[:, None] @ J)[:, 0], (r**2).sum(1)), strict=True):

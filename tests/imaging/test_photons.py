@@ -9,6 +9,7 @@ from scipy.stats import chi2
 
 from tempica.errors import DataError
 from tempica.imaging.diffraction import Beamline, diffract
+from tempica.imaging.kernels_diffraction import CHUNK
 from tempica.imaging.photons import Patterns, patterns_of
 from tempica.imaging.xray import scatterers_of
 
@@ -80,6 +81,38 @@ def test_scores_are_the_derivatives_of_the_deviance(background, variance):
         np.testing.assert_array_less(np.abs(found.evidence[:, p] - slope), 5e-3 * size + 1e-3 * np.abs(slope))
     assert not found.information[:, 5:].any()  # shifts
     assert not found.evidence[:, 5:].any()
+
+
+@pytest.mark.parametrize("n_beads", [3, N_BEADS])
+def test_expansions_are_those_of_a_direct_sum(n_beads):
+    """Information and score of a sum in float64, written as the formulas stand, at more pixels than a chunk has."""
+    rng = np.random.default_rng(8)
+    position, rotation = rng.normal(size=(2, n_beads, 3)), Rotation.random(2, random_state=8).as_matrix()
+    shape, q = 0.1 * rng.normal(size=(2, n_beads, 3)), 0.05 * rng.normal(size=(3, 2 * CHUNK + 11))
+    factor = rng.uniform(1, 5, (n_beads, 1)) * np.exp(-20 * (q**2).sum(0))
+    seen = Patterns(
+        rng.poisson(2.0, (2, q.shape[1])).astype(np.float32),
+        q.astype(np.float32),
+        factor.astype(np.float32),
+        np.zeros(n_beads),
+        rng.uniform(0.5, 1, q.shape[1]).astype(np.float32),
+        0.3,
+    )
+    found, fluence = seen.expand_with_fluence(position, rotation, shape, pose=True)
+    for f in range(2):
+        place = 10 * (position[f] - position[f].mean(0)) @ rotation[f].T
+        moves = [10 * one @ rotation[f].T for one in shape] + [np.cross(axis, place) for axis in np.eye(3)]
+        wave = seen.factor * np.exp(2j * np.pi * place @ q)
+        amplitude = wave.sum(0)
+        slopes = [2 * np.real(np.conj(amplitude) * (2j * np.pi * (move @ q) * wave).sum(0)) for move in moves]
+        strength = np.abs(amplitude) ** 2 + 1e-3 * (seen.factor**2).sum(0)
+        mean = fluence[f] * seen.scale * strength + 0.3
+        columns = seen.scale * np.array([*(fluence[f] * np.array(slopes)), strength])
+        square, pull = columns / mean @ columns.T, columns / mean @ (seen.count[f] - mean)
+        information = square[:5, :5] - np.outer(square[:5, 5], square[5, :5]) / square[5, 5]
+        evidence = pull[:5] - square[:5, 5] * pull[5] / square[5, 5]
+        np.testing.assert_allclose(found.information[f, :5, :5], information, atol=2e-5 * information.max())
+        np.testing.assert_allclose(found.evidence[f, :5], evidence, atol=2e-5 * np.abs(evidence).max())
 
 
 def test_displacements_of_each_frame_are_those_of_all():

@@ -12,6 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from tempica.errors import DataError, StoreError
 from tempica.exchange.mmcif import write_mmcif
+from tempica.exchange.mrc_volume import read_volume
+from tempica.stores.reading import open_store
 from tempica.unmix.models import complete, export_models
 
 from ..conftest import ROOT
@@ -57,6 +59,14 @@ def test_the_ensemble_of_a_run_is_complete_and_its_populations_sum_to_one(small_
     path = mdtraj.load(str(out / "source_1.cif"))
     assert path.n_frames == 10
     assert "open source_1.cif coordsets true" in (out / "source_1.cxc").read_text()
+    maps = [read_volume(file) for file in sorted((out / "volumes_source_1").glob("*.mrc"))]
+    movie, alpha = open_store(small_run / "movie.zarr", "movie"), path.topology.select("name CA")
+    assert len(maps) == 10
+    weight, pixel = movie["scatterer_amplitude_A"].values[:, 0], np.arange(movie.sizes["x"]) - movie.sizes["x"] // 2
+    for model, found in zip(10 * path.xyz[:, alpha], maps, strict=True):
+        assert found.density.sum() * found.pixel_A**3 == pytest.approx(weight.sum(), rel=0.01)
+        centre = [(found.density.sum(axes) @ pixel) / found.density.sum() for axes in ((0, 1), (0, 2), (1, 2))]
+        np.testing.assert_allclose(found.pixel_A * np.array(centre), weight @ model / weight.sum(), atol=0.2)  # Å
     with pytest.raises(StoreError, match="exists already"):
         export_models(small_run, out)
     with pytest.raises(DataError, match="has no sources of tcl"):

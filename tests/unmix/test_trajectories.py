@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import mdtraj
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from tempica.errors import DataError, StructureError
 from tempica.ica import TICA
 from tempica.unmix import internal, read_trajectory, unmix
+from tempica.unmix.biasing import biases
 
 from ..conftest import ROOT
 
@@ -109,6 +111,7 @@ def test_a_bias_has_the_value_of_its_source(coordinates: str, swinging, tmp_path
     context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
     context.setParameter("tempica_k", 10.0)
     context.setParameter("tempica_target", 1.0)
+    assert "2 sources are a bias" in result.record["bias"]
     text = (result.folder / "bias" / "source_2.dat").read_text()
     for frame in (0, 7, 200):
         context.setPositions(trajectory.xyz[frame].astype(float))
@@ -118,6 +121,15 @@ def test_a_bias_has_the_value_of_its_source(coordinates: str, swinging, tmp_path
         energy = context.getState(getEnergy=True).getPotentialEnergy()._value
         assert energy == pytest.approx(5 * (value - 1) ** 2, rel=1e-6)
         assert _plumed(text, trajectory.xyz[frame].astype(float)) == pytest.approx(source, abs=2e-4)
+
+
+@pytest.mark.parametrize(("coordinates", "why"), [("distances", "network"), ("aligned coordinates", "superposed")])
+def test_what_is_no_sum_is_refused_as_a_bias(coordinates: str, why: str, swinging) -> None:
+    _, _, folder = swinging
+    frames = read_trajectory(folder / "t.xtc", topology=STRUCTURE, coordinates=coordinates)
+    bent = SimpleNamespace(transform=lambda X: np.tanh(X[:, :1]))
+    with pytest.raises(DataError, match=why):
+        biases(frames, bent, np.tanh(frames.X[:, :1]), {})
 
 
 def _plumed(text: str, position: np.ndarray) -> float:

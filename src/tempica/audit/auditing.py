@@ -13,12 +13,13 @@ from tempica.audit import dynamics, halves, independence, ranks, rotation, signa
 from tempica.audit.features import Features, linear, networks, number_by_contrast, with_halves
 from tempica.audit.given import Given, columns, given, refuse
 from tempica.audit.lags import lag_test
+from tempica.audit.number import not_moving, number_of, number_test
 from tempica.audit.pairs import quasi_gaussianity_test
 from tempica.audit.results import Audit, Pipeline, Test
 from tempica.audit.width import width_test
 from tempica.errors import DataError
 from tempica.evaluate.leakage import leakage
-from tempica.ica.linear.dimension import SourceCount, count_sources
+from tempica.ica.linear.dimension import count_sources
 from tempica.progress import Progress
 
 METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
@@ -103,8 +104,8 @@ def _audited(
         by_label = count_sources(data.X, labels=data.labels)
         count = by_label if count is None or by_label.n > count.n else count
     assert count is not None
-    n = _number(n_components, count, data)
-    tests.append(_counted(count, n))
+    n = number_of(n_components, count, data)
+    tests.append(number_test(count, n))
     advance()
     if n == 0:
         return _nothing(tests, data)
@@ -115,7 +116,8 @@ def _audited(
     tests += [_stages([each for of, each, _ in fits if of is features], axes), _pairs_of_axes(axes)]
     features = with_halves(features, data, seed=seed)
     advance()
-    return _judged(features, axes, tests, data, nuisances, rng, seed, advance)
+    still = not_moving(features.h @ axes.U.T, data, count)
+    return _judged(features, axes, still, tests, data, nuisances, rng, seed, advance)
 
 
 Fit = tuple[Features, rotation.Axes, independence.Dependence]
@@ -124,6 +126,7 @@ Fit = tuple[Features, rotation.Axes, independence.Dependence]
 def _judged(
     features: Features,
     axes: rotation.Axes,
+    still: tuple[int, ...],
     tests: list[Test],
     data: Given,
     nuisances: Mapping[str, np.ndarray],
@@ -153,7 +156,7 @@ def _judged(
         tests.append(ranks.rank_test(S, data, rng))
     advance()
     named = {test.name: test for test in tests}
-    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), dependence, named)
+    evidence = verdict.Evidence(data, features, axes, _determined(axes, named), dependence, named, still)
     whole, each = verdict.judge(evidence)
     notes = tuple(note for note in (data.note,) if note)
     return Audit(whole, each, evidence.confidence(), tuple(tests), _pipeline(features, axes, data), S, data.rows, notes)
@@ -163,32 +166,6 @@ def _nothing(tests: list[Test], data: Given) -> Audit:
     said = verdict.nothing({test.name: test for test in tests})
     notes = tuple(note for note in (data.note,) if note)
     return Audit(said, (), 0.0, tuple(tests), None, np.empty((len(data.X), 0)), data.rows, notes)
-
-
-def _number(asked: int | None, count: SourceCount, data: Given) -> int:
-    """Of sources: as many as are asked for or counted; all directions where nothing but values may tell them apart."""
-    most = len(count.directions)
-    if asked is not None:
-        if not (isinstance(asked, int | np.integer) and 1 <= asked <= most):
-            raise DataError(f"n_components = {asked!r} must be from 1 to {most}, the directions in which frames vary.")
-        return int(asked)
-    if count.n > 0:
-        return count.n
-    return most if not _normal(data.X) else 0
-
-
-def _normal(X: np.ndarray) -> bool:
-    """Whether no principal component of the frames, and no axis that FastICA finds, is of other than normal shape."""
-    from tempica.ica.base import linear_map, whitening
-
-    mean, white = whitening(X)
-    z = linear_map(X, mean, white)
-    i, j = np.triu_indices(z.shape[1])
-    fourth = (z**2).T @ z**2 / len(z) - 1 - 2 * np.eye(z.shape[1])
-    third = (z[:, i] * z[:, j]).T @ z / len(z)
-    # of normal frames, moments have deviations of about √24 (kurtosis), 2 and less, and √15 (third), all over √frames
-    bound = 5 / np.sqrt(len(z))
-    return bool(np.abs(fourth).max() < bound * np.sqrt(24) and np.abs(third).max() < bound * np.sqrt(15))
 
 
 def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, seed: int) -> list[Fit]:
@@ -327,11 +304,6 @@ def _leak_of(name: str, S: np.ndarray, column: np.ndarray, data: Given, seed: in
         interval=(float(found.interval[worst, 0]), float(found.interval[worst, 1])),
         details={"r2": found.r2, "null_95": found.null_95},
     )
-
-
-def _counted(count: SourceCount, n: int) -> Test:
-    least = float(count.threshold[-1]) if len(count.threshold) else None
-    return Test("number", "Some directions are not noise", n > 0, count.limits, float(count.n), least)
 
 
 def _pipeline(features: Features, axes: rotation.Axes, data: Given) -> Pipeline:

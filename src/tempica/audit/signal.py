@@ -6,18 +6,16 @@ import numpy as np
 
 from tempica.audit.given import Given
 from tempica.audit.results import Test
-from tempica.ica.base import linear_map, whitening
+from tempica.ica.linear.dependence import SIGNIFICANT, drawn_products, memory
 from tempica.series import pairs
 
 N_NULL = 199
-SIGNIFICANT = 0.01
-MOST_SQUARES = 12  # features up to which products of two take part
 
 
 def signal_tests(data: Given, rng: np.random.Generator) -> list[Test]:
     """One test of time and one of labels, as far as the data have them."""
     found = []
-    phi = _functions(data.X)
+    phi = drawn_products(data.X)
     if data.timed:
         found.append(_of_time(phi, data, rng))
     if data.labels is not None:
@@ -29,15 +27,7 @@ def _of_time(phi: np.ndarray, data: Given, rng: np.random.Generator) -> Test:
     """Frames foretell later ones: Σ of ⟨φ φ'ᵀ⟩ over two halves, one half's covariances held against the other's."""
     first = pairs(data.replicas, data.lag)
     half = len(first) // 2
-    learned = phi[first[:half]].T @ phi[first[:half] + data.lag] / half
-    here, there = phi[first[half:]], phi[first[half:] + data.lag]
-
-    def held_out(order: np.ndarray) -> float:
-        return float((learned * (here.T @ there[order] / len(order))).sum())
-
-    value = held_out(np.arange(len(there)))
-    null = np.array([held_out(rng.permutation(len(there))) for _ in range(N_NULL)])
-    p = float((1 + (null >= value).sum()) / (1 + N_NULL))
+    value, null, p = memory(phi, first[:half], first[half:], data.lag, data.replicas, rng)
     passed = p <= SIGNIFICANT
     says = "A frame foretells the next" if passed else "A frame does not foretell the next"
     return Test(
@@ -90,15 +80,3 @@ def _means(phi: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
     total = np.zeros((n, phi.shape[1]))
     np.add.at(total, labels, phi)
     return total / np.maximum(1, np.bincount(labels, minlength=n))[:, None]
-
-
-def _functions(X: np.ndarray) -> np.ndarray:
-    """White frames and their products (frame, feature), drawn in where they are large, standardised."""
-    mean, white = whitening(X)
-    z = linear_map(X, mean, white)
-    phi = z
-    if z.shape[1] <= MOST_SQUARES:
-        i, j = np.triu_indices(z.shape[1])
-        drawn = z / np.sqrt(1 + (z / 3) ** 2)
-        phi = np.concatenate([z, drawn[:, i] * drawn[:, j]], axis=1)
-    return (phi - phi.mean(0)) / np.maximum(phi.std(0), 1e-12)

@@ -39,6 +39,7 @@ class Evidence:
     determined: np.ndarray  # (n, n)
     dependence: Dependence
     tests: dict[str, Test]
+    still: tuple[int, ...] = ()  # sources that depend on neither time nor label
 
     @property
     def by_labels(self) -> bool:
@@ -79,7 +80,10 @@ def judge(evidence: Evidence) -> tuple[Verdict, tuple[Verdict, ...]]:
         return hopeless, (hopeless,) * n
     groups = unresolved(evidence.determined)
     each = tuple(_of_source(i, evidence, groups) for i in range(n))
-    if groups:
+    if evidence.still:
+        whole = _still(evidence)
+        each = tuple(whole if i in evidence.still else one for i, one in enumerate(each))
+    elif groups:
         named = " and ".join("{" + ", ".join(map(str, group)) + "}" for group in groups)
         found = next(one for one in each if one.kind == SUBSPACE)
         sentence = f"Subspace {named} is not separable: within it, every rotation fits the data as well."
@@ -105,6 +109,20 @@ def nothing(tests: dict[str, Test]) -> Verdict:
         NO_ORDER,
         tuple(name for name in ("signal_time", "signal_labels") if name in tests),
         "Take frames closer in time, less noise, or conditions that change what is seen.",
+    )
+
+
+def _still(evidence: Evidence) -> Verdict:
+    """That some sources do not move, however well parts of the data agree about them."""
+    still, n = ", ".join(map(str, evidence.still)), len(evidence.axes.U)
+    many = len(evidence.still) > 1
+    return Verdict(
+        NOT,
+        f"Source{'s' * many} {still} of {n} {'do' if many else 'does'} not move: frames in random order tell as much of"
+        " the next. It is noise, or what differs between single frames or whole replicas, as a pose or a batch does.",
+        _theorem(evidence),
+        ("number",),
+        f"Ask for n_components = {n - len(evidence.still)}, or take frames closer in time if it should move.",
     )
 
 

@@ -28,7 +28,7 @@ def export_run(run_folder: Path, out: Path, to: str, n_models: int) -> None:
     cxi          patterns.cxi, diffraction patterns in the layout of the Coherent X-ray Imaging Data Bank
     mdtraj-hdf5  the trajectory, one HDF5 file a replica with its topology
     dcd          the trajectory, one DCD file a replica, and topology.pdb
-    models       mmCIF: complete models with populations, and models along each recovered source for ChimeraX
+    models       mmCIF: complete models with populations, models and MRC maps along each recovered source
     """
     from tempica.exchange.exporting import export
 

@@ -23,12 +23,11 @@ from tempica.embed.poses.templates import Templates, make_templates
 from tempica.embed.poses.tracking import smooth_poses
 from tempica.embed.quadratic import Disc, Observed
 from tempica.embed.saved import load_motion, load_state, modes_of, save_motion
-from tempica.embed.setting import Setting, Span, joined, likelihood_of_all, molecules
+from tempica.embed.setting import Setting, Span, joined, likelihood_of_all, molecules, movie_of
 from tempica.embed.start import N_FIRST
 from tempica.imaging.modes import Modes
 from tempica.imaging.photons import Patterns
 from tempica.imaging.poses import POSE
-from tempica.runs.reading import read
 from tempica.stores import files
 
 FINER = 2.0  # rotations of the first search, by a model that is not yet right, over those of later ones
@@ -40,7 +39,7 @@ MOTION_FRAMES = 1500  # of training replicas from which the motion is learned
 def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span: Span) -> None:
     """Peaks of every frame of a span, and the best as the poses that learning begins with."""
     setting = Setting.load(setting_file)
-    spread, molecule = float(setting.shift_deviation_A), molecules(read(run, "embed", "movie"), [span])
+    spread, molecule = float(setting.shift_deviation_A), molecules(movie_of(run), [span])
     seen = likelihood_of_all(run, setting, [span])
     if isinstance(seen, Patterns):
         state = load_state(state_file)
@@ -82,7 +81,7 @@ def _views_of_model(setting_file: Path, state_file: Path, radius: int, run: Path
     n_rotations = rotations_for(modes.mean)
     if state.learned is None:
         modes, n_rotations = Modes(modes.mean, modes.shape[:N_FIRST]), round(FINER * n_rotations)
-    optics = imaging.camera_of(read(run, "embed", "movie")).optics
+    optics = imaging.camera_of(movie_of(run)).optics
     disc = Disc(optics.n_pixels, optics.pixel_size_A, radius)
     disc = replace(disc, radius=min(radius, radius_of(disc, TEMPLATE_A)))
     return modes, make_templates(disc, setting.scatterers, modes, rotation_grid(n_rotations))
@@ -102,7 +101,7 @@ def learn_motion(
     """How poses go on from frame to frame: from peaks of training replicas, then from a smoother over some of them."""
     setting, state = Setting.load(setting_file), load_state(state_file)
     modes, rho = modes_of(state)
-    movie, spread = read(run, "embed", "movie"), float(setting.shift_deviation_A)
+    movie, spread = movie_of(run), float(setting.shift_deviation_A)
     fixed = np.inf if movie.attrs["kind"] == "diffraction" else None  # shifts that no frame tells have no memory
     path = follow(peaks_of(parts), molecules(movie, spans), shift_deviation_A=spread, shift_variance=fixed)
     motion, some, count = path.motion, [], 0
@@ -131,7 +130,7 @@ def track_span(
     setting = Setting.load(setting_file)
     modes, rho = modes_of(load_state(state_file))
     motion = load_motion(motion_file)
-    molecule = molecules(read(run, "embed", "movie"), [span])
+    molecule = molecules(movie_of(run), [span])
     seen = likelihood_of_all(run, setting, [span])
     path = follow(
         peaks_of([peaks]),

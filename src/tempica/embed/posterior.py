@@ -72,6 +72,7 @@ def posterior(
     *,
     amplitude: np.ndarray | None = None,
     enough: float = ENOUGH,
+    block: int = BLOCK_FRAMES,
 ) -> Posterior:
     """Laplace posterior of every image.
 
@@ -89,14 +90,15 @@ def posterior(
         pose_prior: what is known of the poses; that they are right if none.
         amplitude: (F, K) where to begin; 0 if none.
         enough: nats; a step that promises less is the last.
+        block: frames that go together.
     Raises DataError for positions and poses that are not numbers.
     """
     rough = amplitude is None and n_iterations > FEW
     if amplitude is None:
         amplitude = np.zeros((len(likelihood), len(modes.shape)))
     parts = []
-    for first in range(0, max(len(likelihood), 1), BLOCK_FRAMES):
-        part = slice(first, first + BLOCK_FRAMES)
+    for first in range(0, max(len(likelihood), 1), block):
+        part = slice(first, first + block)
         prior = None if pose_prior is None else pose_prior[part]
         place = amplitude[part], rotation[part], shift_A[part]
         seen = likelihood[part]

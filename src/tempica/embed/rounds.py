@@ -16,6 +16,7 @@ from tempica.embed.saved import load_state, save_state
 from tempica.embed.setting import Setting, Span, joined, likelihood_of
 from tempica.imaging.likelihood import Likelihood
 from tempica.imaging.modes import Modes
+from tempica.imaging.photons import Patterns
 from tempica.recipe.experiment import Recipe
 from tempica.stores import files
 
@@ -34,7 +35,9 @@ def expand_block(
 
 def expand_frames(likelihood: Likelihood, state: State, poses: Path, out: Path, at: slice) -> None:
     """The same of the frames of a likelihood."""
-    likelihood = likelihood.widened(modes.unsure(state))
+    # a pattern has no phases: of a form that is not yet near, it is fine fringes that lead astray, and they blur first
+    begins = isinstance(likelihood, Patterns) and state.elastic is not None and state.learned is None
+    likelihood = likelihood.widened(modes.foreseen(state) if begins else modes.unsure(state))
     if detail := modes.resolution_A(state):
         likelihood = likelihood.within(detail)
     amplitude = state.amplitude[at]

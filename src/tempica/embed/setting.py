@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from tempica.imaging.linearise import Scatterers
 from tempica.imaging.photons import Patterns, patterns_in
 from tempica.imaging.photons import joined as joined_patterns
 from tempica.runs.reading import read
-from tempica.stores import files
+from tempica.stores import files, store
 
 if TYPE_CHECKING:
     import xarray
@@ -74,6 +75,20 @@ class Span:
         return dataset.isel(replica=self.replica, time=slice(self.first, self.last))
 
 
+def movie_of(run: Path) -> xarray.Dataset:
+    """The run's movie, opened once by each worker: to open it takes as long as some dozen frames."""
+    root = run / store.file_name("movie") / "zarr.json"
+    if not root.exists():
+        return read(run, "embed", "movie")  # which says what is wrong
+    about = root.stat()
+    return _opened(run, about.st_mtime_ns, about.st_ino)
+
+
+@lru_cache(maxsize=1)
+def _opened(run: Path, changed: int, file: int) -> xarray.Dataset:
+    return read(run, "embed", "movie")
+
+
 def likelihood_of(run: Path, setting: Setting, span: Span) -> Likelihood:
     """Frames of a span, whichever camera took them."""
     return likelihood_of_all(run, setting, [span])
@@ -81,7 +96,7 @@ def likelihood_of(run: Path, setting: Setting, span: Span) -> Likelihood:
 
 def likelihood_of_all(run: Path, setting: Setting, spans: list[Span]) -> Micrographs | Patterns:
     """Frames of spans, one after the other."""
-    movie = read(run, "embed", "movie")
+    movie = movie_of(run)
     if movie.attrs["kind"] == "diffraction":
         patterns = joined_patterns([patterns_in(movie, span.of(movie)["image"].values) for span in spans])
         return patterns.widened(setting.place_variance)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -17,18 +19,23 @@ from tempica.embed.modes import state as modes
 from tempica.embed.modes.leftover import place_variance, rest_shapes, turn_variance
 from tempica.embed.modes.state import State, unsure
 from tempica.embed.noise import Noise, Views, choose_radius, estimate_noise, noise_of_hidden
+from tempica.embed.outside import density_outside
+from tempica.embed.poses.symmetry import told, turns_onto_itself
 from tempica.embed.posterior import posterior
 from tempica.embed.quadratic import model_waves
 from tempica.embed.rounds import prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
 from tempica.embed.setting import Setting, Span, joined
-from tempica.errors import DataError
+from tempica.errors import DataError, IdentifiabilityWarning
 from tempica.imaging.fits import check_box
 from tempica.imaging.linearise import Scatterers
 from tempica.imaging.modes import Modes, principal_modes
 from tempica.recipe.analysis import EmbedRecipe
 from tempica.runs.reading import read
 from tempica.stores import files
+
+if TYPE_CHECKING:
+    import xarray
 
 N_PRINCIPAL = 8  # modes of an ensemble among which images choose
 N_ELASTIC = 50  # the same of an elastic network
@@ -55,6 +62,7 @@ def begin(
     movie = read(run, "embed", "movie")
     if movie.attrs["kind"] == "diffraction":
         state = first_state(recipe, run)
+        _warn_of_symmetry(movie, state)
         check_beads(recipe, state, movie.sizes["atom"])
         save_state(model_file, state)
         patterns.first_setting(movie, len(state.reference), spans).save(setting_file)
@@ -67,6 +75,7 @@ def begin(
         made = start_from_images(run, sums)
         form, scatterers = made.position, _as_strong_as(views, made, stated)
     state = first_state(recipe, run, form)
+    _warn_of_symmetry(movie, state)
     n_beads, box_A = len(scatterers.amplitude), optics.n_pixels * optics.pixel_size_A
     check_beads(recipe, state, n_beads)
     check_box(state.reference, scatterers, optics.n_pixels, optics.pixel_size_A, "The molecule")
@@ -113,6 +122,10 @@ def refine_noise(
     noise = _left_over(views, blurred, learned, found, recipe.n_iterations)
     observed, place = views.observe(noise, int(setting.radius)), (found["rotation"], found["shift_A"])
     seen = posterior(Micrographs(observed, blurred), learned, *place, recipe.n_iterations, prior_of(found))
+    form = learned.mean + np.tensordot(seen.mean, learned.shape, 1)
+    outside = density_outside(observed, blurred, form, seen.rotation, seen.shift_A)
+    if outside.is_there:
+        warnings.warn(outside.told(), stacklevel=2)
     variance = place_variance(state.shape, learned.shape, seen.covariance.mean(0), state.rest)
     variance += turn_variance(learned.mean, seen.pose_covariance.mean(0))
     replace(
@@ -122,6 +135,11 @@ def refine_noise(
         noise_power=noise.power,
         rest=rest_shapes(state.shape, learned.shape, state.rest),
     ).save(out)
+
+
+def _warn_of_symmetry(movie: xarray.Dataset, state: State) -> None:
+    if movie.attrs["pose"] == "hidden" and len(turns := turns_onto_itself(state.reference)):
+        warnings.warn(told(turns), IdentifiabilityWarning, stacklevel=2)
 
 
 def check_beads(recipe: EmbedRecipe, state: State, n_beads: int) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from scipy import ndimage
 
 from tempica.errors import DataError
-from tempica.imaging import kernels_afm, kernels_afm_soft
+from tempica.imaging import kernels_afm, kernels_afm_hard, kernels_afm_soft
 from tempica.imaging.composition import composition
 
 VAN_DER_WAALS_NM = {"H": 0.120, "C": 0.170, "N": 0.155, "O": 0.152, "S": 0.180, "P": 0.180, "Se": 0.190}  # Bondi 1964
@@ -46,7 +46,7 @@ class Probe:
         pixel_nm: edge of a pixel.
         fall_nm: height that the tip can lose from one pixel of a line to the next; inf for a perfect feedback.
         fast_axis: axis along which lines run, "x" or "y".
-        sharpness_per_nm: β of the soft maximum, for derivatives.
+        sharpness_per_nm: β of the soft maximum, for derivatives; inf for those of the maximum itself.
         tip: heights (v, u) in nm of a tip given as an array, instead of radius and half-angle: 0 at the apex, which is
             the highest, and negative elsewhere; on the grid of the pixels. None for a cone.
     """
@@ -65,7 +65,7 @@ class Probe:
             raise DataError(f"radius_nm = {self.radius_nm:g} of the tip must be 0 or more.")
         if not 0 <= self.half_angle < math.pi / 2:
             raise DataError(f"half_angle = {self.half_angle:g} rad of the tip must be from 0 to below π/2.")
-        if not (self.sharpness_per_nm > 0 and math.isfinite(self.sharpness_per_nm)):
+        if not self.sharpness_per_nm > 0:
             raise DataError(f"sharpness_per_nm = {self.sharpness_per_nm:g} of the soft maximum must be above 0.")
 
     def images(self, position: np.ndarray, radius: np.ndarray) -> np.ndarray:
@@ -154,7 +154,8 @@ class Probe:
         information = np.empty((len(xyz), n_columns, n_columns), np.float32)
         evidence, misfit = np.empty((len(xyz), n_columns), np.float32), np.empty(len(xyz))
         data = np.ascontiguousarray(swapped, dtype=np.float32)
-        kernels_afm_soft.expansions(xyz, motion, self._tip(radius), data, share, information, evidence, misfit)
+        kernel = kernels_afm_hard if math.isinf(self.sharpness_per_nm) else kernels_afm_soft
+        kernel.expansions(xyz, motion, self._tip(radius), data, share, information, evidence, misfit)
         return information, evidence, misfit
 
     def _tip(self, radius: np.ndarray) -> kernels_afm_soft.Tip:

@@ -12,6 +12,7 @@ Q nuisance (lift, then offset and slopes of the plane).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,10 @@ class Heights:
     def rough(self) -> Heights:
         return self._softer(ROUGH_PER_NM)
 
+    def touched(self) -> Heights:
+        """With derivatives of the maximum itself: those of the atom that the tip touches, in half the time."""
+        return replace(self, probe=replace(self.probe, sharpness_per_nm=math.inf))
+
     def sparser(self) -> Heights:
         """Every other pixel of every other line, the middle one among them; a tiny frame as it is."""
         n = self.probe.n_pixels
@@ -124,13 +129,11 @@ class Heights:
     def _turned(self, position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         if not (np.isfinite(position).all() and np.isfinite(rotation).all()):
             raise DataError("positions and rotations must be numbers; a frame's are not. Look for it in the images.")
-        return np.asarray(position @ rotation.swapaxes(1, 2))
+        return np.asarray(position.astype(np.float32) @ rotation.swapaxes(1, 2).astype(np.float32))
 
     def _on_support(self, turned: np.ndarray, shift_A: np.ndarray) -> np.ndarray:
-        view = turned.copy()
-        view[..., :2] += 0.1 * shift_A[:, None]
-        view[..., 2] -= (view[..., 2] - self.radius).min(1, keepdims=True)
-        return view
+        lowest = (turned[..., 2] - self.radius.astype(np.float32)).min(1)
+        return np.asarray(turned + np.column_stack([0.1 * shift_A, -lowest]).astype(np.float32)[:, None])
 
     def _scanned(self, view: np.ndarray) -> np.ndarray:
         """Places (F, S, N, 3) in the course of the scan."""

@@ -56,7 +56,7 @@ def _reach(top, arm, probe):
 
 
 @numba.njit(**COMPILED)
-def _place(xyz_SN3, n, line, n_pixels):
+def place(xyz_SN3, n, line, n_pixels):
     """Place of an atom at the start of a line, and its change from pixel to pixel."""
     n_times = xyz_SN3.shape[0]
     if n_times == 1:
@@ -98,7 +98,7 @@ def row(xyz_SN3, n, i, j0, j1, arm, probe, n_pixels, height):
 
     Returns the lateral place (x, y) of the line's first pixel as the atom sees it, and its change from pixel to pixel.
     """
-    x, y, z, vx, vy, vz = _place(xyz_SN3, n, i, n_pixels)
+    x, y, z, vx, vy, vz = place(xyz_SN3, n, i, n_pixels)
     pixel, slope, seam = probe[4], probe[3], arm * probe[2]
     y = pixel * np.float32(i - n_pixels // 2) - y
     x = -pixel * np.float32(n_pixels // 2) - x

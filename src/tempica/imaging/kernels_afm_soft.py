@@ -108,7 +108,7 @@ def _room(n_pixels: int, n_columns: int) -> tuple[np.ndarray, ...]:
 
 
 @numba.njit(**COMPILED)
-def _rates(shape_NK3, rotation_33, turned_N3, n, lowest, pose, swapped, rate_4P):
+def rates(shape_NK3, rotation_33, turned_N3, n, lowest, pose, swapped, rate_4P):
     """Fill the changes (3, P) of an atom's place, without those of height that row 3 holds."""
     n_modes = shape_NK3.shape[1]
     for k in range(n_modes):
@@ -136,10 +136,10 @@ def _rates(shape_NK3, rotation_33, turned_N3, n, lowest, pose, swapped, rate_4P)
 
 
 @numba.njit(**COMPILED)
-def _rates_at_rest(shape_NK3, rotation_33, turned_N3, lowest, pose, swapped, rate_4P):
+def rates_at_rest(shape_NK3, rotation_33, turned_N3, lowest, pose, swapped, rate_4P):
     """Fill row 3 with the changes of height of the atom that the molecule rests on; the number of parameters."""
     rate_4P[3] = np.float32(0)
-    p = _rates(shape_NK3, rotation_33, turned_N3, max(lowest, 0), lowest, pose, swapped, rate_4P)
+    p = rates(shape_NK3, rotation_33, turned_N3, max(lowest, 0), lowest, pose, swapped, rate_4P)
     if lowest >= 0:
         rate_4P[3, : p - 1] = rate_4P[2, : p - 1]
     return p
@@ -155,7 +155,7 @@ def _soft_frame(
     highest, total = sheet[0], sheet[1]
     ignored = IGNORED / sharpness
     steep = np.float32(1) / max(probe[1], np.float32(1e-6)) - np.float32(1)
-    n_columns = _rates_at_rest(shape_NK3, rotation_33, turned_N3, lowest, pose, swapped, rate_4P)
+    n_columns = rates_at_rest(shape_NK3, rotation_33, turned_N3, lowest, pose, swapped, rate_4P)
     highest_of(xyz, radius_N, probe, height, highest)
     for i in range(n_pixels):
         for j in range(n_pixels):
@@ -171,7 +171,7 @@ def _soft_frame(
                 if h < -ignored:
                     continue
                 if hidden:
-                    _rates(shape_NK3, rotation_33, turned_N3, n, lowest, pose, swapped, rate_4P)
+                    rates(shape_NK3, rotation_33, turned_N3, n, lowest, pose, swapped, rate_4P)
                     hidden = False
                 t = np.float32(j)
                 dx, dy = x + t * step, y - t * vy
@@ -216,10 +216,22 @@ def _soft_heights(
 
 
 @numba.njit(**COMPILED)
-def _sums(seen, share, image, total, column, room, line_C, information, evidence):
+def planes(column):
+    """Fill the last three columns: an offset, and slopes along the lines and across them."""
+    n_pixels, n, one = column.shape[0], column.shape[2], np.float32(1)
+    per = np.float32(2) / np.float32(n_pixels)
+    for i in range(n_pixels):
+        for j in range(n_pixels):
+            column[i, j, n - 3] = one
+            column[i, j, n - 2] = per * np.float32(j) - one
+            column[i, j, n - 1] = per * np.float32(i) - one
+
+
+@numba.njit(**COMPILED)
+def sums(seen, share, image, total, column, room, line_C, information, evidence):
     """Fill JᵀJ and Jᵀr; |r|². Pixels that see no more than the plane are many, and have three columns only."""
     n_pixels, n_columns = image.shape[0], len(evidence)
-    planes, n, misfit = n_columns - 3, 0, 0.0
+    flat, n, misfit = n_columns - 3, 0, 0.0
     rest, residual, many = room
     for i in range(n_pixels):
         for j in range(n_pixels):
@@ -237,11 +249,11 @@ def _sums(seen, share, image, total, column, room, line_C, information, evidence
         for j in range(n_pixels):
             if image[i, j] > 0 or total[i, j] > 1:
                 continue
-            for a in range(planes):
+            for a in range(flat):
                 column[i, j, a] = np.float32(0)
-            for a in range(planes, n_columns):
+            for a in range(flat, n_columns):
                 evidence[a] += rest[i, j] * column[i, j, a]
-                for b in range(planes, n_columns):
+                for b in range(flat, n_columns):
                     information[a, b] += column[i, j, a] * column[i, j, b]
     if share < 1:
         misfit -= _lines(share, rest, column, line_C, information, evidence)
@@ -274,21 +286,15 @@ def _expansions(
     share, height, sheet, rate_4P, column, line_C, information_FCC, evidence_FC, misfit_F
 ):  # fmt: skip
     n_pixels, n_columns = seen_FDD.shape[1], information_FCC.shape[1]
-    one, planes = np.float32(1), n_columns - 3
     image, n_all = np.empty((n_pixels, n_pixels), np.float32), n_pixels * n_pixels
     room = np.empty_like(image), np.empty(n_all, np.float32), np.empty((n_all, n_columns), np.float32)
-    per = np.float32(2) / np.float32(n_pixels)
-    for i in range(n_pixels):
-        for j in range(n_pixels):
-            column[i, j, planes] = one
-            column[i, j, planes + 1] = per * np.float32(j) - one
-            column[i, j, planes + 2] = per * np.float32(i) - one
+    planes(column)
     for f in range(xyz_FSN3.shape[0]):
         shape = shape_FNK3[f if shape_FNK3.shape[0] > 1 else 0]
         _soft_frame(
             xyz_FSN3[f], shape, rotation_F33[f], turned_FN3[f], lowest_F[f], pose, swapped, radius_N, probe, fall,
             sharpness, True, height, sheet, rate_4P, image, column
         )  # fmt: skip
-        misfit_F[f] = _sums(
+        misfit_F[f] = sums(
             seen_FDD[f], share, image, sheet[1], column, room, line_C, information_FCC[f], evidence_FC[f]
         )

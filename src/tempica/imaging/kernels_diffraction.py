@@ -1,7 +1,11 @@
 """Expansion of counted diffraction patterns, pattern by pixel; see `photons`.
 
-Shape legend: F frame, N bead, P pixel, C column of sums (1, then x y z of each displacement, then of the bead's own
-place), Q derivative (K displacements, then 3 rotations), X component.
+A bead that moves by dr changes |F|² by 4π q·dr g, g = Im(F) Re(E) − Re(F) Im(E), E = f exp(2πi q·r) its own wave.
+So the sum over beads goes first through E, then through the real g alone, by one matrix product for all derivatives.
+Loops over pixels run along slices: with an offset in their subscripts they would not compile to vector instructions.
+
+Shape legend: F frame, N bead, P pixel, C column of sums (x y z of each displacement, then of the bead's own place),
+Q derivative (K displacements, then 3 rotations), X component.
 """
 
 from __future__ import annotations
@@ -33,13 +37,13 @@ def expand_patterns(
         n_modes, n_pixels = displacement_gNXK.shape[3], q_XP.shape[1]
         strength = np.empty(n_pixels, dtype=np.float32)
         slope = np.empty((n_modes + (4 if pose else 1), n_pixels), dtype=np.float32)  # the last is the fluence's
-        real_wave = np.empty((view_FNX.shape[1], CHUNK), dtype=np.float32)
-        imaginary_wave = np.empty((view_FNX.shape[1], CHUNK), dtype=np.float32)
-        for number in range((n_pixels + CHUNK - 1) // CHUNK):
-            first, last = CHUNK * number, min(CHUNK * (number + 1), n_pixels)
-            _waves(view_FNX[f], q_XP, factor_NP, first, last, real_wave, imaginary_wave)
-            real, imaginary = np.dot(column, real_wave), np.dot(column, imaginary_wave)
-            _slopes(real, imaginary, q_XP, first, last, n_modes, pose, strength, slope)
+        width = _width(n_pixels)
+        beat = np.zeros((view_FNX.shape[1], width), dtype=np.float32)
+        room = np.empty((view_FNX.shape[1] + 2, width), dtype=np.float32)
+        for first in range(0, n_pixels, width):
+            last = min(first + width, n_pixels)
+            _beats(view_FNX[f], q_XP, factor_NP, first, last, strength, beat, room)
+            _slopes(np.dot(column, beat), q_XP, first, last, n_modes, pose, slope)
         for p in range(n_pixels):
             strength[p] = scale_P[p] * (strength[p] + diffuse_P[p])
             for k in range(slope.shape[0] - 1):
@@ -54,73 +58,105 @@ def expand_patterns(
 def intensities(view_FNX, q_XP, factor_NP, intensity_FP):
     """|F|² of structures."""
     for f in numba.prange(view_FNX.shape[0]):
-        real = np.empty((view_FNX.shape[1], CHUNK), dtype=np.float32)
-        imaginary = np.empty((view_FNX.shape[1], CHUNK), dtype=np.float32)
         n_pixels = q_XP.shape[1]
-        for number in range((n_pixels + CHUNK - 1) // CHUNK):
-            first, last = CHUNK * number, min(CHUNK * (number + 1), n_pixels)
-            _waves(view_FNX[f], q_XP, factor_NP, first, last, real, imaginary)
-            for p in range(last - first):
-                re, im = np.float32(0), np.float32(0)
-                for a in range(view_FNX.shape[1]):
-                    re += real[a, p]
-                    im += imaginary[a, p]
-                intensity_FP[f, first + p] = re * re + im * im
+        width = _width(n_pixels)
+        sums = np.empty((2, width), dtype=np.float32)
+        for first in range(0, n_pixels, width):
+            _intensity(view_FNX[f], q_XP, factor_NP, first, min(first + width, n_pixels), intensity_FP[f], sums)
+
+
+@numba.njit(cache=True, nogil=True)
+def _width(n_pixels):
+    """Pixels of a chunk: at most CHUNK, about as many in each."""
+    return -(-n_pixels // -(-n_pixels // CHUNK))
 
 
 @numba.njit(cache=True, nogil=True)
 def _columns(view_NX, rotation_XX, displacement_NXK, pose):
-    """Weights (C, N) of the sums over beads: 1, displacements in the view's frame, and the bead's place for turns."""
+    """Weights (C, N) of the sums over beads: displacements in the view's frame, and the bead's place for turns."""
     n_beads, n_modes = view_NX.shape[0], displacement_NXK.shape[2]
-    column = np.ones((1 + 3 * n_modes + (3 if pose else 0), n_beads), dtype=np.float32)
-    for k in range(n_modes):
+    column = np.empty((3 * n_modes + (3 if pose else 0), n_beads), dtype=np.float32)
+    for a in range(n_beads):
         for i in range(3):
-            for a in range(n_beads):
-                total = np.float32(0)
-                for j in range(3):
-                    total += rotation_XX[i, j] * displacement_NXK[a, j, k]
-                column[1 + 3 * k + i, a] = total
-    if pose:
-        for i in range(3):
-            for a in range(n_beads):
-                column[1 + 3 * n_modes + i, a] = view_NX[a, i]
+            for k in range(n_modes):
+                column[3 * k + i, a] = (
+                    rotation_XX[i, 0] * displacement_NXK[a, 0, k]
+                    + rotation_XX[i, 1] * displacement_NXK[a, 1, k]
+                    + rotation_XX[i, 2] * displacement_NXK[a, 2, k]
+                )
+            if pose:
+                column[3 * n_modes + i, a] = view_NX[a, i]
     return column
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _waves(view_NX, q_XP, factor_NP, first, last, real, imaginary):
-    """f exp(2πi q·r) of every bead, at pixels first … last − 1."""
-    for a in range(view_NX.shape[0]):
+def _beats(view_NX, q_XP, factor_NP, first, last, strength_P, beat, room):
+    """|F|² and each bead's g (N, width) at pixels first … last − 1; `room` is (N + 2, width)."""
+    n_beads, n_pixels = len(view_NX), last - first
+    qx, qy, qz = q_XP[0, first:last], q_XP[1, first:last], q_XP[2, first:last]
+    re, im = room[n_beads], room[n_beads + 1]
+    re[:] = 0
+    im[:] = 0
+    for a in range(n_beads):
         x, y, z = view_NX[a, 0], view_NX[a, 1], view_NX[a, 2]
-        for p in range(last - first):
-            at = first + p
-            c, s = _turn(x * q_XP[0, at] + y * q_XP[1, at] + z * q_XP[2, at])
-            real[a, p] = factor_NP[a, at] * c
-            imaginary[a, p] = factor_NP[a, at] * s
+        factor, real, imaginary = factor_NP[a, first:last], beat[a], room[a]
+        for p in range(n_pixels):
+            c, s = _turn(x * qx[p] + y * qy[p] + z * qz[p])
+            c *= factor[p]
+            s *= factor[p]
+            real[p] = c
+            imaginary[p] = s
+            re[p] += c
+            im[p] += s
+    for p in range(n_pixels):
+        strength_P[first + p] = re[p] * re[p] + im[p] * im[p]
+    for a in range(n_beads):
+        real, imaginary = beat[a], room[a]
+        for p in range(n_pixels):
+            real[p] = im[p] * real[p] - re[p] * imaginary[p]
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _intensity(view_NX, q_XP, factor_NP, first, last, intensity_P, sums):
+    """|F|² at pixels first … last − 1; `sums` is (2, width)."""
+    n_beads, n_pixels = len(view_NX), last - first
+    qx, qy, qz = q_XP[0, first:last], q_XP[1, first:last], q_XP[2, first:last]
+    re, im = sums[0], sums[1]
+    re[:] = 0
+    im[:] = 0
+    for a in range(n_beads):
+        x, y, z = view_NX[a, 0], view_NX[a, 1], view_NX[a, 2]
+        factor = factor_NP[a, first:last]
+        for p in range(n_pixels):
+            c, s = _turn(x * qx[p] + y * qy[p] + z * qz[p])
+            re[p] += factor[p] * c
+            im[p] += factor[p] * s
+    for p in range(n_pixels):
+        intensity_P[first + p] = re[p] * re[p] + im[p] * im[p]
 
 
 @numba.njit(cache=True, nogil=True, fastmath=_FAST)
-def _slopes(real_CP, imaginary_CP, q_XP, first, last, n_modes, pose, strength_P, slope_QP):
-    """|F|² and its derivatives 2 Re(F* dF); dF = 2πi Σ_n f_n q·dr_n exp(2πi q·r_n)."""
-    for p in range(last - first):
-        at = first + p
-        re, im = real_CP[0, p], imaginary_CP[0, p]
-        x, y, z = q_XP[0, at], q_XP[1, at], q_XP[2, at]
-        strength_P[at] = re * re + im * im
-        twice = 2 * TWO_PI
-        for k in range(n_modes):
-            c = 1 + 3 * k
-            a = x * real_CP[c, p] + y * real_CP[c + 1, p] + z * real_CP[c + 2, p]
-            b = x * imaginary_CP[c, p] + y * imaginary_CP[c + 1, p] + z * imaginary_CP[c + 2, p]
-            slope_QP[k, at] = twice * (im * a - re * b)
-        if pose:
-            c = 1 + 3 * n_modes
-            u = im * real_CP[c, p] - re * imaginary_CP[c, p]
-            v = im * real_CP[c + 1, p] - re * imaginary_CP[c + 1, p]
-            w = im * real_CP[c + 2, p] - re * imaginary_CP[c + 2, p]
-            slope_QP[n_modes, at] = twice * (v * z - w * y)  # q·(e × r) = (r × q)_e
-            slope_QP[n_modes + 1, at] = twice * (w * x - u * z)
-            slope_QP[n_modes + 2, at] = twice * (u * y - v * x)
+def _slopes(sum_CP, q_XP, first, last, n_modes, pose, slope_QP):
+    """Derivatives of |F|² at pixels first … last − 1, of sums Σ_n g_n column_n."""
+    n_pixels = last - first
+    qx, qy, qz = q_XP[0, first:last], q_XP[1, first:last], q_XP[2, first:last]
+    twice = 2 * TWO_PI
+    for k in range(n_modes):
+        x, y, z, slope = sum_CP[3 * k], sum_CP[3 * k + 1], sum_CP[3 * k + 2], slope_QP[k, first:last]
+        for p in range(n_pixels):
+            slope[p] = twice * (qx[p] * x[p] + qy[p] * y[p] + qz[p] * z[p])
+    if pose:
+        c = 3 * n_modes
+        u, v, w = sum_CP[c], sum_CP[c + 1], sum_CP[c + 2]
+        about_x, about_y, about_z = (
+            slope_QP[n_modes, first:last],
+            slope_QP[n_modes + 1, first:last],
+            slope_QP[n_modes + 2, first:last],
+        )
+        for p in range(n_pixels):  # q·(e × r) = (r × q)_e
+            about_x[p] = twice * (v[p] * qz[p] - w[p] * qy[p])
+            about_y[p] = twice * (w[p] * qx[p] - u[p] * qz[p])
+            about_z[p] = twice * (u[p] * qy[p] - v[p] * qx[p])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -129,10 +129,15 @@ class Patterns:
         return replace(self, variance_A2=self.variance_A2 + 100.0 * variance)
 
     def _seen(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scattering factors (N, P) of beads whose places are not quite known, and g (P,)."""
-        blur = np.exp(-2 * np.pi**2 * self.variance_A2[:, None] * (self.q.astype(np.float64) ** 2).sum(0))
-        alone = (self.factor.astype(np.float64) ** 2 * (1 - blur**2 + DARKEST)).sum(0)
-        return (self.factor * blur).astype(np.float32), alone.astype(np.float32)
+        """Scattering factors (N, P) of beads whose places are not quite known, and g (P,).
+
+        Both are functions of |q|, which many pixels share.
+        """
+        q2, first, shared = np.unique((self.q.astype(np.float64) ** 2).sum(0), return_index=True, return_inverse=True)
+        factor = self.factor[:, first].astype(np.float64)
+        blur = np.exp(-2 * np.pi**2 * self.variance_A2[:, None] * q2)
+        alone = (factor**2 * (1 - blur**2 + DARKEST)).sum(0)
+        return np.take((factor * blur).astype(np.float32), shared, 1), alone.astype(np.float32)[shared]
 
     @staticmethod
     def _view(position: np.ndarray, rotation: np.ndarray) -> np.ndarray:

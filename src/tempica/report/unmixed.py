@@ -85,7 +85,7 @@ def _head(record: dict[str, Any]) -> str:
         title=str(record["source"]).rpartition("/")[2],
         verdict=verdict.format(VERDICTS[record["verdict"]], record["why"]),
         facts=facts,
-        notes=[record["counted"], *record["notes"], *about["warnings"]],
+        notes=[record["counted"], *record["notes"], *about["warnings"], *filter(None, [record["bias"]])],
     )
 
 

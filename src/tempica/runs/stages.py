@@ -32,12 +32,11 @@ def _no_start(stage: str, recipe: Recipe, device: str) -> str | None:
     kind, start = recipe.render.kind, recipe.embed.modes_from
     why = {
         ("xfel", "images"): "patterns have no phases to make a map of",
-        ("xfel", "structure"): "what patterns teach of motions, begun with one structure, has been no motion at all",
         ("afm", "images"): "heights make no map",
     }.get((kind, start))
-    others = {"xfel": "'ensemble'", "afm": "'structure' or 'ensemble'"}
-    return (
-        why and f"render.kind = '{kind}' with embed.modes_from = '{start}': {why}. Write modes_from = {others[kind]}."
+    return why and (
+        f"render.kind = '{kind}' with embed.modes_from = '{start}': {why}. Write modes_from = 'structure' or"
+        " 'ensemble'."
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import openmm
 
+from tempica.errors import DataError
 from tempica.unmix.frames import Frames
 
 AFFINE = 1e-5  # of a source's deviation: how near a model must be to an affine function of the coordinates
@@ -35,17 +36,23 @@ class Bias:
 def biases(frames: Frames, model: Any, sources: np.ndarray, options: dict[str, Any]) -> list[Bias]:
     """One bias a source (frame, component) where the model is affine and coordinates are distances or torsions.
 
-    None otherwise: superposed coordinates have no force of their own in OpenMM, and a network is no sum.
+    Raises DataError otherwise: superposed coordinates have no force of their own in OpenMM, and a network is no sum.
     """
     internal = frames.internal
     if internal is None or internal.atoms is None:
-        return []
+        raise DataError(
+            "No bias was made: superposed coordinates have no force in OpenMM or PLUMED that holds them. Give"
+            " --coordinates distances or torsions."
+        )
     n = frames.X.shape[1]
     zero = np.asarray(model.transform(np.zeros((1, n)), **options), dtype=np.float64)
     slope = np.asarray(model.transform(np.eye(n), **options), dtype=np.float64) - zero
     left = np.abs(frames.X @ slope + zero - sources) / np.maximum(sources.std(0), 1e-300)
     if left.max() > AFFINE:
-        return []
+        raise DataError(
+            "No bias was made: these sources are a network's, and a bias is a sum over distances or torsions. Give a"
+            " linear method last, as in --method tica, or drive the simulation along its sources."
+        )
     weight = slope.T @ internal.matrix
     # what the coordinates' own mean leaves of the offset goes into one of their means
     mean = np.repeat(internal.mean[None], len(weight), axis=0)

@@ -1,9 +1,10 @@
-"""The ensemble of a run as complete atomic models with populations, and a series of models along each source."""
+"""The ensemble of a run as complete atomic models with populations; models and density maps along each source."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import numpy as np
 
 from tempica.errors import DataError, StoreError
 from tempica.exchange.mmcif import write_mmcif
+from tempica.exchange.mrc_volume import write_volume
 from tempica.exchange.trajectories import topology_of
 from tempica.ica.methods import trainable
+from tempica.imaging.linearise import Scatterers
+from tempica.imaging.pseudo_atoms import density_of
 from tempica.recipe.experiment import parse_recipe
 from tempica.runs.layout import structure_path
 from tempica.simulate.structures import read_structure
@@ -40,7 +44,8 @@ def export_models(run: str | Path, out: str | Path, *, n_models: int = 20, metho
     ensemble.cif holds `n_models` models: frames are clustered by their sources (k-means), and a model is the mean
     structure of a cluster, as embed's modes tell it, with all atoms of the recipe's structure; populations.csv has the
     share of frames that each stands for. source_N.cif are models along one source, the others at their median, and
-    source_N.cxc shows them in ChimeraX. All are in the frame of the recipe's body.
+    source_N.cxc shows them in ChimeraX. All are in the frame of the recipe's body. Where the movie is an electron
+    microscope's, volumes_source_N/vol_K.mrc are their densities too, of the recorded scatterers, in its pixels.
 
     Parameters:
         run: folder of a run that has been trained.
@@ -73,6 +78,7 @@ def export_models(run: str | Path, out: str | Path, *, n_models: int = 20, metho
         for i, path in enumerate(traverse(read(X), S), 1):
             write_mmcif(fresh / f"source_{i}.cif", topology, build(path.latent), f"source_{i}")
             files.write_text(fresh / f"source_{i}.cxc", SCRIPT.format(number=i, n=len(path.latent)))
+            _write_volumes(fresh / f"volumes_source_{i}", run, _beads(latents, path.latent))
         os.rename(fresh, out)
     except OSError as error:
         raise StoreError(f"{out} cannot be written: {error}. Nothing was changed.") from None
@@ -105,12 +111,8 @@ def _clusters(S: np.ndarray, n: int) -> np.ndarray:
 
 def _builder(run: Path, latents: Any) -> tuple[mdtraj.Topology, Any]:
     """Topology of the models, and the function from latents (model, mode) to positions (model, atom, 3) in nm."""
-    mean, modes = latents["mean_structure"].values, latents["mode_shape"].values
     beads = topology_of(open_store(run / store.file_name("structure"), "structure"))
-
-    def of_beads(z: np.ndarray) -> np.ndarray:
-        return mean + np.einsum("km,mas->kas", z, modes)
-
+    of_beads = partial(_beads, latents)
     molecule = parse_recipe(latents.attrs["recipe"], run / "recipe.toml").simulate.molecule
     name = getattr(molecule, "structure", None)
     if name is None or any(atom.name != "CA" for atom in beads.atoms):
@@ -123,6 +125,23 @@ def _builder(run: Path, latents: Any) -> tuple[mdtraj.Topology, Any]:
     bead = np.array([owner[_name(template.topology.atom(a))] for a in kept.tolist()])
     xyz = template.xyz[0].astype(np.float64)
     return template.topology.subset(kept), lambda z: complete(of_beads(z), xyz[alpha], xyz[kept], bead)
+
+
+def _beads(latents: Any, z: np.ndarray) -> np.ndarray:
+    """Positions (model, bead, 3) in nm of latents (model, mode)."""
+    return latents["mean_structure"].values + np.einsum("km,mas->kas", z, latents["mode_shape"].values)
+
+
+def _write_volumes(folder: Path, run: Path, position: np.ndarray) -> None:
+    """Maps of beads (model, bead, 3) as an electron microscope's movie shows them; nothing for other movies."""
+    movie = open_store(run / store.file_name("movie"), "movie")
+    if "scatterer_amplitude_A" not in movie:
+        return
+    scatterers = Scatterers(*(movie[f"scatterer_{name}_A"].values.astype(float) for name in ("amplitude", "width")))
+    n, pixel_A = movie.sizes["x"], float(movie.attrs["pixel_size_A"])
+    folder.mkdir()
+    for number, beads in enumerate(position, 1):
+        write_volume(folder / f"vol_{number:03d}.mrc", density_of(beads, scatterers, n, pixel_A), pixel_A)
 
 
 def _name(atom: Any) -> tuple[int, int]:

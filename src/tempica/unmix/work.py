@@ -125,15 +125,14 @@ def _make(
         fits, failed = _fit_all(names, frames, n, lag, seed, work, progress)
         main = fits[-1]
         record = _record(frames, fits, rows, counted, digest, options) | {"failed": failed}
-        record |= {"leakage": _leakage(frames, main.sources), "audit": None}
+        record |= {"leakage": _leakage(frames, main.sources), "audit": None, "bias": None}
         if options.get("audit"):
             record["audit"] = _audited(frames, n, lag, seed, progress)
         attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
         writing.write_stores(work, frames, fits, attributes)
         if frames.internal is not None:
-            from tempica.unmix.biasing import biases, write_biases
-
-            write_biases(work / "bias", biases(frames, main.model, main.sources, dict(find(main.name).options)))
+            record["bias"] = _biased(work / "bias", frames, main)
+            progress.say(f"unmix: {record['bias']}")
         write_traversals(work / "traversals", traverse(frames, main.sources))
         writing.write_csv(work / "sources.csv", frames, main.sources)
         made = writing.script(main, frames, source.arguments, find(main.name).options, source.reader)
@@ -243,6 +242,18 @@ def _audited(frames: Frames, n: int | None, lag: int, seed: int, progress: Progr
         progress=progress,
     )
     return {"name": frames.source, **found.as_dict()}
+
+
+def _biased(folder: Path, frames: Frames, main: Fitted) -> str:
+    """Writes each source as a bias, or says why there is none."""
+    from tempica.unmix.biasing import biases, write_biases
+
+    try:
+        found = biases(frames, main.model, main.sources, dict(find(main.name).options))
+    except DataError as reason:
+        return str(reason)
+    write_biases(folder, found)
+    return f"{len(found)} sources are a bias each, for OpenMM and PLUMED, in {folder.name}/."
 
 
 def _told(found: Leakage) -> dict[str, list[Any]]:

@@ -18,11 +18,16 @@ from __future__ import annotations
 import numpy as np
 
 STEPS = 12  # of EM
+STRONGEST = 1.0  # α: amplitudes of a basis are foreseen to be ~ N(0, 1)
 FEWEST = 1e-3  # share of the strongest direction's displacement below which another is left out
 
 
 def rest_scale(information: np.ndarray, evidence: np.ndarray, amplitude: np.ndarray) -> float:
-    """α of the rest by EM, at amplitudes (F, B) of c that the modes explain; shapes of H and u are those of `learn`."""
+    """α ≤ 1 of the rest by EM, at amplitudes (F, B) of c that the modes explain; shapes of H and u are as for `learn`.
+
+    Bright frames pull at a structure that is still wrong by more than any motion explains. Taken for a rest, that pull
+    would widen beads until nothing is seen of them, and rounds would never come back.
+    """
     pull = evidence - (information.astype(float) @ amplitude[..., None])[..., 0]
     value, vector = np.linalg.eigh(information.astype(float))
     along = (vector.swapaxes(1, 2) @ pull[..., None])[..., 0] ** 2
@@ -31,7 +36,7 @@ def rest_scale(information: np.ndarray, evidence: np.ndarray, amplitude: np.ndar
     for _ in range(STEPS):
         spread = 1 / (value + 1 / variance)
         variance = float((spread + spread**2 * along).mean())
-    return float(np.sqrt(variance))
+    return min(float(np.sqrt(variance)), STRONGEST)
 
 
 def rest_shapes(basis: np.ndarray, shape: np.ndarray, scale: float) -> np.ndarray:

@@ -149,6 +149,11 @@ def unsure(state: State) -> np.ndarray:
     return place_variance(state.shape, product(state).shape, state.learned.covariance.mean(0), state.rest)
 
 
+def foreseen(state: State) -> np.ndarray:
+    """The same of structures that are only known to be near the reference: amplitudes ~ N(0, I) of the basis."""
+    return np.asarray((state.shape**2).sum((0, 2)) / 3)
+
+
 def latents(learned: Learned, information: np.ndarray, evidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Amplitudes (F, K) of the learned modes and covariances (F, K, K), each frame for itself under the prior N(0, 1).
 

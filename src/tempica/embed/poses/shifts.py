@@ -23,10 +23,11 @@ from tempica.embed.quadratic import Observed
 
 REACH = 5.0  # deviations of the shift
 STEP_A = 2.5
-FRAMES = 40  # of a molecule that are looked at, evenly spread
+FRAMES = (6, 12, 40)  # of a molecule that are looked at, evenly spread: more where the fewer leave it open
 BLUR_A = 1.5  # error of a shift, per axis, at the nearest rotation of a grid
 WALKS_A = (0.0, 0.03, 0.1, 0.3)  # steps per frame, per axis, of which the likeliest is taken
 WORTH = 10.0  # nats that keeping shifts must gain: blurred evidence of some frames can favour it by a little
+SURE = 15.0  # nats a molecule, by which keeping shifts must gain for their means to be near
 FLOOR = 1e-9  # of a frame's evidence for any shift: two frames that contradict each other leave something
 BLOCK = 4
 
@@ -64,13 +65,17 @@ def pool_shifts(
     start = np.exp(-(shift**2).sum(1) / (2 * deviation_A**2))
     start /= start.sum()
     stretches = np.split(np.arange(len(molecule)), np.flatnonzero(np.diff(molecule)) + 1)
-    looked = [frames[np.unique(np.linspace(0, len(frames) - 1, FRAMES).astype(int))] for frames in stretches]
     small = observed.within(templates.disc.radius)
-    evidence = [_evidence(small[at], templates, shift) @ walk(BLUR_A) for at in looked]
-    anew = sum(np.log(e @ start).sum() for e in evidence)
-    fits = [[_chain(e, start, walk, np.diff(at), q) for e, at in zip(evidence, looked, strict=True)] for q in WALKS_A]
-    likely = [sum(fit[0] for fit in fits_of_q) for fits_of_q in fits]
-    if max(likely) <= anew + WORTH:
+    for n_looked in FRAMES:
+        looked = [frames[np.unique(np.linspace(0, len(frames) - 1, n_looked).astype(int))] for frames in stretches]
+        evidence = [_evidence(small[at], templates, shift) @ walk(BLUR_A) for at in looked]
+        seen = list(zip(evidence, looked, strict=True))
+        fits = [[_chain(e, start, walk, np.diff(at), q) for e, at in seen] for q in WALKS_A]
+        likely = [sum(fit[0] for fit in fits_of_q) for fits_of_q in fits]
+        gain = max(likely) - sum(np.log(e @ start).sum() for e in evidence)
+        if gain < -WORTH or gain > SURE * len(stretches):
+            break
+    if gain <= WORTH:
         return plain
     mean, deviation = np.zeros((len(observed), 2)), np.zeros(len(observed))
     for frames, at, (_, chance) in zip(stretches, looked, fits[int(np.argmax(likely))], strict=True):

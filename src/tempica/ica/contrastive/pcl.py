@@ -106,7 +106,7 @@ class PCL(ContrastiveEstimator):
         score_function_: reference or free.
         ambiguity_: "none", "linear" (resolved by the second stage, if there is one), "subspace" or "all".
         ambiguity_why_: the same in words.
-        subspaces_: lists of sources among which rotations are free.
+        subspaces_: lists of sources among which rotations are free, the last one of those without a memory, if any.
         model_: "tica", "linear" or "network", the one that was kept.
         candidates_: held-out loss of each.
         second_stage_: the one that was chosen.
@@ -295,17 +295,17 @@ class PCL(ContrastiveEstimator):
         )
         apart = False
         if len(stages) > 1:
-            series = runs(replicas, train)
-            if noise is None:
-                spread = noise_between(features[train], series, lag)
-            else:
+            series, spread = runs(replicas, train), noise_between(features[train], runs(replicas, train), lag)
+            if noise is not None:
                 spread = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
             if spread is not None:
                 self._stage, apart = without_noise(self._stage, features[train], spread, series, lag)
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
         self.stability_ = self._stability(X, sources, rung, train, runs(replicas, train), held_out)
-        found = find_ambiguity(sources, replicas, lag, self.second_stage_, self._information, apart=apart)
+        apart &= noise is not None  # what has no memory may be more than noise
+        of_stage = (lag, self.second_stage_, self._information)
+        found = find_ambiguity(sources, replicas, *of_stage, apart=apart, held_out=held_out)
         self.subspaces_ = found.subspaces
         self._say(found.kind, found.why, bool(found.subspaces))
 

@@ -19,6 +19,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tempica.errors import DataError
 from tempica.ica.base import tells_nothing
 from tempica.ica.linear.cumulants import turn
+from tempica.ica.linear.dependence import SIGNIFICANT, drawn_products, memory
 from tempica.ica.linear.fastica import FastICA
 from tempica.ica.linear.linear import SOBI
 from tempica.series import pairs, standard_error
@@ -27,7 +28,9 @@ STAGES = ("none", "fastica", "sobi")
 N_BLOCKS, BLOCK = 16, 2048  # of successive frames, over which the tests' errors are estimated
 ROTATED = 0.01  # nats of entropy by which a rotation of 45° must change two sources, and by 4 standard errors
 N_TURNED, SWEEPS = 8192, 5  # frames on which pairs of sources are turned, and how often each at most
-SPECTRAL = 0.02  # difference of two autocorrelations, and 5 standard errors: unmixing has sought such differences
+SPECTRAL = (
+    0.02  # difference of two autocorrelations or decays, and 5 standard errors: unmixing has sought such differences
+)
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,23 @@ def check_stage(name: str) -> tuple[str, ...]:
 
 
 def find_ambiguity(
-    S: np.ndarray, labels: np.ndarray, lag: int, stage: str, information: np.ndarray, *, apart: bool = False
+    S: np.ndarray,
+    labels: np.ndarray,
+    lag: int,
+    stage: str,
+    information: np.ndarray,
+    *,
+    apart: bool = False,
+    held_out: np.ndarray | None = None,
 ) -> Ambiguity:
     """Judge unmixed sources S by what their rotations change.
 
-    A pair of sources is told apart if turning it by 45° changes the entropy of its values or of its innovations
-    (linear prediction at the lag), or if two autocorrelations differ: non-Gaussian values, non-Gaussian dynamics or
-    separate spectra, of which a linear ICA needs one; or by what is known `apart` from that. `information` (pair,)
-    are held-out nats that a frame has about the next: without any, nothing is identifiable.
+    A pair of sources is told apart if turning it by 45° raises the entropy of its values or of its innovations
+    (linear prediction at the lag), or if two autocorrelations decay differently: non-Gaussian values, non-Gaussian
+    dynamics or separate spectra, of which a linear ICA needs one; or by what is known `apart` from that. `information`
+    (pair,) are held-out nats that a frame has about the next: without any, nothing is identifiable. Nor is a source
+    that remembers nothing in frames `held_out` (a mask, the second half if not given): noise, or what differs from one
+    frame to the next, as a pose does, is as non-Gaussian as any source, and as reproducible.
     """
     n = S.shape[1]
     everything = list(range(n))
@@ -136,20 +148,24 @@ def find_ambiguity(
             " Take a shorter lag, or data with temporal dependence."
         )
         return Ambiguity("all", [everything], why)
-    innovation = _innovations(S, labels, lag)
-    joined = np.zeros((n, n), dtype=bool)
-    for i, j in combinations(everything, 2):
-        told = apart or _turns(S, i, j) or _turns(innovation, i, j) or _spectra_differ(S, labels, lag, i, j)
-        joined[i, j] = not told
-    _, group = connected_components(joined, directed=False)
-    groups = [np.flatnonzero(group == g).tolist() for g in range(group.max() + 1)]
-    subspaces = [members for members in groups if len(members) > 1]
+    moves = _remembers(S, labels, lag, held_out)
+    subspaces = [] if apart else _unresolved(S, labels, lag, moves)
+    if not all(moves):
+        still = [i for i in everything if not moves[i]]
+        why = (
+            f"What does not move is not identifiable. Of source {' and of source '.join(map(str, still))} a frame"
+            f" tells no more in the frame {lag} later than frames in random order do: noise, or what differs between"
+            " single frames or whole replicas, as a pose or a batch does."
+            f" Take n_components = {n - len(still)}."
+        )
+        return Ambiguity("all" if len(still) == n else "subspace", [*subspaces, still], why)
     if subspaces:
         named = "; ".join(", ".join(map(str, members)) for members in subspaces)
         why = (
             f"Sources {named} are not identifiable one by one: as far as these {len(S):,} frames tell, they are"
-            " Gaussian with equal autocorrelations, so that every rotation among them fits as well. Read them as a"
-            " subspace, or take more frames, or conditions that change their rates or amplitudes separately."
+            " Gaussian with autocorrelations that decay alike, so that every rotation among them fits as well (levels"
+            " alone differ wherever noise is unequal). Read them as a subspace, or take more frames, or conditions that"
+            " change their rates or amplitudes separately."
         )
         return Ambiguity("subspace", subspaces, why)
     gaussian = gaussian_sources(S, labels, lag)
@@ -162,6 +178,19 @@ def find_ambiguity(
         )
         return Ambiguity("linear", [gaussian], why)
     return Ambiguity("linear", [], f"Gaussian innovations leave a linear mixture, which {stage} has resolved.")
+
+
+def _unresolved(S: np.ndarray, labels: np.ndarray, lag: int, moves: list[bool]) -> list[list[int]]:
+    """Groups of sources among which no pair that moves is told apart."""
+    n, innovation = S.shape[1], _innovations(S, labels, lag)
+    joined = np.zeros((n, n), dtype=bool)
+    for i, j in combinations(range(n), 2):
+        if moves[i] and moves[j]:
+            told = _turns(S, i, j) or _turns(innovation, i, j) or _spectra_differ(S, labels, lag, i, j)
+            joined[i, j] = not told
+    _, group = connected_components(joined, directed=False)
+    groups = [np.flatnonzero(group == g).tolist() for g in range(group.max() + 1)]
+    return [members for members in groups if len(members) > 1]
 
 
 def matched(S: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -246,7 +275,7 @@ def _blocks(series: np.ndarray) -> list[np.ndarray]:
 
 
 def _turns(series: np.ndarray, i: int, j: int) -> bool:
-    """Whether the entropies of two columns change when their plane is turned by 45°."""
+    """Whether the entropies of two columns rise when their plane is turned by 45°."""
     pair = series[:, [i, j]] / np.maximum(series[:, [i, j]].std(0), 1e-12)
     turned = pair @ np.array([[1, 1], [1, -1]]) / np.sqrt(2)
     change = [
@@ -256,19 +285,45 @@ def _turns(series: np.ndarray, i: int, j: int) -> bool:
     return _beyond(np.array(change), ROTATED, 4)
 
 
+def _remembers(S: np.ndarray, labels: np.ndarray, lag: int, held_out: np.ndarray | None) -> list[bool]:
+    """Whether values and squares of each source are as covariant in held-out pairs of frames as in the others."""
+    first = pairs(labels, lag)
+    asked = np.arange(len(first)) >= len(first) // 2 if held_out is None else held_out[first] & held_out[first + lag]
+    given = first[~asked] if held_out is None else first[~held_out[first] & ~held_out[first + lag]]
+    rng = np.random.default_rng(0)
+    found = []
+    for column in S.T:
+        phi = drawn_products(column[:, None]) if np.ptp(column) > 0 else np.zeros((len(S), 1))
+        found.append(memory(phi, given, first[asked], lag, labels, rng)[2] <= SIGNIFICANT)
+    return found
+
+
 def _spectra_differ(S: np.ndarray, labels: np.ndarray, lag: int, i: int, j: int) -> bool:
+    """Whether ρ(k)/ρ(1) of two columns differ for some k, by a jackknife; ρ(1) themselves where there is no more.
+
+    White noise lowers all autocorrelations of a source by one factor: of unequal strength, it makes levels differ.
+    """
     pair = (S[:, [i, j]] - S[:, [i, j]].mean(0)) / np.maximum(S[:, [i, j]].std(0), 1e-12)
+    products = []
     for k in _multiples(labels, lag):
         first = pairs(labels, lag * k)
-        product = pair[first] * pair[first + lag * k]
-        blocks = np.array_split(product[:, 0] - product[:, 1], N_BLOCKS)
-        if _beyond(np.array([block.mean() for block in blocks]), SPECTRAL, 5):
-            return True
-    return False
+        blocks = np.array_split(pair[first] * pair[first + lag * k], N_BLOCKS)
+        products.append((np.array([block.sum(0) for block in blocks]), np.array([[len(block)] for block in blocks])))
+
+    def difference(keep: np.ndarray) -> np.ndarray:
+        rho = np.array([total[keep].sum(0) / number[keep].sum() for total, number in products])
+        rho = rho if len(rho) == 1 else rho[1:] / np.where(np.abs(rho[0]) > 1e-6, rho[0], 1e-6)
+        return rho[:, 0] - rho[:, 1]
+
+    block = np.arange(N_BLOCKS)
+    without = np.array([difference(block != k) for k in block])
+    error = np.sqrt((N_BLOCKS - 1) * without.var(0))
+    found = np.abs(difference(block >= 0))
+    return bool(((found > SPECTRAL) & (found > 5 * error)).any())
 
 
 def _beyond(values: np.ndarray, least: float, errors: float) -> bool:
-    mean = abs(values.mean())
+    mean = values.mean()
     return bool(mean > least and mean > errors * values.std(ddof=1) / np.sqrt(len(values)))
 
 

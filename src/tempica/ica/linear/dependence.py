@@ -1,4 +1,4 @@
-"""How much each direction of white frames depends on other frames, or on labels.
+"""How much each direction of white frames depends on other frames, or on labels; memory, beside frames in random order.
 
 Shape legend: m pair of frames, n direction.
 """
@@ -9,8 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tempica.ica.base import linear_map, whitening
+
 WHOLE = 12  # directions up to which every feature is used; their number grows with the square, the time with the fourth
 MOST_GROUPS = 64  # of labels
+MOST_SQUARES = 12  # features up to which products of two take part in a test of memory
+SERIES = 20  # frames of a series, on average, from which on what it keeps all along is told from memory
+N_SHUFFLED, SIGNIFICANT = 199, 0.01  # series in random order; probability of so much memory in one of them
 
 Dependence = Callable[[np.ndarray], np.ndarray]
 
@@ -89,3 +94,45 @@ def contracted_share(z: np.ndarray, other: np.ndarray) -> np.ndarray:
     moment = (z * size[:, None]).T @ z / m
     first, second = weighed.mean(0), size @ z / m
     return value @ value.T + mixed @ mixed.T + moment @ moment.T + np.outer(first, first) + np.outer(second, second)
+
+
+def drawn_products(X: np.ndarray) -> np.ndarray:
+    """White frames and their products (frame, feature), drawn in where they are large, standardised."""
+    mean, white = whitening(X)
+    z = linear_map(X, mean, white)
+    phi = z
+    if z.shape[1] <= MOST_SQUARES:
+        i, j = np.triu_indices(z.shape[1])
+        drawn = z / np.sqrt(1 + (z / 3) ** 2)
+        phi = np.concatenate([z, drawn[:, i] * drawn[:, j]], axis=1)
+    return (phi - phi.mean(0)) / np.maximum(phi.std(0), 1e-12)
+
+
+def memory(
+    phi: np.ndarray, learned: np.ndarray, asked: np.ndarray, lag: int, replicas: np.ndarray, rng: np.random.Generator
+) -> tuple[float, np.ndarray, float]:
+    """How far covariances of features φ (frame, k) of two frames `lag` apart agree between two sets of pairs.
+
+    Σ of ⟨φ φ'ᵀ⟩ of the pairs that begin at frames `learned`, times that of pairs `asked`; the same (199,) of asked
+    pairs whose later frames are `shuffled`; and the probability of as large a value.
+    """
+    known = phi[learned].T @ phi[learned + lag] / len(learned)
+    here, there, series = phi[asked], phi[asked + lag], replicas[asked]
+
+    def agreement(order: np.ndarray) -> float:
+        return float((known * (here.T @ there[order] / len(order))).sum())
+
+    value = agreement(np.arange(len(there)))
+    null = np.array([agreement(shuffled(series, rng)) for _ in range(N_SHUFFLED)])
+    return value, null, float((1 + (null >= value).sum()) / (1 + N_SHUFFLED))
+
+
+def shuffled(replicas: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Frames (frame,) of consecutive replicas in random order, each within its own.
+
+    So what a replica keeps all along, as a batch does, is kept, and is no memory. Over all of them where replicas are
+    shorter than 20 frames on average, too short to tell one from the other.
+    """
+    if len(replicas) < SERIES * len(np.unique(replicas)):
+        return rng.permutation(len(replicas))
+    return np.lexsort((rng.random(len(replicas)), replicas))

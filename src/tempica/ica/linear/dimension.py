@@ -13,7 +13,7 @@ import numpy as np
 from tempica.errors import DataError
 from tempica.ica.base import check_lags, linear_map, whitening
 from tempica.ica.labels import check_labels
-from tempica.ica.linear.dependence import of_labels, of_pairs
+from tempica.ica.linear.dependence import SERIES, of_labels, of_pairs
 from tempica.progress import Progress
 from tempica.series import check_replicas, pairs
 
@@ -52,7 +52,8 @@ def count_sources(
     memory, of value or of variance. With `labels`, φ are their indicators instead: directions whose mean or
     variance depends on the label. One direction after the other is counted while its eigenvalue exceeds, by 4
     standard deviations, the largest one when the frames of the directions not yet counted are permuted; with labels,
-    whole blocks of frames are, two correlation times long. Of more than 12 directions, sums over features take the
+    whole blocks of frames are, two correlation times long. What a replica of 20 or more frames keeps all along, as a
+    batch does, is no source: means of replicas are taken off. Of more than 12 directions, sums over features take the
     place of the features (`dependence`), so that the time of a direction grows with the square of their number.
 
     The number is that of the sources behind a linear mixing, and behind a nonlinear one whose noise directions are
@@ -78,8 +79,9 @@ def count_sources(
         raise DataError("Frames must be finite to count sources; some are not.")
     mean, white = whitening(X)
     if labels is None:
-        chosen, here, there = _pairs_of_all(check_replicas(replicas, len(X)), check_lags(lag))
-        Z, block = linear_map(X[chosen].astype(np.float64), mean, white), 1
+        replicas = check_replicas(replicas, len(X))
+        chosen, here, there = _pairs_of_all(replicas, check_lags(lag))
+        Z, block = _moving(linear_map(X[chosen].astype(np.float64), mean, white), replicas[chosen]), 1
         dependence = of_pairs([*zip(here, there, strict=True), *zip(there, here, strict=True)])
     else:
         names, number = np.unique(check_labels(labels, len(X)), return_inverse=True)
@@ -163,6 +165,14 @@ def _pairs_of_all(labels: np.ndarray, lags: tuple[int, ...]) -> tuple[np.ndarray
     used = np.unique(np.concatenate([frames for pair in both for frames in pair]))
     here, there = ([np.searchsorted(used, pair[end]) for pair in both] for end in (0, 1))
     return used, here, there
+
+
+def _moving(Z: np.ndarray, replicas: np.ndarray) -> np.ndarray:
+    """Frames less the mean of their replica, unless replicas are too short to tell it from a memory."""
+    _, number, count = np.unique(replicas, return_inverse=True, return_counts=True)
+    if count.mean() < SERIES:
+        return Z
+    return Z - np.stack([np.bincount(number, column) for column in Z.T], axis=1)[number] / count[number, None]
 
 
 def _block_length(Z: np.ndarray, number: np.ndarray) -> int:
