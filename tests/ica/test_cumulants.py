@@ -6,7 +6,7 @@ import torch
 
 from tempica.errors import DataError
 from tempica.ica import PCL
-from tempica.ica.linear.cumulants import noise_of_means, turn
+from tempica.ica.linear.cumulants import noise_between, noise_of_means, turn
 
 NOISE = np.array([[0.25, -0.15], [-0.15, 0.4]])
 REPLICAS = np.repeat(np.arange(4), 1500)
@@ -69,25 +69,39 @@ def test_noise_as_strong_as_the_frames_turns_nothing():
 
 
 @pytest.mark.filterwarnings("ignore:.*not identifiable:tempica.errors.IdentifiabilityWarning")
-def test_pcl_takes_the_covariance_of_posterior_means_into_account():
+@pytest.mark.parametrize("known", [True, False])
+def test_pcl_takes_noise_into_account(known):
     S, R = kicked(6), np.array([[1.0, 0.4], [-0.2, 1.0]])
     frames, noise = noisy(S, 7) @ R.T, R @ NOISE @ R.T
     prior = np.cov(frames.T) - noise
     gain = prior @ np.linalg.inv(prior + noise)
     means, covariance = (frames - frames.mean(0)) @ gain.T, prior - gain @ prior
 
-    def mixed(covariance):
-        pcl = PCL(n_restarts=1, max_steps=150, random_state=0).fit(means, replicas=REPLICAS, covariance=covariance)
-        found = pcl.transform(means)
-        np.testing.assert_allclose(found.std(0), 1, atol=0.05)
-        mixing = np.abs(np.linalg.lstsq(S, found, rcond=None)[0].T)
-        mixing = mixing if mixing[0, 0] > mixing[0, 1] else mixing[::-1]
-        return (mixing[[0, 1], [1, 0]] / np.diagonal(mixing)).max(), pcl.second_stage_
+    given = covariance if known else None
+    pcl = PCL(n_restarts=1, max_steps=150, random_state=0).fit(means, replicas=REPLICAS, covariance=given)
+    assert pcl.second_stage_ == "cumulants"
+    np.testing.assert_allclose(pcl.transform(means).std(0), 1, atol=0.05)
 
-    before, _ = mixed(None)
-    after, stage = mixed(covariance)
-    assert stage == "cumulants"
-    assert after < 0.5 * before
+    def mixed(stage):
+        mixing = np.abs(np.linalg.lstsq(S, pcl.transform(means, stage=stage), rcond=None)[0].T)
+        mixing = mixing if mixing[0, 0] > mixing[0, 1] else mixing[::-1]
+        return (mixing[[0, 1], [1, 0]] / np.diagonal(mixing)).max()
+
+    assert mixed("sources") < 0.5 * mixed("features")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_is_told_from_sources_by_what_it_forgets(seed):
+    R = np.array([[1.0, 0.4], [-0.2, 1.0]])
+    np.testing.assert_allclose(
+        noise_between(noisy(kicked(seed), seed + 50) @ R.T, REPLICAS), R @ NOISE @ R.T, atol=0.08
+    )
+
+
+def test_what_has_no_memory_has_no_noise_apart():
+    rng = np.random.default_rng(8)
+    assert noise_between(rng.normal(size=(6000, 2)), REPLICAS) is None
+    assert noise_between(kicked(1), np.repeat(np.arange(3000), 2)) is None
 
 
 def test_images_have_no_covariance():

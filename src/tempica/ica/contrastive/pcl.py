@@ -30,7 +30,7 @@ from tempica.ica.contrastive.second_stage import (
 )
 from tempica.ica.contrastive.within import WithinReplicas
 from tempica.ica.labels import last_share
-from tempica.ica.linear.cumulants import noise_of_means
+from tempica.ica.linear.cumulants import noise_between, noise_of_means
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
 from tempica.ica.options import Training
@@ -59,9 +59,9 @@ class PCL(ContrastiveEstimator):
     warned of (`IdentifiabilityWarning`) and kept in `ambiguity_`.
 
     Noise that is correlated between sources draws the contrast's axes aside, for what it makes independent is source
-    plus noise. Where frames come with a covariance, sources are therefore turned by their cumulants (curvatures of the
-    generating function) and covariances at a lag, which Gaussian noise does not change (behind a network, to first
-    order), if those tell the axes apart and differ by more than their errors: then `second_stage_` is "cumulants".
+    plus noise. Sources are therefore turned by their cumulants (curvatures of the generating function) and covariances
+    at a lag, which Gaussian noise does not change (behind a network, to first order), if those tell the axes apart and
+    differ by more than their errors: `second_stage_` is then "cumulants". Without one, noise is what has no memory.
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
     sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
@@ -294,15 +294,18 @@ class PCL(ContrastiveEstimator):
             gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
         )
         apart = False
-        if noise is not None and len(stages) > 1:
-            of_features = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
-            self._stage, apart = without_noise(self._stage, features[train], of_features, runs(replicas, train), lag)
+        if len(stages) > 1:
+            series, spread = runs(replicas, train), noise_between(features[train], runs(replicas, train), lag)
+            if noise is not None:
+                spread = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
+            if spread is not None:
+                self._stage, apart = without_noise(self._stage, features[train], spread, series, lag)
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
         self.stability_ = self._stability(X, sources, rung, train, runs(replicas, train), held_out)
-        found = find_ambiguity(
-            sources, replicas, lag, self.second_stage_, self._information, apart=apart, held_out=held_out
-        )
+        apart &= noise is not None  # what has no memory may be more than noise
+        of_stage = (lag, self.second_stage_, self._information)
+        found = find_ambiguity(sources, replicas, *of_stage, apart=apart, held_out=held_out)
         self.subspaces_ = found.subspaces
         self._say(found.kind, found.why, bool(found.subspaces))
 

@@ -43,6 +43,24 @@ def noise_of_means(X: np.ndarray, covariance: Any) -> np.ndarray:
     return back @ noise @ back.T
 
 
+def noise_between(S: np.ndarray, labels: np.ndarray, lag: int = 1) -> np.ndarray | None:
+    """Covariance (n, n) of the noise in sources S that forgets at once: what covariances at two lags leave of all.
+
+    Of sources that forget exponentially, mixed in any way, C(τ) C(2τ)⁻¹ C(τ) is the covariance without noise. Of other
+    independent ones it is diagonal along their own axes all the same, which is all that their axes need. Directions of
+    negative noise have none. None where no series has a pair 2τ apart, or some direction is forgotten by then.
+    """
+    if np.bincount(labels).max() <= 2 * lag:
+        return None
+    S = S - S.mean(0)
+    total, once, twice = (_symmetric_covariance(S, labels, k * lag) for k in range(3))
+    scale = np.sqrt(np.diagonal(total))
+    if np.linalg.eigvalsh(twice / np.outer(scale, scale))[0] < LEAST:
+        return None
+    value, vector = np.linalg.eigh((total - once @ np.linalg.solve(twice, once)) / np.outer(scale, scale))
+    return (vector * np.maximum(value, 0)) @ vector.T * np.outer(scale, scale)
+
+
 def turn(S: np.ndarray, N: np.ndarray, labels: np.ndarray, lag: int = 1) -> np.ndarray | None:
     """Matrix (n, n) with unit diagonal that undoes what noise of covariance N has mixed into sources S.
 
@@ -70,6 +88,12 @@ def turn(S: np.ndarray, N: np.ndarray, labels: np.ndarray, lag: int = 1) -> np.n
     off = ~np.eye(n, dtype=bool)
     beyond = np.abs(whole[off]) > norm.ppf(1 - 0.5 * SURE / off.sum()) * error[off]
     return whole if beyond.any() else np.eye(n)
+
+
+def _symmetric_covariance(S: np.ndarray, labels: np.ndarray, lag: int) -> np.ndarray:
+    first = pairs(labels, lag) if lag else np.arange(len(S))
+    lagged = S[first].T @ S[first + lag] / len(first)
+    return 0.5 * (lagged + lagged.T)
 
 
 class _Statistics:
