@@ -13,7 +13,9 @@ seconds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
+import itertools
 import json
 import re
 import shutil
@@ -26,6 +28,9 @@ import numpy as np
 
 import tempica
 from tempica.embed.checks.models import folded_differently
+from tempica.embed.modes.elastic import elastic_modes
+from tempica.embed.start import N_ELASTIC
+from tempica.errors import TempicaError
 from tempica.imaging.modes import Modes
 from tempica.stores import store
 
@@ -107,7 +112,7 @@ def tempica_run(recipe: Path, text: str, run: Path, until: str, jobs: int) -> No
 def plant(run: Path, violation: str | None, *, before: bool) -> None:
     """Overwrite what a run holds: before it is rendered, or before it is embedded."""
     form = read(run, "structure", "position")
-    alien = folded_differently(Modes(form, np.zeros((0, *form.shape))), np.random.default_rng(5)).mean
+    alien = folded(form)
     if violation == "halves" and before:
         position = read(run, "trajectory", "position")
         position[1:5:2] = alien + (position[1:5:2] - position[1:5:2].mean(1, keepdims=True))
@@ -118,6 +123,16 @@ def plant(run: Path, violation: str | None, *, before: bool) -> None:
         position = read(run, "ensemble", "position")
         mean = position.mean(0)
         overwrite(run, "ensemble", mean + (position - mean)[:, ::-1])
+
+
+def folded(form: np.ndarray) -> np.ndarray:
+    """The same beads along another chain: the first that holds together as an elastic network, or none could begin."""
+    for seed in itertools.count(5):
+        alien = folded_differently(Modes(form, np.zeros((0, *form.shape))), np.random.default_rng(seed)).mean
+        with contextlib.suppress(TempicaError):
+            elastic_modes(alien, N_ELASTIC)
+            return alien
+    raise AssertionError("never reached")
 
 
 def read(run: Path, kind: str, name: str) -> np.ndarray:
