@@ -46,8 +46,8 @@ class Outside:
     def told(self) -> str:
         """One sentence."""
         return (
-            f"images hold density beside the structure, over {self.volume_nm3:.0f} nm³ more than half as dense as itself:"
-            " a part of the molecule is missing from the structure, or something else lies beside it. Give the whole"
+            f"images hold density beside the structure, over {self.volume_nm3:.0f} nm³ more than half as dense as"
+            " itself: a part of the molecule is missing from the structure, or something else lies beside it. Give the whole"
             " molecule of which the images were made"
         )
 
