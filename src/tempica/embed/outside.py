@@ -47,8 +47,8 @@ class Outside:
         """One sentence."""
         return (
             f"images hold density beside the structure, over {self.volume_nm3:.0f} nm³ more than half as dense as"
-            " itself: a part of the molecule is missing from the structure, or something else lies beside it. Give the whole"
-            " molecule of which the images were made"
+            " itself: a part of the molecule is missing from the structure, or something else lies beside it. Give the"
+            " whole molecule of which the images were made"
         )
 
 
