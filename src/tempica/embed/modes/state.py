@@ -15,6 +15,7 @@ Shape legend: F frame, N bead, B basis, K source, R round.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ import numpy as np
 from tempica.embed.modes.elastic import CUTOFF_NM, RMS_NM, Isometry, Network, elastic_modes, network, rigid_motions
 from tempica.embed.modes.leftover import place_variance, rest_scale
 from tempica.embed.modes.state_space import Learned, learn, project, single_frames
+from tempica.errors import DataError
 from tempica.imaging.modes import Modes
 
 MOST_ROUNDS = 14
@@ -113,7 +115,9 @@ def step(
     rest = rest_scale(information[::every], evidence[::every], state.amplitude[::every])
     new = replace(state, learned=learned, amplitude=learned.amplitude, rest=rest)
     if state.elastic is not None and len(state.change) < MOVES:
-        new = _moved(new, state.elastic)
+        # the reference stays where its network would hang loose, as a structure of another molecule's does when pulled
+        with contextlib.suppress(DataError):
+            new = _moved(new, state.elastic)
     before, after = (s.reference + np.tensordot(s.amplitude[::every], s.shape, 1) for s in (state, new))
     change = np.sqrt(((after - before) ** 2).mean() / max(((after - after.mean(0)) ** 2).mean(), 1e-300))
     return replace(new, change=np.append(state.change, change))
