@@ -36,11 +36,16 @@ class TemporalEstimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             lost them (TCL's |s|), else the same.
     """
 
+    __signature__: inspect.Signature
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, of_lists in (("fit", joining_lists), ("score", joining_lists), ("transform", keeping_lists)):
             if name in cls.__dict__:
                 setattr(cls, name, of_lists(cls.__dict__[name]))
+        # of a class that inherits its parameters, some versions of Python take that of __new__ below
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        cls.__signature__ = inspect.Signature(parameters)
 
     def __new__(cls, *args: Any, **parameters: Any) -> Any:
         # Python's own message would not say where an option of training has gone
