@@ -55,7 +55,7 @@ def test_a_stage_has_a_room_a_section_and_schemas(stage) -> None:
             [],
         ),
         ({"render": {"kind": "afm"}}, "cpu", []),
-        ({"render": {"kind": "afm"}}, "cuda", ["render"]),
+        ({"render": {"kind": "afm"}}, "cuda", []),
         (
             {"render": {"kind": "afm", "poses": {"knowledge": "known"}}, "embed": {"modes_from": "images"}},
             "cpu",

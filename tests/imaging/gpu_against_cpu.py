@@ -8,6 +8,7 @@ import json
 import numpy as np
 
 from tempica import imaging
+from tempica.imaging.afm import Probe
 
 
 def main():
@@ -30,7 +31,25 @@ def main():
         ):
             error = np.linalg.norm(value - twin) / np.linalg.norm(twin)
             worst[name] = max(worst[name], float(error))
+    worst["heights"] = error_of_heights(rng)
     print(json.dumps(worst | {"repeated": repeated}))
+
+
+def error_of_heights(rng):
+    """The largest difference of heights in nm: frames taken at once or scanned, with or without parachuting."""
+    worst = 0.0
+    for n_times, fall, tip in (
+        (1, np.inf, None),
+        (3, np.inf, None),
+        (4, 0.3, None),
+        (1, 0.3, ((-1.0, 0.0, -1.0),) * 3),
+    ):
+        probe = Probe(radius_nm=0.4, half_angle=0.2, n_pixels=7, pixel_nm=0.4, fall_nm=fall, tip=tip)
+        position = rng.uniform([-1.5, -1.5, 0.2], [1.5, 1.5, 2.0], (2, n_times, 5, 3))
+        radius = rng.uniform(0.1, 0.3, 5)
+        twins = [probe.images(position, radius, device) for device in ("cpu", "cuda")]
+        worst = max(worst, float(np.abs(twins[0] - twins[1]).max()))
+    return worst
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ def test_the_gpu_kernels_agree_with_those_of_the_cpu():
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["image"] <= 1e-5
     assert found["jacobian"] <= 1e-5
+    assert found["heights"] <= 1e-5
     assert found["repeated"]
 
 

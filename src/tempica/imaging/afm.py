@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,14 +68,15 @@ class Probe:
         if not self.sharpness_per_nm > 0:
             raise DataError(f"sharpness_per_nm = {self.sharpness_per_nm:g} of the soft maximum must be above 0.")
 
-    def images(self, position: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    def images(self, position: np.ndarray, radius: np.ndarray, device: str = "cpu") -> np.ndarray:
         """Heights (F, D, D) in nm without noise, float32.
 
         Parameters:
             position: (F, S, N, 3) in nm at S times evenly spaced from the start of the first line to the end of the
                 last; S = 1 for a frame that is taken at once. The support is at z = 0.
             radius: (N,) of the atoms, nm.
-        Raises DataError for shapes that do not fit and positions that are not numbers.
+            device: "cpu" or "cuda".
+        Raises DataError for shapes that do not fit and positions that are not numbers, and DeviceError without a GPU.
 
         Example:
             >>> import numpy as np
@@ -88,10 +89,10 @@ class Probe:
         small = np.ascontiguousarray(radius, dtype=np.float32)
         if self.tip is None:
             probe = kernels_afm.probe_of(self.radius_nm, self.half_angle, self.pixel_nm)
-            kernels_afm.heights(xyz, small, probe, self.fall_nm, image)
+            _heights(device)(xyz, small, probe, self.fall_nm, image)
         else:
             bare = kernels_afm.probe_of(0.0, 0.0, self.pixel_nm)
-            kernels_afm.heights(xyz, small, bare, math.inf, image)
+            _heights(device)(xyz, small, bare, math.inf, image)
             image = fallen(dilate(image, np.array(self.tip).T if self.fast_axis == "y" else self.tip), self.fall_nm)
         return image.swapaxes(1, 2) if self.fast_axis == "y" else image
 
@@ -181,6 +182,17 @@ class Probe:
         if not np.isfinite(position).all():
             raise DataError("position must hold numbers; make the trajectory again.")
         return np.ascontiguousarray(self._along(position), dtype=np.float32)
+
+
+def _heights(device: str) -> Callable[..., None]:
+    """The kernel of a device."""
+    if device not in ("cpu", "cuda"):
+        raise DataError(f"device = {device!r}: images are made on the 'cpu' or on 'cuda'.")
+    if device == "cuda":
+        from tempica.imaging import kernels_afm_gpu
+
+        return kernels_afm_gpu.heights
+    return kernels_afm.heights
 
 
 def dilate(surface: np.ndarray, tip: Any) -> np.ndarray:

@@ -41,10 +41,9 @@ def _no_start(stage: str, recipe: Recipe, device: str) -> str | None:
 
 
 def _no_gpu(stage: str, recipe: Recipe, device: str) -> str | None:
-    if recipe.render.kind == "electron" or device != "cuda":
+    if recipe.render.kind != "xfel" or device != "cuda":
         return None
-    what = {"xfel": "diffraction has", "afm": "heights have"}[recipe.render.kind]
-    return f"render.kind = '{recipe.render.kind}': {what} no GPU kernel in this version. Use --device cpu."
+    return "render.kind = 'xfel': diffraction has no GPU kernel in this version. Use --device cpu."
 
 
 def has_truth(recipe: Recipe) -> bool:

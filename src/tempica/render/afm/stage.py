@@ -62,7 +62,7 @@ def run(work: Work) -> None:
     if poses is not None:
         store.write(poses, {name: about[name] for name in ("replica", "time")})
     tasks = [
-        [(f"heights-{r}-{a}", partial(write_block, work.recipe, work.run, lying[r], movie, r, a, b))]
+        [(f"heights-{r}-{a}", partial(write_block, work.recipe, work.run, lying[r], movie, r, a, b, work.device))]
         for r in range(n_replicas)
         for a, b in blocks(n_frames, BLOCK_FRAMES)
     ]
@@ -112,9 +112,10 @@ def clean_heights(
     position: np.ndarray,
     after: np.ndarray,
     radius: np.ndarray,
+    device: str = "cpu",
 ) -> np.ndarray:
     """Heights (frame, y, x) in nm without noise, float32; see `poses.scanned` for the arguments."""
-    image = probe_of(recipe).images(scanned(recipe, lying, position, after, radius), radius)
+    image = probe_of(recipe).images(scanned(recipe, lying, position, after, radius), radius, device)
     if lying.slope.any():
         along = recipe.pixel_size_nm * (np.arange(recipe.n_pixels) - recipe.n_pixels // 2)
         image = image + lying.slope[:, 1, None, None] * along[:, None] + lying.slope[:, 0, None, None] * along
@@ -137,7 +138,9 @@ def write_poses(recipe: Recipe, run: Path, out: Path, replica: int) -> None:
     files.save_arrays(out, **vars(lie(recipe.render, recipe.seed, replica, molecule, first)))
 
 
-def write_block(recipe: Recipe, run: Path, poses: Path, movie: Path, replica: int, first: int, last: int) -> None:
+def write_block(
+    recipe: Recipe, run: Path, poses: Path, movie: Path, replica: int, first: int, last: int, device: str
+) -> None:
     """Images of a block into their store."""
     camera = recipe.render
     assert isinstance(camera, AfmRecipe)
@@ -154,7 +157,8 @@ def write_block(recipe: Recipe, run: Path, poses: Path, movie: Path, replica: in
     same = np.append(molecule[1:] == molecule[:-1], False)
     after = np.where(same[:, None, None], following, position)[:n]
     lying = Lying(**{name: value[first:last] for name, value in files.load_arrays(poses).items()})
-    clean = clean_heights(camera, lying, position[:n], after, bead_radii(camera, trajectory["formula"].values))
+    radius = bead_radii(camera, trajectory["formula"].values)
+    clean = clean_heights(camera, lying, position[:n], after, radius, device)
     image = np.stack([noisy(camera, one, recipe.seed, replica, k) for k, one in enumerate(clean, first)])
     store.write(movie, {"image": image.astype(np.float32)}, replica=replica, time=slice(first, last))
 
