@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ from scipy import ndimage
 from tempica.errors import DataError
 from tempica.imaging import kernels_afm, kernels_afm_hard, kernels_afm_soft
 from tempica.imaging.composition import composition
+from tempica.imaging.projection import on_gpu
 
 VAN_DER_WAALS_NM = {"H": 0.120, "C": 0.170, "N": 0.155, "O": 0.152, "S": 0.180, "P": 0.180, "Se": 0.190}  # Bondi 1964
 OTHER_NM = 0.17
@@ -87,12 +88,16 @@ class Probe:
         xyz = self._checked(position, radius)
         image = np.empty((len(xyz), self.n_pixels, self.n_pixels), np.float32)
         small = np.ascontiguousarray(radius, dtype=np.float32)
+        if on_gpu(device):
+            from tempica.imaging.kernels_afm_gpu import heights
+        else:
+            heights = kernels_afm.heights
         if self.tip is None:
             probe = kernels_afm.probe_of(self.radius_nm, self.half_angle, self.pixel_nm)
-            _heights(device)(xyz, small, probe, self.fall_nm, image)
+            heights(xyz, small, probe, self.fall_nm, image)
         else:
             bare = kernels_afm.probe_of(0.0, 0.0, self.pixel_nm)
-            _heights(device)(xyz, small, bare, math.inf, image)
+            heights(xyz, small, bare, math.inf, image)
             image = fallen(dilate(image, np.array(self.tip).T if self.fast_axis == "y" else self.tip), self.fall_nm)
         return image.swapaxes(1, 2) if self.fast_axis == "y" else image
 
@@ -182,17 +187,6 @@ class Probe:
         if not np.isfinite(position).all():
             raise DataError("position must hold numbers; make the trajectory again.")
         return np.ascontiguousarray(self._along(position), dtype=np.float32)
-
-
-def _heights(device: str) -> Callable[..., None]:
-    """The kernel of a device."""
-    if device not in ("cpu", "cuda"):
-        raise DataError(f"device = {device!r}: images are made on the 'cpu' or on 'cuda'.")
-    if device == "cuda":
-        from tempica.imaging import kernels_afm_gpu
-
-        return kernels_afm_gpu.heights
-    return kernels_afm.heights
 
 
 def dilate(surface: np.ndarray, tip: Any) -> np.ndarray:

@@ -16,14 +16,13 @@ import math
 import numpy as np
 from numba import cuda, float32, int32
 
-from tempica.imaging.kernels_gpu import DEVICE_BYTES, THREADS, check
+from tempica.imaging.kernels_gpu import DEVICE_BYTES, THREADS
 
 __all__ = ["heights"]
 
 
 def heights(xyz_FSN3: np.ndarray, radius_N: np.ndarray, probe: np.ndarray, fall: float, image_FDD: np.ndarray) -> None:
-    """Fill the images. Raises DeviceError where there is no CUDA device."""
-    check()
+    """Fill the images."""
     n_frames, n_pixels, _ = image_FDD.shape
     if image_FDD.size == 0:
         return

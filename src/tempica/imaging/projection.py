@@ -79,13 +79,21 @@ def _checked(xy: np.ndarray, amplitude: np.ndarray, width_A: np.ndarray, pixel_A
 
 def _kernels(device: str) -> ModuleType:
     """The module that holds the kernels of a device."""
+    if on_gpu(device):
+        from tempica.imaging import kernels_gpu
+
+        return kernels_gpu
+    from tempica.imaging import kernels_cpu
+
+    return kernels_cpu
+
+
+def on_gpu(device: str) -> bool:
+    """Whether a device is the GPU. Raises DataError for one that there is not, and DeviceError without a GPU."""
     if device not in ("cpu", "cuda"):
         raise DataError(f"device = {device!r}: images are made on the 'cpu' or on 'cuda'.")
     if device == "cuda":
         from tempica.imaging import kernels_gpu
 
         kernels_gpu.check()
-        return kernels_gpu
-    from tempica.imaging import kernels_cpu
-
-    return kernels_cpu
+    return device == "cuda"

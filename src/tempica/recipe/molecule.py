@@ -5,10 +5,31 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from tempica.recipe.residues import residues, told
 from tempica.recipe.section import MOST, Name, Section, in_unit
+
+
+def _disjoint(domains: dict[str, str]) -> dict[str, str]:
+    """Residue ranges of domains. Raises ValueError for ranges that cannot be read, and residues of two domains."""
+    owner: dict[tuple[str, int], str] = {}
+    for name, text in domains.items():
+        try:
+            numbers = residues(text)
+        except ValueError as error:
+            raise ValueError(f"domain {name}: {error}") from None
+        for number in numbers:
+            if number in owner:
+                raise ValueError(
+                    f"residue {told(number)} is in domains {owner[number]} and {name}; they must be disjoint"
+                )
+            owner[number] = name
+    return domains
+
+
+Domains = Annotated[dict[Name, str], AfterValidator(_disjoint)]
+"""Parts of a molecule, no residue in two: name to residue ranges."""
 
 
 class Molecule(Section):
@@ -40,7 +61,7 @@ class StructureRecipe(Molecule):
         min_length=1,
         description="second form of the same molecule: the other end of the flat-bottomed basin",
     )
-    domains: dict[Name, str] = Field(
+    domains: Domains = Field(
         default_factory=dict, description="rigid domains: name to residue ranges, as in '1-29, 68-117'"
     )
     n_domains: int | None = Field(
@@ -54,11 +75,6 @@ class StructureRecipe(Molecule):
         default=None,
         description="domain on which every frame is superposed, and to which poses refer; all beads if none",
     )
-
-    @field_validator("domains")
-    @classmethod
-    def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
-        return _disjoint(domains)
 
     @model_validator(mode="after")
     def _body(self) -> StructureRecipe:
@@ -223,15 +239,10 @@ class UnknownRecipe(Molecule):
     structure: str | None = Field(
         default=None, min_length=1, description="PDB or mmCIF file of one form, relative to the recipe"
     )
-    domains: dict[Name, str] = Field(
+    domains: Domains = Field(
         default_factory=dict,
         description="two or more, between whose centroids distances are told: name to residue ranges, as in '1-29'",
     )
-
-    @field_validator("domains")
-    @classmethod
-    def _domains(cls, domains: dict[str, str]) -> dict[str, str]:
-        return _disjoint(domains)
 
     @model_validator(mode="after")
     def _together(self) -> UnknownRecipe:
@@ -247,23 +258,6 @@ class UnknownRecipe(Molecule):
     @property
     def structure_files(self) -> list[str]:
         return [] if self.structure is None else [self.structure]
-
-
-def _disjoint(domains: dict[str, str]) -> dict[str, str]:
-    """Residue ranges of domains. Raises ValueError for ranges that cannot be read, and residues of two domains."""
-    owner: dict[tuple[str, int], str] = {}
-    for name, text in domains.items():
-        try:
-            numbers = residues(text)
-        except ValueError as error:
-            raise ValueError(f"domain {name}: {error}") from None
-        for number in numbers:
-            if number in owner:
-                raise ValueError(
-                    f"residue {told(number)} is in domains {owner[number]} and {name}; they must be disjoint"
-                )
-            owner[number] = name
-    return domains
 
 
 class MapRecipe(Molecule):

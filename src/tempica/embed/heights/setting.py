@@ -13,10 +13,9 @@ import xarray
 from scipy.spatial.transform import Rotation
 
 from tempica.embed.poses.grids import rotation_grid
-from tempica.embed.setting import Span
+from tempica.embed.setting import Span, movie_of
 from tempica.imaging.afm import flat_faces
 from tempica.imaging.heights import Heights, heights_in
-from tempica.runs.reading import read
 from tempica.stores import files
 
 N_FREE = 500  # rotations over SO(3) whose directions stand for all, where any side may be up
@@ -41,7 +40,7 @@ class Setting:
 
 def heights_of(run: Path, setting: Setting, spans: Iterable[Span], every: int = 1) -> Heights:
     """Frames of spans, one after the other, or every so many of them."""
-    movie = read(run, "embed", "movie")
+    movie = movie_of(run)
     image = np.concatenate([span.of(movie)["image"].values[::every] for span in spans])
     found = float(setting.tip_radius_nm), float(setting.noise_nm), float(setting.line_offset_nm)
     return heights_in(movie, image, *found)

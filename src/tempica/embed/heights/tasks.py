@@ -17,7 +17,7 @@ from tempica.embed.poses.settling import PosePrior
 from tempica.embed.posterior import Posterior, posterior
 from tempica.embed.rounds import expand_frames, prior_of
 from tempica.embed.saved import load_state, modes_of, save_state
-from tempica.embed.setting import Span, joined, molecules
+from tempica.embed.setting import Span, joined, molecules, movie_of
 from tempica.embed.start import N_FIRST, N_PRINCIPAL, RIGID
 from tempica.errors import DataError
 from tempica.imaging.heights import LEAST_NOISE_NM, Heights
@@ -36,7 +36,7 @@ BLUNTEST_NM, SHARPEST_NM = 50.0, 0.01
 
 def begin(recipe: EmbedRecipe, run: Path, spans: list[Span], setting_file: Path, model_file: Path) -> None:
     """The first setting and model: tip and noise from a few frames, searched with the first structure."""
-    movie = read(run, "embed", "movie")
+    movie = movie_of(run)
     state = first_state(recipe, run)
     form = state.reference
     if len(form) != movie.sizes["atom"]:
@@ -135,7 +135,7 @@ def _with_line_offsets(heights: Heights, modes: Modes, found: Posterior) -> Heig
 
 def search_span(run: Path, setting_file: Path, state_file: Path, out: Path, span: Span) -> None:
     """Poses of every frame of a span, with what is known of them from then on."""
-    setting, state, movie = Setting.load(setting_file), load_state(state_file), read(run, "embed", "movie")
+    setting, state, movie = Setting.load(setting_file), load_state(state_file), movie_of(run)
     modes, _ = modes_of(state)
     if state.learned is None:
         modes = Modes(modes.mean, modes.shape[:N_FIRST])
@@ -178,7 +178,7 @@ def refine_setting(
 
 def embed_span(run: Path, setting_file: Path, state_file: Path, poses: Path, out: Path, span: Span, n: int) -> None:
     """Embed a span with at most `n` expansions; where frames are scanned, again with the motion within them."""
-    setting, movie = Setting.load(setting_file), read(run, "embed", "movie")
+    setting, movie = Setting.load(setting_file), movie_of(run)
     modes, rho = modes_of(load_state(state_file))
     heights, given, molecule = heights_of(run, setting, [span]), files.load_arrays(poses), molecules(movie, [span])
     place, prior = (given["rotation"], given["shift_A"]), prior_of(given)

@@ -285,24 +285,20 @@ class PCL(ContrastiveEstimator):
     ) -> None:
         """Choose and fit the second stage, then say what is left unidentified, and what another seed would find."""
         features, train = self._through(X), ~held_out
-        self._stage, self.second_stage_loss_ = choose_stage(
-            stages,
-            features,
-            train,
-            runs(replicas, train),
-            losses,
-            gaussian=len(gaussian_sources(features, replicas, lag)) > 1,
-        )
+        series, gaussian = runs(replicas, train), len(gaussian_sources(features, replicas, lag)) > 1
+        chosen = choose_stage(stages, features, train, series, losses, gaussian=gaussian)
+        self._stage, self.second_stage_loss_ = chosen
         apart = False
         if len(stages) > 1:
-            series, spread = runs(replicas, train), noise_between(features[train], runs(replicas, train), lag)
-            if noise is not None:
+            if noise is None:
+                spread = noise_between(features[train], series, lag)
+            else:
                 spread = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
             if spread is not None:
                 self._stage, apart = without_noise(self._stage, features[train], spread, series, lag)
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
-        self.stability_ = self._stability(X, sources, rung, train, runs(replicas, train), held_out)
+        self.stability_ = self._stability(X, sources, rung, train, series, held_out)
         apart &= noise is not None  # what has no memory may be more than noise
         of_stage = (lag, self.second_stage_, self._information)
         found = find_ambiguity(sources, replicas, *of_stage, apart=apart, held_out=held_out)
