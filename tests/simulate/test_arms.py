@@ -78,8 +78,9 @@ def test_arms_do_not_pull_at_each_other():
 
 @pytest.mark.parametrize("joint", ["hinge", "swivel"])
 @pytest.mark.parametrize("n", [1, 3, 10])
-def test_beads_keep_their_distance_and_bodies_share_an_axle(n, joint):
-    molecule, bodies, variables = build_arms(recipe(n, joint).simulate.molecule)
+@pytest.mark.parametrize("handle", [False, True])
+def test_beads_keep_their_distance_and_bodies_share_an_axle(n, joint, handle):
+    molecule, bodies, variables = build_arms(recipe(n, joint, handle=handle).simulate.molecule)
     position = molecule.position
     apart = np.linalg.norm(position[:, None] - position[None], axis=-1) + 10 * np.eye(len(position))
     assert apart.min() > 0.2
@@ -122,6 +123,23 @@ def test_an_identical_molecule_looks_the_same_after_a_turn():
     centred = molecule.position - molecule.position.mean(0)
     apart = np.linalg.norm((centred @ rotation.T)[:, None] - centred[None], axis=-1)
     assert apart.min(1).max() < 1e-9
+
+
+@pytest.mark.parametrize("n", [2, 3, 6])
+def test_with_a_handle_no_turn_and_no_mirror_brings_the_ring_onto_itself(n):
+    def least_misfit(handle):
+        position = build_arms(recipe(n, identical=True, handle=handle).simulate.molecule)[0].position
+        turns = Rotation.from_rotvec(2 * np.pi / n * np.outer(np.arange(n), [0, 0, 1])).as_matrix()
+        flips = [np.diag(signs) for signs in [(1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1)]]
+        apart = [
+            np.linalg.norm((position @ (turn @ flip))[:, None] - position[None], axis=-1).min(1).max()
+            for flip in flips
+            for turn in turns
+        ]
+        return sorted(apart)[1]  # the least of all is the identity's
+
+    assert least_misfit(handle=False) < 1e-9
+    assert least_misfit(handle=True) > 1.0
 
 
 @pytest.mark.parametrize("joint", ["hinge", "swivel"])

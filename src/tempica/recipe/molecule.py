@@ -149,6 +149,11 @@ class ArmsRecipe(Molecule):
         default=False,
         description="equal arms on a ring, degenerate if their dynamics are equal; if not, arms differ in length",
     )
+    handle: bool = Field(
+        default=False,
+        description="one more rod, fixed to the hub and out of the plane of a ring, so that no two poses of the"
+        " molecule look alike: for hidden poses",
+    )
     bead_spacing: float = in_unit("nm", "distance of neighbouring beads", default=0.5, ge=0.3, le=1)
     hub_radius: float | None = in_unit(
         "nm",

@@ -24,7 +24,7 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
     """The molecule, its rigid bodies (beads of the hub, then of each arm) and the rotation of each arm about its axle.
 
     An arm and the hub share two beads, the axle of their joint: the arm can turn about the line through them and
-    do nothing else. A hinge's axle is tangential to the hub, a swivel's radial.
+    do nothing else. A hinge's axle is tangential to the hub, a swivel's radial. A handle is beads of the hub.
     """
     radius = recipe.hub_radius or least_hub(recipe)
     if recipe.identical:
@@ -33,8 +33,14 @@ def build_arms(recipe: ArmsRecipe) -> tuple[Molecule, list[np.ndarray], tuple[Co
         hub = _ball(radius, recipe.bead_spacing)
     beads, owner = [hub], [np.zeros(len(hub), dtype=int)]
     bodies: list[list[int]] = [list(range(len(hub)))]
+    directions = _directions(recipe)
+    if recipe.handle:
+        handle = np.concatenate(_arm(recipe, radius, *directions[-1], 1.0)[:2])
+        bodies[0] += range(len(hub), len(hub) + len(handle))
+        beads.append(handle)
+        owner.append(np.zeros(len(handle), dtype=int))
     groups = []
-    for i, (up, across) in enumerate(_directions(recipe.n_arms, ring=recipe.identical)):
+    for i, (up, across) in enumerate(directions[: recipe.n_arms]):
         size = 1.0 if recipe.identical or recipe.n_arms == 1 else 1 - 0.4 * i / (recipe.n_arms - 1)
         first = sum(map(len, beads))
         axle, arm, n_head = _arm(recipe, radius, up, across, size)
@@ -125,21 +131,28 @@ def least_hub(recipe: ArmsRecipe) -> float:
     )
     if recipe.identical:
         return max(1.1, recipe.n_arms * apart / (2 * np.pi) - JOINT_HEIGHT * recipe.bead_spacing)
-    up = np.array([up for up, _ in _directions(recipe.n_arms, ring=False)])
+    up = np.array([up for up, _ in _directions(recipe)])
     nearest = np.sqrt(np.clip(2 - 2 * (up @ up.T - 3 * np.eye(len(up))).max(), 0.01, None)) if len(up) > 1 else 2.0
     return max(1.1, apart / nearest - JOINT_HEIGHT * recipe.bead_spacing)
 
 
-def _directions(n: int, *, ring: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Direction of each arm and one perpendicular to it: evenly on a ring, or on a sphere by a golden spiral."""
-    k = np.arange(n)
-    if ring:
-        height, turn = np.zeros(n), 2 * np.pi * k / n
+def _directions(recipe: ArmsRecipe) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Direction of each arm, of the handle last, and one perpendicular: on a ring, or on a sphere by a golden spiral.
+
+    A ring of n arms is its own mirror image in the planes at multiples of π/n about z and in the one across z, and the
+    projection of a body that is its own mirror image has two poses: the handle stands off all of them.
+    """
+    n = recipe.n_arms
+    if recipe.identical:
+        k = np.append(np.arange(n), 0.25)[: n + recipe.handle]
+        height, turn = np.where(k % 1, 0.6, 0.0), 2 * np.pi * k / n
     else:
+        n += recipe.handle
+        k = np.arange(n)
         height, turn = 1 - (2 * k + 1) / n, np.pi * (3 - np.sqrt(5)) * k
     flat = np.sqrt(1 - height**2)
     up = np.stack([flat * np.cos(turn), flat * np.sin(turn), height], -1)
-    across = np.stack([-np.sin(turn), np.cos(turn), np.zeros(n)], -1)
+    across = np.stack([-np.sin(turn), np.cos(turn), np.zeros(len(turn))], -1)
     return list(zip(up, across, strict=True))
 
 
