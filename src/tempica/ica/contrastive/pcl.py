@@ -30,7 +30,7 @@ from tempica.ica.contrastive.second_stage import (
 )
 from tempica.ica.contrastive.within import WithinReplicas
 from tempica.ica.labels import last_share
-from tempica.ica.linear.cumulants import noise_between, noise_of_means
+from tempica.ica.linear.cumulants import noise_of_means
 from tempica.ica.linear.dimension import count_sources
 from tempica.ica.linear.linear import TICA
 from tempica.ica.options import Training
@@ -290,16 +290,12 @@ class PCL(ContrastiveEstimator):
         self._stage, self.second_stage_loss_ = chosen
         apart = False
         if len(stages) > 1:
-            if noise is None:
-                spread = noise_between(features[train], series, lag)
-            else:
-                spread = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
-            if spread is not None:
-                self._stage, apart = without_noise(self._stage, features[train], spread, series, lag)
+            if noise is not None:
+                noise = transformed(self._with_jacobian(X[train], "features")[1] @ self._white, noise).mean(0)
+            self._stage, apart = without_noise(self._stage, features[train], noise, series, lag)
         self.second_stage_ = self._stage.name
         sources = self._stage(features)
         self.stability_ = self._stability(X, sources, rung, train, series, held_out)
-        apart &= noise is not None  # what has no memory may be more than noise
         of_stage = (lag, self.second_stage_, self._information)
         found = find_ambiguity(sources, replicas, *of_stage, apart=apart, held_out=held_out)
         self.subspaces_ = found.subspaces

@@ -100,13 +100,14 @@ def choose_stage(
 
 
 def without_noise(
-    stage: Stage, features: np.ndarray, noise: np.ndarray, labels: np.ndarray, lag: int
+    stage: Stage, features: np.ndarray, noise: np.ndarray | None, labels: np.ndarray, lag: int
 ) -> tuple[Stage, bool]:
-    """The stage, turned by "cumulants" where noise (n, n) of features (frame, n) has drawn its axes aside.
+    """The stage, turned by "cumulants" where noise of features (frame, n) has drawn its axes aside.
 
-    And whether cumulants tell all sources apart.
+    And whether cumulants tell all sources apart. `noise` (n, n) is None where only its lack of memory is known.
     """
-    change = turn(stage(features), stage.matrix @ noise @ stage.matrix.T, labels, lag)
+    of_sources = None if noise is None else stage.matrix @ noise @ stage.matrix.T
+    change = turn(stage(features), of_sources, labels, lag)
     if change is None or (change == np.eye(len(change))).all():
         return stage, change is not None
     matrix = change @ stage.matrix
