@@ -64,15 +64,17 @@ def turn(S: np.ndarray, N: np.ndarray | None, labels: np.ndarray, lag: int = 1) 
     if n < 2 or len(S) < 4 * N_BLOCKS * (lag + 1):
         return None
     statistics = _Statistics(S - S.mean(0), N, labels, lag)
-    whole = statistics.unmixing(None)
-    if whole is None:
+    found, V = statistics.unmixing(None, np.eye(n))
+    if found is None:
         return None
-    others = [statistics.unmixing(block) for block in range(N_BLOCKS)]
+    others = [statistics.unmixing(block, V)[0] for block in range(N_BLOCKS)]
     if any(other is None for other in others):
         return None
-    error = np.sqrt((N_BLOCKS - 1) * np.var(np.array(others), axis=0))
+    left = np.array([other @ np.linalg.inv(found) for other in others])
+    error = np.sqrt((N_BLOCKS - 1) * np.var(left / np.diagonal(left, axis1=1, axis2=2)[..., None], axis=0))
     if error.max() > PRECISE:
         return None
+    whole = found / np.diagonal(found)[:, None]
     off = ~np.eye(n, dtype=bool)
     beyond = np.abs(whole[off]) > norm.ppf(1 - 0.5 * SURE / off.sum()) * error[off]
     return whole if beyond.any() else np.eye(n)
@@ -101,15 +103,16 @@ class _Statistics:
             self.tilted = [_tilted(*y, white, second) for y, second in zip(series, self.second, strict=True)]
             self.weight = self._weights(white)
 
-    def unmixing(self, without: int | None) -> np.ndarray | None:
-        """The matrix that makes all statistics diagonal, of all blocks but one; None where there is no signal."""
-        white = self._whitening(self.by, without)
+    def unmixing(self, without: int | None, start: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+        """The matrix that makes all statistics diagonal, of all blocks but one, and its rotation, sought from `start`.
+
+        The matrix is None where there is no signal.
+        """
+        V, white = start.copy(), self._whitening(self.by, without)
         if white is None or self.weight is None:
-            return None
-        V = np.eye(self.n)
-        rotate(np.ascontiguousarray(self.weight[:, None, None] * self._matrices(white, without)), V, 1e-9, 1000)
-        found = V @ white
-        return found / np.diagonal(found)[:, None]
+            return None, V
+        rotate(self.weight[:, None, None] * self._matrices(V @ white, without), V, 1e-9, 1000)
+        return V @ white, V
 
     def _set_off(self, N: np.ndarray) -> list[float]:
         """Set the noise of S and of its innovations, and tell what share of a frame each takes off the next."""
