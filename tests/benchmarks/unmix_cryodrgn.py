@@ -139,6 +139,7 @@ def scores(
     centred = z - z[train].mean(0)
     principal = centred @ np.linalg.svd(centred[train], full_matrices=False)[2][:2].T
     unmixed = {name: sources_of(folder) for name, folder in axes.items()}
+    unmixed |= {f"{name}, smoothed": sources_of(folder, smoothed=True) for name, folder in axes.items()}
     candidates = {"raw z": z, "principal components": principal, **unmixed}
     found = {name: score(S, truth, replica, train) for name, S in candidates.items()}
     stored = json.loads((run / "scores.json").read_text())
@@ -161,8 +162,9 @@ def scores(
     return found, carried, alike.argmax(1).tolist()
 
 
-def sources_of(axes: Path) -> np.ndarray:
-    stored = open_stored(axes / "sources.zarr", "source_table")["source"].values[-1]
+def sources_of(axes: Path, *, smoothed: bool = False) -> np.ndarray:
+    stored = open_stored(axes / "sources.zarr", "source_table")
+    stored = stored["smoothed_source"].values if smoothed else stored["source"].values[-1]
     return stored[:, np.isfinite(stored).all(0)]
 
 

@@ -209,7 +209,7 @@ def _methods(record: dict[str, Any]) -> str:
 
 def _files(record: dict[str, Any]) -> str:
     rows = [
-        ("sources.csv", "the sources, a line for each row of the input, in its order"),
+        ("sources.csv", "the sources, and smoothed ones where rows have an order, a line for each row of the input"),
         ("sources.zarr, latents.zarr", "sources of every method that was fitted, and the latents"),
         ("models/", "the fitted models, for tempica.ica.load"),
         (

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 5
 # of stores that changed alone, so that what was made before them need not be made again; version 6 of sources calls
-# the dimension `estimator` that was `method`, a name that xarray's `sel` has taken
-_VERSIONS = {"sources": 6, "source_table": 6, "crops": 6}
+# the dimension `estimator` that was `method`, a name that xarray's `sel` has taken; 7 of source_table has smoothed ones
+_VERSIONS = {"sources": 6, "source_table": 7, "crops": 6}
 
 
 _BEADS = {
@@ -284,6 +284,12 @@ STORES["source_table"] = {
         "float64",
         "1",
         "sources; NaN in rows left out, and where a method has fewer components",
+    ),
+    "smoothed_source": Variable(
+        ("row", "component"),
+        "float64",
+        "1",
+        "those of the last estimator given all frames of their series; NaN where rows have no order in time",
     ),
 }
 

@@ -96,6 +96,25 @@ def fit(name: str, frames: Frames, parameters: Mapping[str, Any], state: Path | 
     return Fitted(name, call_of(name, parameters), model, sources, verdict, why, about)
 
 
+def smoothed(frames: Frames, sources: np.ndarray) -> tuple[np.ndarray | None, dict[str, list[float]] | None]:
+    """Sources (frame, component) given all frames of their series, and what was found of each: memory, share of noise.
+
+    Each source by itself, as an autoregression in white noise (`tempica.ica.smooth`). None for rows without an order,
+    and for series that do not tell noise from sources, of fewer than three frames.
+    """
+    from tempica.ica import smooth
+
+    if frames.replicas is None or np.bincount(frames.replicas).max() < 3:
+        return None, None
+    found = [smooth(column[:, None], replicas=frames.replicas) for column in sources.T]  # one at a time: less memory
+    noise = [float(1 - one.variance[0] / column.var()) for one, column in zip(found, sources.T, strict=True)]
+    about = {
+        "autocorrelation": [float(one.autocorrelation[0]) for one in found],
+        "noise": np.clip(noise, 0, 1).tolist(),
+    }
+    return np.concatenate([one.mean for one in found], axis=1), about
+
+
 def judge(row: Method, model: Any, frames: Frames, sources: np.ndarray, about: dict[str, Any]) -> tuple[str, str]:
     """What the sources can be taken for, and why."""
     n = sources.shape[1]

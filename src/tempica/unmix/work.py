@@ -45,10 +45,17 @@ class Result:
     @property
     def sources(self) -> np.ndarray:
         """Sources (row, component) of the method given out, in the order of the input; NaN in rows left out."""
-        stored = open_stored(self.folder / store.file_name("source_table"), "source_table")
-        main = self.record["given_out"]
+        stored, main = self._stored(), self.record["given_out"]
         found = stored["source"].values[stored["estimator"].values.tolist().index(main)]
         return found[:, : self.record["n_components"]]
+
+    @property
+    def smoothed(self) -> np.ndarray:
+        """The same given all frames of their series; NaN where rows have no order in time."""
+        return np.asarray(self._stored()["smoothed_source"].values[:, : self.record["n_components"]])
+
+    def _stored(self) -> Any:
+        return open_stored(self.folder / store.file_name("source_table"), "source_table")
 
 
 def unmix(
@@ -128,13 +135,14 @@ def _make(
         record |= {"leakage": _leakage(frames, main.sources), "audit": None, "bias": None}
         if options.get("audit"):
             record["audit"] = _audited(frames, n, lag, seed, progress)
+        smooth, record["smoothing"] = fitting.smoothed(frames, main.sources)
         attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
-        writing.write_stores(work, frames, fits, attributes)
+        writing.write_stores(work, frames, fits, smooth, attributes)
         if frames.internal is not None:
             record["bias"] = _biased(work / "bias", frames, main)
             progress.say(f"unmix: {record['bias']}")
         write_traversals(work / "traversals", traverse(frames, main.sources))
-        writing.write_csv(work / "sources.csv", frames, main.sources)
+        writing.write_csv(work / "sources.csv", frames, main.sources, smooth)
         made = writing.script(main, frames, source.arguments, find(main.name).options, source.reader)
         files.write_text(work / "unmix.py", made)
         _write_report(work, frames, fits, record)

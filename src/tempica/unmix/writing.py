@@ -24,8 +24,10 @@ sources = frames.in_input_order(model.transform(frames.X{options}))
 """
 
 
-def write_stores(folder: Path, frames: Frames, fits: Sequence[Fitted], attributes: Mapping[str, Any]) -> None:
-    """latents.zarr and sources.zarr, rows in the order of the input."""
+def write_stores(
+    folder: Path, frames: Frames, fits: Sequence[Fitted], smooth: np.ndarray | None, attributes: Mapping[str, Any]
+) -> None:
+    """latents.zarr and sources.zarr, rows in the order of the input; `smooth` are sources of the last fit."""
     n, width = frames.n_rows, max(one.sources.shape[1] for one in fits)
     numbers = {"row": np.arange(n), "used": np.isin(np.arange(n), frames.row).astype(np.uint8)}
     known = numbers | {
@@ -44,7 +46,10 @@ def write_stores(folder: Path, frames: Frames, fits: Sequence[Fitted], attribute
     source = np.full((len(fits), n, width), np.nan)
     for number, one in enumerate(fits):
         source[number, :, : one.sources.shape[1]] = frames.in_input_order(one.sources)
-    values = known | {"estimator": [one.name for one in fits], "source": source}
+    smoothed = np.full((n, width), np.nan)
+    if smooth is not None:
+        smoothed[:, : smooth.shape[1]] = frames.in_input_order(smooth)
+    values = known | {"estimator": [one.name for one in fits], "source": source, "smoothed_source": smoothed}
     _write(folder, "source_table", {"estimator": len(fits), "row": n, "component": width}, values, attributes)
 
 
@@ -73,8 +78,8 @@ def _texts(frames: Frames, values: np.ndarray | None) -> list[str]:
     return out
 
 
-def write_csv(path: Path, frames: Frames, sources: np.ndarray) -> None:
-    """One line a row of the input, in its order: row, image, label, series and time where known, then the sources."""
+def write_csv(path: Path, frames: Frames, sources: np.ndarray, smooth: np.ndarray | None = None) -> None:
+    """One line a row of the input, in its order: row, image, label and series where known, sources, smoothed ones."""
     given: dict[str, Sequence[Any]] = {"row": range(frames.n_rows)}
     if frames.image is not None:
         given["image"] = _texts(frames, frames.image)
@@ -82,10 +87,13 @@ def write_csv(path: Path, frames: Frames, sources: np.ndarray) -> None:
         given["label"] = _texts(frames, frames.labels)
     if frames.replicas is not None:
         given["series"] = _texts(frames, frames.replicas)
-    values = frames.in_input_order(sources)
+    columns = {f"source_{i + 1}": column for i, column in enumerate(sources.T)}
+    if smooth is not None:
+        columns |= {f"smoothed_{i + 1}": column for i, column in enumerate(smooth.T)}
+    values = frames.in_input_order(np.stack(list(columns.values()), axis=1))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*given, *(f"source_{i + 1}" for i in range(sources.shape[1]))])
+        writer.writerow([*given, *columns])
         for start in range(0, frames.n_rows, ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
             known = zip(*(each[part] for each in given.values()), strict=True)
