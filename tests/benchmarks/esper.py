@@ -21,7 +21,7 @@ on the rest, with the truth (a, b).
                     the other walks every image comes about four times in what is learned, so that a network can also
                     learn single images by heart
 
-`supervised`, on the first walks `laplace` and `unseen`, is a network that is given the truth on the frames that are learned,
+`supervised`, on the first walks `laplace` and `unseen`, is a network given the truth on the frames that are learned,
 scored as the others are. PCL is told that there are two sources, and not which components matter; smoothed are its
 sources after `smooth`, told nothing else; ideally smoothed, by a smoother that is told the law of the steps, and mean
 and spread of each source in each state. --audit tells what the audit says of the frames that are learned, and what
