@@ -46,7 +46,7 @@ modes_from = "structure"
 n_modes = 4
 
 [train]
-methods = ["tica"]
+methods = ["tica", "pcl"]
 n_components = 2
 validation_replicas = 1
 held_out_replicas = 2
