@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import special_ortho_group
 
-from tempica.unmix.rotations import are_fixed, within_labels
+from tempica.unmix.rotations import are_fixed, shifted, within_labels
 
 N, K = 300, 6
 LABELS = np.repeat(np.arange(K), N)
@@ -34,6 +34,19 @@ def test_axes_are_fixed_by_what_the_theorems_ask_for(kind: str, fixed: bool) -> 
         S = scatter(kind, rng) @ special_ortho_group.rvs(2, random_state=seed)  # whatever the method's rotation
         found.append(are_fixed(S, LABELS, seed) is not None)
     assert all(found) if fixed else sum(found) < 3
+
+
+@pytest.mark.parametrize("bend", [lambda x: x, lambda x: np.tanh(0.4 * x) + 0.05 * x, np.exp])
+def test_a_function_of_a_source_does_not_hide_that_labels_only_shift_it(bend) -> None:
+    """However a method has bent it: of normal scatter, and not of what is not normal in any scale."""
+    rng = np.random.default_rng(3)
+    label = rng.integers(8, size=16_000)
+    means = np.linspace(0, 3, 8)[label]
+    assert shifted(bend(means + rng.normal(size=16_000)), label)
+    assert not shifted(bend(means + rng.laplace(size=16_000) / np.sqrt(2)), label)
+    assert not shifted(bend(means + (0.6 + 0.2 * means) * rng.normal(size=16_000)), label)
+    both = np.stack([bend(means + rng.normal(size=16_000)), bend(means[::-1] + rng.normal(size=16_000))], axis=1)
+    assert are_fixed(both, label) is None
 
 
 def test_one_source_has_no_rotation() -> None:

@@ -7,6 +7,8 @@ import warnings
 import numpy as np
 
 N_NULL, NULL_ROWS = 20, 5000  # sets of normal numbers, and rows of each at most, that negentropies are compared with
+N_CUTS, LEAST_ROWS, TAIL = 23, 100, 0.02  # values of a source at which distributions are compared, where both are known
+SHIFTED = 0.06  # probits, root mean square, by which distributions of labels must differ from shifts of one another
 N_PERMUTED, MOST_ROWS = 19, 10_000  # labellings by chance; rows that are looked at
 UNFIXED = (
     "Labels move these {n} axes, but within a label their scatter is normal and its spread changes alike in all: any"
@@ -30,8 +32,10 @@ def are_fixed(S: np.ndarray, labels: np.ndarray, random_state: int = 0) -> str |
 
     Sources that are independent given the label keep that under any rotation if they are normal and of variances that
     keep their ratio. So either all but one are not normal within labels, or no two keep their ratio of variances.
-    Chance: the negentropy that FastICA finds in normal noise; the ratios under permuted labels (95 % each). A method
-    that has bent a source makes its scatter look other than normal, so that only the answer None is certain.
+    Chance: the negentropy that FastICA finds in normal noise; the ratios under permuted labels (95 % each). Since a
+    method finds each source up to a function, which can make it look other than normal, each must also differ between
+    labels by more than a shift in whatever scale makes it normal (`shifted`). One alone might not, but where one does
+    not, the other may have been bent together with it.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -47,6 +51,8 @@ def are_fixed(S: np.ndarray, labels: np.ndarray, random_state: int = 0) -> str |
     n = S.shape[1]
     if n == 1:
         return "one source alone"
+    if any(shifted(column, labels) for column in S.T):
+        return None
     rng = np.random.default_rng(random_state)
     step = -(-len(S) // MOST_ROWS)
     order = rng.permutation(len(S))[::step]
@@ -59,6 +65,31 @@ def are_fixed(S: np.ndarray, labels: np.ndarray, random_state: int = 0) -> str |
     own = _least_change(rest, labels[order])
     chance = [_least_change(standard, rng.permutation(labels[order])) for _ in range(N_PERMUTED)]
     return "spreads that change in ratios of their own" if own > np.percentile(chance, 95) else None
+
+
+def shifted(column: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether labels (frame,) do no more to a source (frame,) than shift it, in a scale in which it is normal.
+
+    Then distributions are F_u(x) = Φ(t(x) − m_u) with one increasing t for all labels: probits of the distributions at
+    the same values are a sum of what depends on the label and on the value (a semiparametric transformation model, as
+    Bickel & Doksum 1981). False if they differ from the best such sum by 0.06 and by more than chance (95 %), or where
+    labels have too few rows in common ranges to tell.
+    """
+    from scipy.stats import chi2, norm
+
+    _, at, count = np.unique(labels, return_inverse=True, return_counts=True)
+    cuts = np.quantile(column, np.arange(1, N_CUTS + 1) / (N_CUTS + 1))
+    F = np.stack([np.searchsorted(np.sort(column[at == k]), cuts) / count[k] for k in range(len(count))])
+    k, cut = np.nonzero((F > TAIL) & (F < 1 - TAIL) & (count[:, None] >= LEAST_ROWS))
+    freedom = len(k) - len(np.unique(k)) - len(np.unique(cut)) + 1
+    if freedom < 1:
+        return False
+    probit = norm.ppf(F[k, cut])
+    variance = F[k, cut] * (1 - F[k, cut]) / count[k] / norm.pdf(probit) ** 2
+    effect = np.concatenate([np.eye(len(count))[k], np.eye(N_CUTS)[cut]], axis=1) / np.sqrt(variance)[:, None]
+    rest = probit - effect @ np.linalg.lstsq(effect, probit / np.sqrt(variance), rcond=None)[0] * np.sqrt(variance)
+    surplus = float((rest**2 - variance).mean())
+    return bool(surplus < SHIFTED**2 or (rest**2 / variance).sum() < chi2.ppf(0.95, freedom))
 
 
 def _least_change(rest: np.ndarray, labels: np.ndarray) -> float:
