@@ -73,7 +73,7 @@ def shifted(column: np.ndarray, labels: np.ndarray) -> bool:
     Then distributions are F_u(x) = Φ(t(x) − m_u) with one increasing t for all labels: probits of the distributions at
     the same values are a sum of what depends on the label and on the value (a semiparametric transformation model, as
     Bickel & Doksum 1981). False if they differ from the best such sum by 0.06, root mean square beyond what
-    chance gives, or where labels have too few rows in common ranges to tell.
+    chance gives, or where rows in common ranges are too few to tell.
     """
     from scipy.stats import norm
 
@@ -88,7 +88,7 @@ def shifted(column: np.ndarray, labels: np.ndarray) -> bool:
     variance = F[k, cut] * (1 - F[k, cut]) / count[k] / norm.pdf(probit) ** 2
     effect = np.concatenate([np.eye(len(count))[k], np.eye(N_CUTS)[cut]], axis=1) / np.sqrt(variance)[:, None]
     rest = probit - effect @ np.linalg.lstsq(effect, probit / np.sqrt(variance), rcond=None)[0] * np.sqrt(variance)
-    return bool((rest**2 - variance).mean() < SHIFTED**2)
+    return bool(variance.mean() < SHIFTED**2 and (rest**2 - variance).mean() < SHIFTED**2)
 
 
 def _least_change(rest: np.ndarray, labels: np.ndarray) -> float:
