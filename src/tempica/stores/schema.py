@@ -9,6 +9,7 @@ import numpy as np
 
 from tempica.errors import StoreError
 from tempica.stores.crops import CROPS
+from tempica.stores.tables import TABLES
 from tempica.stores.variable import Variable
 
 if TYPE_CHECKING:
@@ -261,37 +262,7 @@ STORES: dict[str, dict[str, Variable]] = {
     },
 }
 
-_ROWS = {
-    "row": Variable(("row",), "int64", "1", "number of the row in the input, from 0"),
-    "used": Variable(("row",), "uint8", "1", "1 where the row was used, 0 where it was left out"),
-    "table_row": Variable(("row",), "int64", "1", "row of the table of particles, from 0; -1 without"),
-    "series": Variable(("row",), "int64", "1", "number of the series of rows in order of time; -1 without"),
-    "time": Variable(("row",), "float64", "", "of the input's column of times, in its unit; NaN without"),
-    "label": Variable(("row",), "string", "", "condition or delay, as text; empty without"),
-}
-STORES |= CROPS
-STORES["latent_table"] = {
-    **_ROWS,
-    "feature": Variable(("feature",), "string", "", "name of the latent"),
-    "latent": Variable(("row", "feature"), "float64", "", "latents of another program; NaN in rows left out"),
-    "latent_variance": Variable(("row", "feature"), "float64", "", "of each latent, where stated; NaN without"),
-}
-STORES["source_table"] = {
-    **_ROWS,
-    "estimator": Variable(("estimator",), "string", "", "name of the method; the last one is given out as sources.csv"),
-    "source": Variable(
-        ("estimator", "row", "component"),
-        "float64",
-        "1",
-        "sources; NaN in rows left out, and where a method has fewer components",
-    ),
-    "smoothed_source": Variable(
-        ("row", "component"),
-        "float64",
-        "1",
-        "those of the last estimator given all frames of their series; NaN where rows have no order in time",
-    ),
-}
+STORES |= CROPS | TABLES
 
 
 def version_of(kind: str) -> int:
