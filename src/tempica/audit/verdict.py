@@ -57,14 +57,18 @@ class Evidence:
 
         Three losses: of the features, as two halves show; of the axes, whose angle in the plane of two scatters by
         what the parts show, or is random where nothing fixes it; and of what leaks in from other sources. The odds
-        of the latter are at least −e p ln p (Sellke, Bayarri & Berger 2001).
+        of the latter are at least −e p ln p (Sellke, Bayarri & Berger 2001). Parts share the features: how far bends
+        that a network has left fix axes, only sources of networks taught on halves show.
         """
+        features = self.features.affine
+        if self.features.method != "linear" and "halves" in self.tests:
+            features = min(features, self.tests["halves"].details.get("raw", 0.0))
         p = np.clip(self.axes.p, 1e-12, 1 / math.e)
         odds = np.where(np.eye(len(p)), 0, -math.e * p * np.log(p))
         odds = np.where(self.axes.determined & ~self.determined, 1, odds)
         scatter = (1 - odds) * self.axes.leak / (2 * self.axes.n_parts) + odds * RANDOM_SIN2
         turned = np.sqrt(np.maximum(0, 1 - scatter.sum(1)))
-        return self.features.affine * turned * np.sqrt(np.maximum(0, 1 - np.minimum(1, self.leak) ** 2))
+        return features * turned * np.sqrt(np.maximum(0, 1 - np.minimum(1, self.leak) ** 2))
 
     def confidence(self) -> float:
         """Estimate of the mean correlation with the true sources, where what is coupled counts as a leak would."""
