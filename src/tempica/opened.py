@@ -206,5 +206,6 @@ class Opened:
             stages = of_method.isel(replica=replica).values[::-1]
             values = next(each for each in stages if np.isfinite(each).any())
         else:
-            values = of_method.values
+            smoothed = data["smoothed_source"].values  # of the method given out, the last
+            values = smoothed if name == names[-1] and np.isfinite(smoothed).any() else of_method.values
         return name, values[:, np.isfinite(values).any(0)]

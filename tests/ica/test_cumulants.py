@@ -57,6 +57,12 @@ def test_axes_that_are_right_are_kept():
     turns = [turn(noisy(kicked(seed), seed + 100), NOISE, REPLICAS) for seed in range(10)]
     assert sum(T is not None and np.array_equal(T, np.eye(2)) for T in turns) >= 9  # each with a probability of 0.99
     np.testing.assert_array_equal(turn(kicked(3), np.zeros((2, 2)), REPLICAS), np.eye(2))
+    apart = np.diag([0.05, 4.0])  # noise of very unequal strength
+    unequal = [
+        turn(S + np.random.default_rng(seed + 200).normal(size=S.shape) * np.sqrt(np.diag(apart)), apart, REPLICAS)
+        for seed, S in enumerate(map(kicked, range(10)))
+    ]
+    assert all(T is None or np.array_equal(T, np.eye(2)) for T in unequal)
     unknown = [turn(kicked(seed), None, REPLICAS) for seed in range(10)]
     assert sum(T is not None and np.array_equal(T, np.eye(2)) for T in unknown) >= 9
 
@@ -110,6 +116,24 @@ def test_noise_of_any_law_is_told_from_sources_by_what_it_forgets(law, seed):
     assert T is not None
     mixing = T @ R
     assert np.abs(mixing[[0, 1], [1, 0]] / np.diagonal(mixing)).max() < 0.13  # half of what there was
+
+
+def test_the_unit_of_a_source_does_not_matter():
+    X, units = noisy(kicked(1), 2) @ turned(15).T, np.array([1.0, 8.0])
+    N = turned(15) @ NOISE @ turned(15).T
+    for known in (N, None):
+        scaled = None if known is None else known * np.outer(units, units)
+        T, other = turn(X, known, REPLICAS), turn(X * units, scaled, REPLICAS)
+        np.testing.assert_allclose(T, other * units / units[:, None], atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [3, 4])
+def test_short_series_tell_noise_from_sources_too(length):
+    S = np.concatenate([kicked(seed) for seed in range(3)])
+    T = turn(noisy(S, 5) @ turned(17).T, None, np.arange(len(S)) // length)
+    assert T is not None
+    mixing = T @ turned(17)
+    assert np.abs(mixing[[0, 1], [1, 0]] / np.diagonal(mixing)).max() < 0.15
 
 
 def test_what_has_no_memory_is_not_turned():

@@ -45,8 +45,20 @@ def test_a_function_of_a_source_does_not_hide_that_labels_only_shift_it(bend) ->
     assert shifted(bend(means + rng.normal(size=16_000)), label)
     assert not shifted(bend(means + rng.laplace(size=16_000) / np.sqrt(2)), label)
     assert not shifted(bend(means + (0.6 + 0.2 * means) * rng.normal(size=16_000)), label)
-    both = np.stack([bend(means + rng.normal(size=16_000)), bend(means[::-1] + rng.normal(size=16_000))], axis=1)
-    assert are_fixed(both, label) is None
+    other = np.linspace(3, 0, 8)[label] ** 2 / 3
+    laplace = other + rng.laplace(size=16_000) / np.sqrt(2)
+    for second in (other + rng.normal(size=16_000), laplace):
+        assert are_fixed(np.stack([bend(means + rng.normal(size=16_000)), bend(second)], axis=1), label) is None
+
+
+def test_many_labels_of_few_rows_tell_no_shift() -> None:
+    rng = np.random.default_rng(4)
+    assert not shifted(rng.normal(size=4000), np.repeat(np.arange(2000), 2))
+    assert not shifted(np.zeros(4000), np.repeat(np.arange(4), 1000))
+    label = np.repeat(np.arange(500), 400)
+    assert not shifted(rng.normal(size=500)[label] / 3 + rng.normal(size=len(label)), label)
+    label = np.r_[np.repeat(np.arange(7), 5000), np.full(100, 7)]  # one of few rows beside others
+    assert shifted(0.3 * label + rng.normal(size=len(label)), label)
 
 
 def test_one_source_has_no_rotation() -> None:

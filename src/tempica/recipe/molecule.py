@@ -151,8 +151,8 @@ class ArmsRecipe(Molecule):
     )
     handle: bool = Field(
         default=False,
-        description="one more rod, fixed to the hub and out of the plane of a ring, so that no two poses of the"
-        " molecule look alike: for hidden poses",
+        description="one more rod, fixed to the hub and out of the plane of a ring of three or more hinges, so that no"
+        " two poses of the molecule look alike: for hidden poses",
     )
     bead_spacing: float = in_unit("nm", "distance of neighbouring beads", default=0.5, ge=0.3, le=1)
     hub_radius: float | None = in_unit(
@@ -163,6 +163,15 @@ class ArmsRecipe(Molecule):
         le=10,
     )
     arm_length: float = in_unit("nm", "of the longest arm", default=2.2, ge=1.5, le=10)
+
+    @model_validator(mode="after")
+    def _has_room_for_a_handle(self) -> ArmsRecipe:
+        if self.handle and not (self.identical and self.joint == "hinge" and self.n_arms >= 3):
+            raise ValueError(
+                "handle = true is for a ring of three or more arms on hinges (identical = true, n_arms from 3 on):"
+                " elsewhere it meets an arm, or leaves poses that look alike. Leave it out."
+            )
+        return self
 
     @property
     def variables(self) -> list[str]:

@@ -143,12 +143,11 @@ def _directions(recipe: ArmsRecipe) -> list[tuple[np.ndarray, np.ndarray]]:
     projection of a body that is its own mirror image has two poses: the handle stands off all of them.
     """
     n = recipe.n_arms
+    k = np.arange(n)
     if recipe.identical:
-        k = np.append(np.arange(n), 0.25)[: n + recipe.handle]
+        k = np.append(k, 0.25)[: n + recipe.handle]
         height, turn = np.where(k % 1, 0.6, 0.0), 2 * np.pi * k / n
     else:
-        n += recipe.handle
-        k = np.arange(n)
         height, turn = 1 - (2 * k + 1) / n, np.pi * (3 - np.sqrt(5)) * k
     flat = np.sqrt(1 - height**2)
     up = np.stack([flat * np.cos(turn), flat * np.sin(turn), height], -1)

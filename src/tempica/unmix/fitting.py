@@ -17,6 +17,7 @@ from tempica.unmix.choosing import WITHOUT_TIME
 from tempica.unmix.frames import Frames
 from tempica.unmix.rotations import UNFIXED, are_fixed, negentropy_null
 
+LEARNED, STRETCH = 100_000, 5_000  # rows from which dynamics are learned, at most, and of a stretch of them
 STABLE = 0.9  # correlation of a source with that of another restart
 QUOTED = ("model", "ambiguity", "ambiguity_why", "second_stage", "stability", "rank", "timescales", "autocorrelation")
 
@@ -106,12 +107,15 @@ def smoothed(frames: Frames, sources: np.ndarray) -> tuple[np.ndarray | None, di
 
     if frames.replicas is None or np.bincount(frames.replicas).max() < 3:
         return None, None
-    found = [smooth(column[:, None], replicas=frames.replicas) for column in sources.T]  # one at a time: less memory
+    rows = np.arange(len(sources))
+    learned = rows // STRETCH % -(-len(rows) // LEARNED) == 0  # dynamics are fitted to stretches, spread evenly
+    try:  # one at a time: less memory
+        found = [smooth(column[:, None], replicas=frames.replicas, train=learned) for column in sources.T]
+    except DataError:  # a source that is constant, or no stretch of three frames
+        return None, None
     noise = [float(1 - one.variance[0] / column.var()) for one, column in zip(found, sources.T, strict=True)]
-    about = {
-        "autocorrelation": [float(one.autocorrelation[0]) for one in found],
-        "noise": np.clip(noise, 0, 1).tolist(),
-    }
+    memory = [float(one.autocorrelation[0]) for one in found]
+    about = {"autocorrelation": memory, "noise": np.clip(noise, 0, 1).tolist()}
     return np.concatenate([one.mean for one in found], axis=1), about
 
 

@@ -14,7 +14,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t
 
 from tempica.ica.base import covariance_about, transformed, whitening
 from tempica.ica.linear.joint import rotate
@@ -74,10 +74,10 @@ def turn(S: np.ndarray, N: np.ndarray | None, labels: np.ndarray, lag: int = 1) 
     error = np.sqrt((N_BLOCKS - 1) * np.var(left / np.diagonal(left, axis1=1, axis2=2)[..., None], axis=0))
     if error.max() > PRECISE:
         return None
-    whole = found / np.diagonal(found)[:, None]
     off = ~np.eye(n, dtype=bool)
-    beyond = np.abs(whole[off]) > norm.ppf(1 - 0.5 * SURE / off.sum()) * error[off]
-    return whole if beyond.any() else np.eye(n)
+    mixed = np.abs(found / np.diagonal(found))[off]  # of sources without noise of unit variance, as the errors are
+    beyond = mixed > t.ppf(1 - 0.5 * SURE / off.sum(), N_BLOCKS - 1) * error[off]
+    return found / np.diagonal(found)[:, None] if beyond.any() else np.eye(n)
 
 
 class _Statistics:
@@ -85,7 +85,8 @@ class _Statistics:
 
     def __init__(self, S: np.ndarray, N: np.ndarray | None, labels: np.ndarray, lag: int) -> None:
         self.n, longest = S.shape[1], np.bincount(labels).max()
-        lags = [lag * k for k in LAGS if lag * k < longest / 2]
+        # without a covariance two lags must do, however short a series is
+        lags = [lag * k for k in LAGS if lag * k < longest / 2 or (N is None and k <= 2 and lag * k < longest)]
         first = [pairs(labels, lag) for lag in lags]
         self.lagged = [_sums(S[start], S[start + lag]) for lag, start in zip(lags, first, strict=True)]
         self.noise: list[np.ndarray] | None = None
