@@ -13,9 +13,9 @@ N_PERMUTED, MOST_ROWS = 19, 10_000  # labellings by chance; rows that are looked
 UNFIXED = (
     "Labels move these {n} axes, but no more than theory calls a linear mixture: they only shift one of them, in some"
     " scale in which its scatter within a label is normal, or all scatter is normal and its spread changes alike. Such"
-    " sources, turned into one another, explain the data as well (Khemakhem et al. 2020: one statistic a source leaves a"
-    " linear mixture). More delays of the same kind do not help; conditions that change how far each source scatters, or"
-    " pairs of frames in time, would."
+    " sources, turned into one another, explain the data as well (Khemakhem et al. 2020: one statistic a source leaves"
+    " a linear mixture). More delays of the same kind do not help; conditions that change how far each source scatters,"
+    " or pairs of frames in time, would."
 )
 
 
