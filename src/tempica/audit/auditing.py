@@ -26,7 +26,6 @@ METHODS = ("auto", "fastica", "sobi", "nonstationary", "pcl", "tcl")
 N_STEPS = 7
 N_ROUGH = 20  # shifted series with which fits are compared
 FIRST = 0.02  # squared sine that the first stage may lose on others
-CLEAN = 0.1  # correlation of functions of two sources, beyond chance, up to which a map has nothing left to undo
 WHAT = {
     "innovations": "innovations (first stage)",
     "values": "values (FastICA)",
@@ -182,14 +181,14 @@ def _candidates(data: Given, directions: np.ndarray, method: str, moving: bool, 
     of_linear = _with_axes(linear(data, directions), data, "auto" if networked else method, moving, seed)
     if n < 2 or not moving or not (networked or method == "auto"):
         return of_linear
-    if any(_clean(dependence) for _, _, dependence in of_linear):
+    if any(dependence.clean for _, _, dependence in of_linear):
         return of_linear
     found: list[Fit] = []
     for features in networks(data, n, of_pairs, seed=seed):
         found += _with_axes(features, data, "auto", moving, seed)
-        if any(_clean(dependence) for _, _, dependence in found):
+        if any(dependence.clean for _, _, dependence in found):
             break
-    if found and of_pairs and not any(_clean(dependence) for _, _, dependence in found):
+    if found and of_pairs and not any(dependence.clean for _, _, dependence in found):
         fewer = number_by_contrast(data, n - 1, seed=seed)
         if fewer is not None:
             of_fewer = _with_axes(fewer, data, "auto", moving, seed)
@@ -234,11 +233,6 @@ def _worth(features: Features, axes: rotation.Axes, dependence: independence.Dep
     scatter = float(axes.leak.sum()) / (2 * axes.n_parts)
     spoiled = float((dependence.leak**2).sum()) + scatter - (FIRST if axes.finder == "innovations" else 0)
     return int(axes.determined.sum()), -spoiled
-
-
-def _clean(dependence: independence.Dependence) -> bool:
-    """Whether a map has left no dependence to undo, to what so many frames can show."""
-    return max(0.0, dependence.largest**2 - dependence.null**2) < CLEAN**2
 
 
 def _determined(axes: rotation.Axes, tests: dict[str, Test]) -> np.ndarray:

@@ -15,6 +15,7 @@ N_WAVES = 5  # functions cos(kπu) of ranks u, for each source
 N_NULL = 99
 TOLERATED = 0.2  # correlation beyond chance of functions of two sources: 4 % of a variance
 AMPLIFIED = 2.0  # times a leak: what the best functions of both of two leaking sources correlate at, at most (measured)
+CLEAN = 0.1  # correlation of functions of two sources, beyond chance, up to which a map has nothing left to undo
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Dependence:
     leak: np.ndarray
     coupling: float
     from_past: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether a map has left no dependence to undo, to what so many frames can show."""
+        return max(0.0, self.largest**2 - self.null**2) < CLEAN**2
 
     @property
     def coupled(self) -> float:

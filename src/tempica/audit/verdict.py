@@ -92,6 +92,9 @@ def judge(evidence: Evidence) -> tuple[Verdict, tuple[Verdict, ...]]:
         found = next(one for one in each if one.kind == SUBSPACE)
         sentence = f"Subspace {named} is not separable: within it, every rotation fits the data as well."
         whole = Verdict(SUBSPACE, sentence, found.theorem, found.failed, found.mend, groups[0])
+    elif evidence.features.method != "linear" and not evidence.dependence.clean:
+        whole = _bent(evidence)
+        each = (whole,) * n
     elif evidence.confidence() < RECOVERED:
         whole = _imprecise(evidence)
         each = tuple(
@@ -218,6 +221,19 @@ def _mend(evidence: Evidence) -> str:
         return f"{controls}, or find out how much of the difference between autocorrelations noise makes."
     more = f"or, if the rates differ as much as they seem to, about {frames:,} frames"
     return f"{controls}, {more}."
+
+
+def _bent(evidence: Evidence) -> Verdict:
+    """That a network has not undone the mixing: what it has left bent fixes axes too, whatever the sources are."""
+    dependence, pair = evidence.dependence, " and ".join(map(str, evidence.dependence.pair))
+    return Verdict(
+        NOT,
+        f"The mixing is not undone: functions of sources {pair} correlate at {dependence.largest:.2f}, where"
+        f" independent ones reach {dependence.null:.2f}, and what is left bent fixes axes as sources do.",
+        _theorem(evidence),
+        ("independence",),
+        f"Take more frames (now {len(evidence.data.X):,}), or a network that is trained longer, by `tempica.ica.PCL`.",
+    )
 
 
 def _imprecise(evidence: Evidence) -> Verdict:
