@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tempica.errors import DataError
-from tempica.evaluate.leakage import RIDGE, Leakage, explained, functions_of, standardised
+from tempica.evaluate.leakage import Leakage, explained, functions_of, standardised
 
 POSES = (
     ("rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"),  # RELION's, degrees
     ("alignments3D/pose/0", "alignments3D/pose/1", "alignments3D/pose/2"),  # cryoSPARC's, a rotation vector, rad
 )
 POSE = "pose"  # the word that stands for either
+N_BLOCKS, SURE = 32, 2.0  # of frames, whose scatter is the error of a covariance; errors by which one is taken for real
 
 
 def names_of(asked: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -62,13 +63,24 @@ def _of_rotation(angle: np.ndarray, is_euler: bool) -> np.ndarray:
 
 
 def regressed_out(X: np.ndarray, functions: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Latents (t, f) less what the functions of nuisances explain of their mean, by least squares."""
+    """Latents (t, f) less what the functions of nuisances explain of their mean, by least squares.
+
+    A nuisance that changes from frame to frame as slowly as a source does explains much of it by chance. So functions
+    are made orthogonal, each to those before it, and a latent loses those alone whose covariance with it exceeds two
+    standard errors, as blocks of frames scatter; then, with these taken off, all again.
+    """
     B = np.concatenate(list(functions.values()), axis=1)
     if 2 * B.shape[1] > len(X):
         raise DataError(f"{B.shape[1]} functions of the nuisances are too many for {len(X)} rows. Give fewer columns.")
-    gram = B.T @ B + RIDGE * len(B) * np.eye(B.shape[1])
-    centred = X - X.mean(0)
-    return X - B @ np.linalg.solve(gram, B.T @ centred)
+    Q = np.linalg.qr(B)[0] * np.sqrt(len(B))
+    blocks = np.array_split(np.arange(len(X)), min(N_BLOCKS, len(X) // 2))
+    coefficient = np.zeros((Q.shape[1], X.shape[1]))
+    for _ in range(2):
+        rest = X - X.mean(0) - Q @ coefficient
+        parts = np.stack([Q[block].T @ rest[block] / len(block) for block in blocks])
+        found, error = coefficient + parts.mean(0), parts.std(0, ddof=1) / np.sqrt(len(blocks))
+        coefficient = np.where(np.abs(found) > SURE * error, found, 0.0)
+    return X - Q @ coefficient
 
 
 def leakage(S: np.ndarray, functions: Mapping[str, np.ndarray], random_state: int = 0) -> dict[str, Leakage]:
