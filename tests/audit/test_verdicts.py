@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, SUBSPACE
+from tempica.audit.features import Features
+from tempica.audit.given import given
+from tempica.audit.independence import Dependence
+from tempica.audit.results import AFTER_STAGE, IDENTIFIABLE, NOT, NOTHING, SUBSPACE, Test
+from tempica.audit.rotation import Axes
+from tempica.audit.verdict import Evidence, judge
 from tempica.errors import DataError
 from tempica.evaluate import audit
 from tempica.evaluate.metrics import mcc
@@ -26,6 +31,33 @@ def series(rho: tuple[float, ...], *, seed: int = 0, n: int = N) -> np.ndarray:
 
 def mixed(S: np.ndarray, seed: int = 0) -> np.ndarray:
     return random_mixing(S.shape[1], 1, seed=seed)(S)
+
+
+def evidence(method: str = "pcl", largest: float = 0.05, raw: float = 0.97) -> Evidence:
+    """Two sources whose axes every part of the data fixes, and whose coupling nothing shows."""
+    h = np.random.default_rng(0).normal(size=(1000, 2))
+    tests = {
+        "signal_time": Test("signal_time", "", True, ""),
+        "halves": Test("halves", "", True, "", details={"raw": raw}),
+    }
+    axes = Axes("innovations", np.eye(2), np.zeros((2, 2)), np.full((2, 2), 1e-9), 1.0, 8)
+    dependence = Dependence((0, 1), largest, 0.1, 0.01, np.zeros((2, 2)), 0.0, 0.0)
+    features = Features(method, h, {}, affine=0.97)
+    return Evidence(given(h, None, None, None, 1), features, axes, axes.determined, dependence, tests)
+
+
+def test_a_network_that_leaves_sources_dependent_identifies_nothing() -> None:
+    assert judge(evidence())[0].kind == IDENTIFIABLE
+    whole, each = judge(evidence(largest=0.2))
+    assert {whole.kind, *(one.kind for one in each)} == {NOT}
+    assert "is not undone" in whole.sentence
+    assert judge(evidence("linear", largest=0.2))[0].kind == IDENTIFIABLE  # nothing is bent, whatever else may be
+
+
+def test_what_networks_of_two_halves_agree_on_bounds_the_confidence() -> None:
+    assert judge(evidence(raw=0.8))[0].kind == NOT
+    assert evidence(raw=0.8).confidence() < 0.81
+    assert evidence("linear", raw=0.8).confidence() > 0.96
 
 
 def test_distinct_rates_are_found_by_sobi() -> None:

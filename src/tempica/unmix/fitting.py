@@ -13,6 +13,7 @@ import numpy as np
 
 from tempica.errors import DataError
 from tempica.ica.methods import Method, find
+from tempica.progress import Progress
 from tempica.unmix.choosing import WITHOUT_TIME
 from tempica.unmix.frames import Frames
 from tempica.unmix.rotations import UNFIXED, are_fixed, negentropy_null
@@ -97,7 +98,9 @@ def fit(name: str, frames: Frames, parameters: Mapping[str, Any], state: Path | 
     return Fitted(name, call_of(name, parameters), model, sources, verdict, why, about)
 
 
-def smoothed(frames: Frames, sources: np.ndarray) -> tuple[np.ndarray | None, dict[str, list[float]] | None]:
+def smoothed(
+    frames: Frames, sources: np.ndarray, progress: Progress
+) -> tuple[np.ndarray | None, dict[str, list[float]] | None]:
     """Sources (frame, component) given all frames of their series, and what was found of each: memory, share of noise.
 
     Each source by itself, as an autoregression in white noise (`tempica.ica.smooth`). None for rows without an order,
@@ -109,10 +112,14 @@ def smoothed(frames: Frames, sources: np.ndarray) -> tuple[np.ndarray | None, di
         return None, None
     rows = np.arange(len(sources))
     learned = rows // STRETCH % -(-len(rows) // LEARNED) == 0  # dynamics are fitted to stretches, spread evenly
-    try:  # one at a time: less memory
-        found = [smooth(column[:, None], replicas=frames.replicas, train=learned) for column in sources.T]
-    except DataError:  # a source that is constant, or no stretch of three frames
-        return None, None
+    found = []
+    with progress.task("unmix", "sources smoothed", sources.shape[1], 0) as advance:
+        for column in sources.T:  # one at a time: less memory
+            try:
+                found.append(smooth(column[:, None], replicas=frames.replicas, train=learned))
+            except DataError:  # a source that is constant, or no stretch of three frames
+                return None, None
+            advance()
     noise = [float(1 - one.variance[0] / column.var()) for one, column in zip(found, sources.T, strict=True)]
     memory = [float(one.autocorrelation[0]) for one in found]
     about = {"autocorrelation": memory, "noise": np.clip(noise, 0, 1).tolist()}

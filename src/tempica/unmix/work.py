@@ -135,9 +135,7 @@ def _make(
         record |= {"leakage": _leakage(frames, main.sources), "audit": None, "bias": None}
         if options.get("audit"):
             record["audit"] = _audited(frames, n, lag, seed, progress)
-        if frames.replicas is not None:
-            progress.say("unmix: sources are smoothed in time")
-        smooth, record["smoothing"] = fitting.smoothed(frames, main.sources)
+        smooth, record["smoothing"] = fitting.smoothed(frames, main.sources, progress)
         attributes = store.provenance(_toml(options), seed, digest, f"unmixed {frames.source}")
         writing.write_stores(work, frames, fits, smooth, attributes)
         if frames.internal is not None:

@@ -61,8 +61,8 @@ class PCL(ContrastiveEstimator):
     Noise that is correlated between sources draws the contrast's axes aside, for what it makes independent is source
     plus noise. Sources are therefore turned by their cumulants (curvatures of the generating function) and covariances
     at a lag, which Gaussian noise does not change (behind a network, to first order), if those tell the axes apart and
-    differ by more than their errors: `second_stage_` is then "cumulants". Without a
-    covariance, noise is what has no memory, of whatever law, and only statistics at a lag are used.
+    differ by more than their errors: `second_stage_` is then "cumulants". Without a covariance,
+    noise is what has no memory, of whatever law, and only statistics at a lag are used.
 
     Frames are whitened by TICA. Three models are trained, each from the one before: the score alone on TICA's
     sources, a linear map, and the network, whose restarts are trained side by side; the two with the lowest held-out
