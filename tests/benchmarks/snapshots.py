@@ -8,8 +8,8 @@ Every image is of another molecule and carries its delay after a pulse. Worlds: 
 snapshots cannot tell its equal arms apart; "adk" is adenylate kinase, whose two hinges relax at two rates. Cases:
 "known-ensemble" tells poses and a simulation of the molecule, "known-structure" poses and one structure, and
 "hidden-structure" one structure alone. Cases of a world and seed share their simulation, rendered anew with the
-same noise. Runs that are complete in --out are not done again. Prints a table in Markdown (held-out Spearman correlation
-with the truth: median over seeds and each) and ends with one line of JSON.
+same noise. Runs that are complete in --out are not done again. Prints a table in Markdown (held-out Spearman
+correlation with the truth: median over seeds and each) and ends with one line of JSON.
 """
 
 from __future__ import annotations
